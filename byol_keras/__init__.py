@@ -1,0 +1,61 @@
+"""BYOL (Bootstrap Your Own Latent, arXiv 2006.07733) for Keras 3 on TensorFlow."""
+
+import os
+
+# These count only if they are set before TensorFlow is imported: without oneDNN, CPUs
+# that lack AVX512 run convolutions several times slower; level 2 hides the notes on
+# missing GPUs that TensorFlow prints at every start.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from byol_keras.augmentations import (
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    RandomApply,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Solarize,
+)
+from byol_keras.backbones import (
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnet200,
+)
+from byol_keras.byol import BYOL
+from byol_keras.callbacks import TargetEMA
+from byol_keras.export import export_backbone, load_backbone
+from byol_keras.losses import BYOLLoss
+from byol_keras.optimizers import LARS
+from byol_keras.views import TwoViews
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BYOL",
+    "LARS",
+    "BYOLLoss",
+    "ColorJitter",
+    "GaussianBlur",
+    "Grayscale",
+    "RandomApply",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomVerticalFlip",
+    "Solarize",
+    "TargetEMA",
+    "TwoViews",
+    "export_backbone",
+    "load_backbone",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet200",
+]

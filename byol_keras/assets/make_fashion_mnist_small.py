@@ -1,0 +1,160 @@
+"""Makes the dataset that ships with the package: 12,000 images of Fashion-MNIST.
+
+The selection is fixed: of every class the first 1,000 training images and the first
+200 test images, kept in the order of the original IDX files. The same IDX files give
+the same folder, byte for byte. README.md in this folder tells origin and licence.
+
+    python -m byol_keras.assets.make_fashion_mnist_small \
+        --idx_dir=/usr/share/datasets/fashion-mnist --out_dir=fashion_mnist_small/1.0.0
+
+The IDX files of the example are those of Debian's package dataset-fashion-mnist.
+"""
+
+import argparse
+import itertools
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from byol_keras.data import FASHION_MNIST_CLASSES, read_fashion_mnist_idx
+
+NAME = "fashion_mnist_small"
+DESCRIPTION = (
+    "12,000 of the 70,000 images of Fashion-MNIST (28 x 28, grey, 10 classes of "
+    "clothing): of every class the first 1,000 training and the first 200 test images, "
+    "in the order of the original files."
+)
+LICENSE = """The MIT License (MIT) Copyright (c) 2017 Zalando SE, https://tech.zalando.com
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this
+software and associated documentation files (the "Software"), to deal in the Software
+without restriction, including without limitation the rights to use, copy, modify,
+merge, publish, distribute, sublicense, and/or sell copies of the Software, and to
+permit persons to whom the Software is furnished to do so, subject to the following
+conditions:
+
+The above copyright notice and this permission notice shall be included in all copies
+or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED,
+INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR
+PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE
+LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT
+OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
+OTHER DEALINGS IN THE SOFTWARE.
+"""
+CITATION = """@article{xiao2017fashion,
+  author  = {Han Xiao and Kashif Rasul and Roland Vollgraf},
+  title   = {Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+             Algorithms},
+  journal = {CoRR},
+  volume  = {abs/1708.07747},
+  year    = {2017},
+  url     = {https://arxiv.org/abs/1708.07747},
+}"""
+
+
+def make(
+    idx_dir: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    train_per_class: int = 1000,
+    test_per_class: int = 200,
+    train_shards: int = 4,
+) -> None:
+    """Writes the selection as a prepared TFDS folder.
+
+    Args:
+        idx_dir: folder of the four IDX files, gzipped or not.
+        out_dir: folder to write; it is made if it does not exist.
+        train_per_class: int. Training images of every class.
+        test_per_class: int. Test images of every class.
+        train_shards: int. Record files of the training split.
+    """
+    out_dir = pathlib.Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    splits = []
+    for split, per_class, num_shards in (
+        ("train", train_per_class, train_shards),
+        ("test", test_per_class, 1),
+    ):
+        images, labels = read_fashion_mnist_idx(idx_dir, split)
+        rows = first_of_each_class(labels, per_class)
+        records = [serialized(images[row], labels[row]) for row in rows]
+        splits.append(write_split(out_dir, split, records, num_shards))
+    write_metadata(out_dir, splits)
+
+
+def first_of_each_class(labels: np.ndarray, per_class: int) -> np.ndarray:
+    """Places of the first `per_class` examples of every class, ascending."""
+    places = [
+        np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)
+    ]
+    return np.sort(np.concatenate(places))
+
+
+def serialized(image: np.ndarray, label: int) -> bytes:
+    """One record. TFDS's own writer orders the features of a record at random."""
+    png = tf.io.encode_png(image, compression=9).numpy()
+    features = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def write_split(
+    out_dir: pathlib.Path, split: str, records: list[bytes], num_shards: int
+) -> tfds.core.SplitInfo:
+    """Writes the records of a split, in order, to files of about equal length."""
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=NAME, split=split, filetype_suffix="tfrecord", data_dir=out_dir
+    )
+    bounds = np.linspace(0, len(records), num_shards + 1).astype(int)
+    for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
+        path = template.sharded_filepath(shard_index=shard, num_shards=num_shards)
+        with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+            for record in records[begin:end]:
+                writer.write(record)
+    return tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=np.diff(bounds).tolist(),
+        num_bytes=sum(len(record) for record in records),
+        filename_template=template,
+    )
+
+
+def write_metadata(out_dir: pathlib.Path, splits: list[tfds.core.SplitInfo]) -> None:
+    """Writes dataset_info.json, features.json and the names of the classes."""
+    image = tfds.features.Image(
+        shape=(28, 28, 1), dtype=np.uint8, encoding_format="png"
+    )
+    label = tfds.features.ClassLabel(names=FASHION_MNIST_CLASSES)
+    tfds.folder_dataset.write_metadata(
+        data_dir=out_dir,
+        features={"image": image, "label": label},
+        split_infos=splits,
+        version="1.0.0",
+        description=DESCRIPTION,
+        supervised_keys=("image", "label"),
+        homepage="https://github.com/zalandoresearch/fashion-mnist",
+        citation=CITATION,
+        license=LICENSE,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--idx_dir", required=True, help="folder of the IDX files")
+    parser.add_argument("--out_dir", required=True, help="folder to write")
+    args = parser.parse_args()
+    make(args.idx_dir, args.out_dir)
+
+
+if __name__ == "__main__":
+    main()

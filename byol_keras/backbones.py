@@ -1,0 +1,265 @@
+"""ResNet v1 backbones: plain images in, named features out.
+
+The models are functional and made of stock Keras layers only, so that a saved
+one loads in a process that cannot import this package. Layer names are part of
+the interface: `stem_conv`, `stem_bn`, `stage2_block1_conv1`, `stage2_block1_bn1`,
+`stage3_block1_shortcut_conv`, ... Stages are numbered like the features they end in.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from numbers import Real
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+import gin
+
+# Depth -> (is it made of bottleneck blocks, blocks in stages 2 to 5).
+# Source: He et al. 2016, table 1; ResNet-200 as in DeepMind's byol/utils/networks.py.
+_DEPTHS = {
+    18: (False, (2, 2, 2, 2)),
+    34: (False, (3, 4, 6, 3)),
+    50: (True, (3, 4, 6, 3)),
+    101: (True, (3, 4, 23, 3)),
+    152: (True, (3, 8, 36, 3)),
+    200: (True, (3, 24, 36, 3)),
+}
+
+# Stem -> (kernel size, stride, is there a max-pool after it).
+_STEMS = {"imagenet": (7, 2, True), "cifar": (3, 1, False), "small": (3, 2, False)}
+
+_PADDINGS = ("same", "torch")
+
+# Keras divides sigma by this number, the standard deviation of a unit normal cut
+# at two sigma, to make up for the cut. DeepMind does not: scale takes it out again.
+_TRUNCATED_STD = 0.87962566103423978
+
+_INITIALIZERS = {
+    "deepmind": {
+        "scale": _TRUNCATED_STD**2,
+        "mode": "fan_in",
+        "distribution": "truncated_normal",
+    },
+    "mmselfsup": {
+        "scale": 2.0,
+        "mode": "fan_out",
+        "distribution": "untruncated_normal",
+    },
+}
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class _Recipe(NamedTuple):
+    """What every block of one network has in common."""
+
+    padding: str
+    initializer: str
+    zero_last_gamma: bool
+
+
+def _conv_bn(x, filters, kernel_size, stride, names, recipe, gamma="ones"):
+    """Convolution without bias and BatchNormalization; `names` is "stem_{}", say."""
+    padding = "same"
+    # "same" and torch differ only where a stride leaves an uneven rest to pad.
+    if recipe.padding == "torch" and kernel_size > 1 and stride > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=names.format("pad"))(x)
+        padding = "valid"
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        stride,
+        padding=padding,
+        use_bias=False,
+        # One object per layer: Keras draws the same numbers from a shared one.
+        kernel_initializer=keras.initializers.VarianceScaling(
+            **_INITIALIZERS[recipe.initializer]
+        ),
+        name=names.format("conv"),
+    )(x)
+    return layers.BatchNormalization(
+        momentum=0.9,
+        epsilon=1e-5,
+        gamma_initializer=gamma,
+        synchronized=True,
+        name=names.format("bn"),
+    )(x)
+
+
+def _block(x, filters, stride, bottleneck, name, recipe):
+    """One residual block; a bottleneck puts out `4 * filters` channels."""
+    if bottleneck:
+        convs = [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
+    else:
+        convs = [(filters, 3, stride), (filters, 3, 1)]
+    shortcut = x
+    channels = convs[-1][0]
+    if stride > 1 or x.shape[-1] != channels:
+        names = f"{name}_shortcut_{{}}"
+        shortcut = _conv_bn(x, channels, 1, stride, names, recipe)
+    for i, (conv_filters, kernel_size, conv_stride) in enumerate(convs, start=1):
+        last = i == len(convs)
+        gamma = "zeros" if last and recipe.zero_last_gamma else "ones"
+        names = f"{name}_{{}}{i}"
+        x = _conv_bn(x, conv_filters, kernel_size, conv_stride, names, recipe, gamma)
+        if last:
+            x = layers.Add(name=f"{name}_add")([x, shortcut])
+        x = layers.ReLU(name=f"{name}_relu{i}")(x)
+    return x
+
+
+def _max_pool(x, padding):
+    """3x3 max-pool of stride 2."""
+    if padding == "torch":
+        # After a ReLU, padding with zeros cannot win against a value of the image,
+        # so it is the same as torch's padding with minus infinity.
+        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        return layers.MaxPooling2D(3, 2, padding="valid", name="stem_pool")(x)
+    return layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+
+
+def _float32(x, name):
+    """Names an output and returns it in float32 under any precision policy."""
+    return layers.Identity(dtype="float32", name=name)(x)
+
+
+def _features(x, depth, width, stem, recipe):
+    """The network behind the normalisation, as a dict of its outputs."""
+    bottleneck, stage_sizes = _DEPTHS[depth]
+    kernel_size, stem_stride, pool = _STEMS[stem]
+    filters = [max(1, round(64 * 2**i * width)) for i in range(4)]
+    x = _conv_bn(x, filters[0], kernel_size, stem_stride, "stem_{}", recipe)
+    x = layers.ReLU(name="stem_relu")(x)
+    features = {"feature1": _float32(x, "feature1")}
+    if pool:
+        x = _max_pool(x, recipe.padding)
+    for stage, blocks in enumerate(stage_sizes, start=2):
+        for block in range(1, blocks + 1):
+            stride = 2 if stage > 2 and block == 1 else 1
+            block_name = f"stage{stage}_block{block}"
+            x = _block(x, filters[stage - 2], stride, bottleneck, block_name, recipe)
+        features[f"feature{stage}"] = _float32(x, f"feature{stage}")
+    average = layers.GlobalAveragePooling2D(dtype="float32", name="avgpool")
+    features["avgpool"] = average(features["feature5"])
+    return features
+
+
+def _check_number(argument: str, value: float, kind: type, rule: str) -> None:
+    if not isinstance(value, kind) or value <= 0:
+        raise ValueError(f"{argument}, must be {rule}. Received: {value!r}")
+
+
+def _check_choice(argument: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{argument}, must be one of {known}. Received: {value!r}")
+
+
+def _per_channel(argument, value, rgb_default, default, channels):
+    """`value`, or else its default, as a tuple of one number per channel."""
+    if value is None:
+        return rgb_default if channels == 3 else (default,) * channels
+    if np.shape(value) != (channels,):
+        raise ValueError(
+            f"{argument}, must have one number for each of the {channels} channels. "
+            f"Received: {value!r}"
+        )
+    return tuple(float(number) for number in value)
+
+
+def _normalization(channels, mean, std):
+    """The layer that brings images in 0..1 to about zero mean and unit variance."""
+    mean = _per_channel("mean", mean, _IMAGENET_MEAN, 0.5, channels)
+    std = _per_channel("std", std, _IMAGENET_STD, 0.25, channels)
+    if min(std) <= 0:
+        raise ValueError(f"std, must be positive. Received: {std!r}")
+    return layers.Normalization(
+        mean=mean,
+        variance=tuple(value**2 for value in std),
+        dtype="float32",
+        name="normalization",
+    )
+
+
+_DOCSTRING = """Builds a ResNet-{depth} v1, with the stride on the 3x3 convolutions.
+
+    The model takes float32 images `[B, H, W, channels]`, values in 0..1, and returns a
+    dict of float32 tensors, whatever the precision policy is: `feature1` (stem, before
+    the max-pool), `feature2` to `feature5` (stages) `[B, h, w, c]`, all 0 or more, and
+    `avgpool` `[B, D]`, the mean of `feature5` over height and width.
+
+    Args:
+        channels: int. Channels of the images. Defaults to 3.
+        width: float. Multiplies the channels of the stem and of every stage; the
+            products are rounded. Defaults to 1.0.
+        stem: "imagenet" (7x7 convolution of stride 2, max-pool 3x3 of stride 2),
+            "cifar" (3x3 of stride 1, no pool) or "small" (3x3 of stride 2, no pool: a
+            quarter of the cost of "cifar", for images of 28 to 64 pixels on a CPU).
+            Defaults to "imagenet".
+        padding: "same" (TensorFlow's and DeepMind's, which pads more at the right and
+            bottom) or "torch" (symmetric; needed for ported torch weights).
+            Defaults to "same".
+        zero_last_gamma: bool. Whether the last BatchNormalization of each block starts
+            with gamma 0, so that the block starts as the identity. Defaults to False.
+        initializer: "deepmind" (normal of sigma 1 / sqrt(fan_in), cut at two sigma) or
+            "mmselfsup" (normal of sigma sqrt(2 / fan_out)). Defaults to "deepmind".
+        mean: numbers, one per channel, on the 0..1 scale. Subtracted from the images.
+            Defaults to ImageNet's for 3 channels, else to 0.5.
+        std: numbers, one per channel. The images are then divided by it. Defaults to
+            ImageNet's for 3 channels, else to 0.25.
+        name: name of the model. Defaults to "resnet{depth}".
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        ValueError: if an argument is outside of what is listed here.
+
+    Source: He et al. 2016; byol/utils/networks.py of DeepMind's BYOL and haiku's ResNet
+    for padding, initialiser, width and BatchNormalization (decay 0.9, epsilon 1e-5).
+    Deviation: DeepMind's code starts the last gamma of a bottleneck at 0, the paper's
+    results had 1, which is the default here. A block has a projection where it changes
+    the shape, as in torchvision and haiku; DeepMind's BYOL also has one in the first
+    block of ResNet-18 and ResNet-34. Moving statistics are not zero-debiased.
+    """
+
+
+def _builder(depth: int) -> Callable[..., keras.Model]:
+    """Returns the public function `resnet<depth>`; all depths share one signature."""
+
+    def build(
+        channels: int = 3,
+        width: float = 1.0,
+        stem: str = "imagenet",
+        padding: str = "same",
+        zero_last_gamma: bool = False,
+        initializer: str = "deepmind",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        name: str | None = None,
+    ) -> keras.Model:
+        _check_number("channels", channels, int, "a whole number from 1")
+        _check_number("width", width, Real, "a positive number")
+        _check_choice("stem", stem, _STEMS)
+        _check_choice("padding", padding, _PADDINGS)
+        _check_choice("initializer", initializer, _INITIALIZERS)
+        normalization = _normalization(channels, mean, std)
+        recipe = _Recipe(padding, initializer, zero_last_gamma)
+        images = keras.Input((None, None, channels), dtype="float32", name="images")
+        features = _features(normalization(images), depth, width, stem, recipe)
+        return keras.Model(images, features, name=name or f"resnet{depth}")
+
+    build.__name__ = build.__qualname__ = f"resnet{depth}"
+    build.__doc__ = _DOCSTRING.format(depth=depth)
+    return gin.register(build)
+
+
+resnet18 = _builder(18)
+resnet34 = _builder(34)
+resnet50 = _builder(50)
+resnet101 = _builder(101)
+resnet152 = _builder(152)
+resnet200 = _builder(200)

@@ -1,0 +1,138 @@
+"""Weighted k-nearest-neighbour classification of frozen features."""
+
+from collections.abc import Callable, Sequence
+
+import gin
+import keras
+import numpy as np
+import tensorflow as tf
+
+from byol_keras.benchmarks.features import extract_features
+
+
+@gin.register
+def knn(
+    backbone: keras.Model,
+    train_data=gin.REQUIRED,
+    test_data=gin.REQUIRED,
+    k: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    transform: Callable | None = None,
+    feature: str = "avgpool",
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Accuracy of a vote among the k most similar training images.
+
+    Args:
+        backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
+        train_data, test_data: `data.ImageData` with labels.
+        k: numbers of neighbours.
+        temperature: float. A neighbour of cosine similarity s votes exp(s / T).
+        transform: see `features.extract_features`.
+        feature: which output of the backbone.
+        batch_size: int. Images per forward pass.
+
+    Returns:
+        `knn/top1_k<k>` and `knn/top5_k<k>` for every k, in percent.
+
+    Raises:
+        ValueError: if a k exceeds the number of training images.
+
+    Source: mmselfsup 0.x, `knn_classifier.py` (protocol of arXiv 1805.01978).
+    """
+    if min(k) < 1 or max(k) > train_data.num_examples:
+        raise ValueError(
+            f"knn.k must be within 1 and the {train_data.num_examples} training images."
+            f" Received: {tuple(k)}"
+        )
+    read = {"transform": transform, "feature": feature, "batch_size": batch_size}
+    train = extract_features(backbone, train_data, **read)
+    test = extract_features(backbone, test_data, **read)
+    similarities, labels = nearest(train.features, train.labels, test.features, max(k))
+    num_classes = len(train_data.class_names)
+    results = {}
+    for count in k:
+        votes = class_votes(
+            similarities[:, :count], labels[:, :count], num_classes, temperature
+        )
+        for top in (1, 5):
+            name = f"knn/top{top}_k{count}"
+            results[name] = top_accuracy(votes, test.labels, min(top, count))
+    return results
+
+
+def nearest(
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    test_features: np.ndarray,
+    k: int,
+    train_block: int = 65_536,
+    test_block: int = 1_024,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k training examples of largest cosine similarity, for every test example.
+
+    Memory above the features is bounded by one block of similarities, whatever the
+    number of training examples.
+
+    Args:
+        train_features: float32 `[N, D]`.
+        train_labels: int64 `[N]`.
+        test_features: float32 `[M, D]`.
+        k: int, at most N.
+        train_block, test_block: int. Size of a block.
+
+    Returns:
+        Similarities float32 `[M, k]`, in falling order, and labels int64 `[M, k]`.
+    """
+    similarities, labels = [], []
+    for start in range(0, len(test_features), test_block):
+        queries = _unit(test_features[start : start + test_block])
+        best, best_labels = None, None
+        for first in range(0, len(train_features), train_block):
+            stop = first + train_block
+            block = _unit(train_features[first:stop])
+            found = tf.math.top_k(
+                tf.matmul(queries, block, transpose_b=True), min(k, len(block))
+            )
+            found_labels = tf.gather(train_labels[first:stop], found.indices)
+            best, best_labels = _merge(best, best_labels, found.values, found_labels, k)
+        similarities.append(best.numpy())
+        labels.append(best_labels.numpy())
+    return np.concatenate(similarities), np.concatenate(labels)
+
+
+def _unit(features):
+    return tf.math.l2_normalize(tf.constant(features, tf.float32), axis=1, epsilon=1e-24)
+
+
+def _merge(best, best_labels, values, labels, k):
+    if best is None:
+        return values, labels
+    values = tf.concat([best, values], axis=1)
+    labels = tf.concat([best_labels, labels], axis=1)
+    top = tf.math.top_k(values, min(k, values.shape[1]))
+    return top.values, tf.gather(labels, top.indices, batch_dims=1)
+
+
+def class_votes(
+    similarities: np.ndarray, labels: np.ndarray, num_classes: int, temperature: float
+) -> np.ndarray:
+    """Sum of exp(similarity / temperature) over the neighbours of each class.
+
+    Args:
+        similarities: `[M, k]`.
+        labels: int `[M, k]`.
+
+    Returns:
+        float64 `[M, num_classes]`.
+    """
+    weights = np.exp(similarities.astype(np.float64) / temperature)
+    votes = np.zeros((len(labels), num_classes))
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels), weights)
+    return votes
+
+
+def top_accuracy(votes: np.ndarray, labels: np.ndarray, top: int) -> float:
+    """Percent of rows whose label is among the `top` classes of most votes."""
+    ranked = np.argsort(-votes, axis=1, kind="stable")[:, :top]
+    return 100.0 * float(np.mean(np.any(ranked == labels[:, None], axis=1)))

@@ -1,0 +1,123 @@
+"""Checkpoints of a training run: everything that its next step depends on.
+
+Data order and augmentations are pure functions of the step (`data`, `views`), so a
+checkpoint is the step, the weights and statistics of all networks, and the optimizer.
+"""
+
+import os
+import pathlib
+import re
+
+import keras
+import numpy as np
+
+FILE_NAME = re.compile(r"step_(\d+)\.npz")
+
+
+class Checkpoints:
+    """Saves and restores a compiled `BYOL` model in a folder.
+
+    Args:
+        folder: path; created when the first checkpoint is written.
+        model: built and compiled `BYOL`.
+        keep: int. How many of the newest checkpoints stay on disk.
+    """
+
+    def __init__(self, folder, model, keep=2):
+        self.folder = pathlib.Path(folder)
+        self.model = model
+        self.keep = keep
+
+    def save(self, step: int) -> pathlib.Path:
+        """Writes `step_<step>.npz` whole or not at all; removes the oldest ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step_{step:09d}.npz"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            arrays = {name: _numpy(v) for name, v in self._variables().items()}
+            np.savez(file, step=np.int64(step), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        for old in self.paths()[: -self.keep]:
+            old.unlink()
+        return path
+
+    def paths(self) -> list[pathlib.Path]:
+        """Checkpoint files, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(p for p in self.folder.iterdir() if FILE_NAME.fullmatch(p.name))
+
+    def restore(self) -> int:
+        """Loads the newest checkpoint.
+
+        Returns:
+            The optimizer step at which it was written; 0 if there is none.
+
+        Raises:
+            ValueError: if its variables are not those of the model.
+        """
+        paths = self.paths()
+        if not paths:
+            return 0
+        with np.load(paths[-1], allow_pickle=False) as saved:
+            variables = self._variables()
+            _check_same(variables, saved, paths[-1])
+            for name, variable in variables.items():
+                variable.assign(saved[name])
+            return int(saved["step"])
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        """All variables by part and position.
+
+        Keras numbers unnamed layers through a process, so paths are no stable names.
+        """
+        model = self.model
+        parts = {
+            "online": model.online.variables,
+            "target": model.target.variables,
+            "predictor": model.predictor.variables,
+            "optimizer": model.optimizer.variables,
+        }
+        return {
+            f"{part}/{position:04d}": variable
+            for part, variables in parts.items()
+            for position, variable in enumerate(variables)
+        }
+
+
+def _numpy(variable):
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _check_same(variables, saved, path):
+    wrong = set(variables) ^ (set(saved.files) - {"step"})
+    wrong |= {
+        name
+        for name, variable in variables.items()
+        if name not in wrong and saved[name].shape != tuple(variable.shape)
+    }
+    if wrong:
+        raise ValueError(
+            "--model_dir holds a checkpoint of another model or optimizer; use a new "
+            f"folder. Received: {path}, {len(wrong)} variables differ, the first is "
+            f"{min(wrong)}"
+        )
+
+
+class SaveEachEpoch(keras.callbacks.Callback):
+    """Writes a checkpoint at the end of every epoch.
+
+    Args:
+        checkpoints: `Checkpoints`.
+        epoch_ends: list of int. Optimizer step at the end of epoch 0, 1, ...
+    """
+
+    def __init__(self, checkpoints, epoch_ends):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.epoch_ends = epoch_ends
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.checkpoints.save(self.epoch_ends[epoch])

@@ -1,0 +1,192 @@
+"""Writes a backbone as `.keras` and SavedModel; `load_backbone` reads both back."""
+
+import contextlib
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+
+def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
+    """Writes `folder/backbone.keras` and `folder/saved_model/`.
+
+    Each is complete under another name before it takes the place of an older one, so
+    that a crash leaves the older one whole. The SavedModel needs TensorFlow only: with
+    `loaded = tf.saved_model.load(path)`, `loaded.serve(images)` takes float32 images in
+    0..1 or uint8 images in 0..255, `[B, H, W, C]`, and returns the dict of features, in
+    inference mode. `loaded` must stay alive: it owns the weights. The default signature
+    takes float32.
+
+    Args:
+        backbone: a built `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> a dict of
+            features, or one tensor `[B, D]`, which `serve` returns as `avgpool`.
+        folder: where to write; created if missing.
+
+    Raises:
+        ValueError: if `backbone` is not built, so that its channels are not known.
+    """
+    shape = _image_shape(backbone)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / "backbone.keras", backbone.save)
+    _write_whole(
+        folder / "saved_model", lambda path: _save_saved_model(backbone, shape, path)
+    )
+
+
+def load_backbone(path: str | os.PathLike) -> keras.Model:
+    """Loads a backbone for evaluation.
+
+    Args:
+        path: a `.keras` file, a run folder (with `export/backbone.keras`), an export
+            folder (with `backbone.keras`) or a SavedModel folder. A `.keras` file is
+            loaded in Keras's safe mode, which runs no code from the file. A SavedModel
+            is a program: load only one that you trust, and outside of the scope of a
+            `tf.distribute` strategy, where TensorFlow cannot run it.
+
+    Returns:
+        A `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> features. From a `.keras`
+        file it can be trained further; from a SavedModel it stays in inference mode.
+
+    Raises:
+        ValueError: if no model is found at `path`, or if it does not load.
+    """
+    path = Path(path)
+    found = _find_backbone(path)
+    try:
+        if found.name == "saved_model.pb":
+            return _load_saved_model(found.parent)
+        return keras.saving.load_model(found, compile=False)
+    except Exception as error:  # the loaders raise what their file formats raise
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ValueError(
+            f"path, must hold a backbone that loads ({reason}). Received: {found}"
+        ) from error
+
+
+def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
+    """Returns the same architecture with fresh weights: the untrained baseline.
+
+    Args:
+        backbone: a built `keras.Model` that Keras can make from its configuration.
+        seed: int. The same seed gives the same weights. Initialisers that were given a
+            seed of their own keep it.
+
+    Returns:
+        A new model. BatchNormalization statistics start anew; a Normalization layer
+        keeps the mean and the variance that it was given.
+
+    Raises:
+        ValueError: if the model has no configuration, as one from a SavedModel.
+    """
+    with _keras_seed(seed):
+        try:
+            fresh = type(backbone).from_config(backbone.get_config())
+            if not fresh.built:
+                fresh.build_from_config(backbone.get_build_config())
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                "backbone, must be a model that Keras can make from its configuration, "
+                f"such as one from a .keras file. Received: {backbone.name!r}"
+            ) from error
+    return fresh
+
+
+@contextlib.contextmanager
+def _keras_seed(seed: int) -> Iterator[None]:
+    """Seeds the initialisers made inside, and leaves no trace.
+
+    An initialiser without a seed draws one from Python's generator when it is made.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _find_backbone(path: Path) -> Path:
+    """The file that makes `path` a `.keras` file, a folder of ours or a SavedModel."""
+    candidates = [
+        path / "export" / "backbone.keras",
+        path / "backbone.keras",
+        path / "saved_model.pb",
+    ]
+    if path.suffix == ".keras":
+        candidates = [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked_for = ", ".join(str(candidate) for candidate in candidates)
+    raise ValueError(
+        f"path, must hold a backbone (looked for {looked_for}). Received: {path}"
+    )
+
+
+def _image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
+    """The shape of an image batch; height and width are None where they may vary."""
+    if getattr(backbone, "inputs", None):
+        return (None, *backbone.inputs[0].shape[1:])
+    # A subclassed model knows only the shape that it was first called with.
+    shape = (backbone.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        raise ValueError(
+            "backbone, must be built (call it once on an image batch). "
+            f"Received: {backbone.name!r}"
+        )
+    return (None, None, None, shape[-1])
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary path, then moves the result to `path`."""
+    # Keras insists on the suffix, so the mark goes in front of it.
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    older = path.with_name(f"{path.stem}.older{path.suffix}")
+    _remove(partial)
+    write(partial)
+    if path.is_dir():  # unlike a file, a folder cannot be replaced in one step
+        _remove(older)
+        os.replace(path, older)
+    os.replace(partial, path)
+    _remove(older)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _save_saved_model(backbone, shape, path):
+    """Saves the backbone with one endpoint, `serve`, traced for both dtypes."""
+
+    @tf.function
+    def serve(images):
+        if images.dtype == tf.uint8:
+            images = tf.cast(images, tf.float32) / 255.0
+        outputs = backbone(images, training=False)
+        return outputs if isinstance(outputs, dict) else {"avgpool": outputs}
+
+    # The first trace becomes the default signature.
+    for dtype in (tf.float32, tf.uint8):
+        serve.get_concrete_function(tf.TensorSpec(shape, dtype, name="images"))
+    archive = keras.export.ExportArchive()
+    archive.track(backbone)
+    archive.add_endpoint("serve", serve)
+    archive.write_out(str(path), verbose=False)
+
+
+def _load_saved_model(folder: Path) -> keras.Model:
+    """A functional model around the endpoint `serve`."""
+    # float32 whatever the precision policy is: the saved graph takes nothing else.
+    serve = keras.layers.TFSMLayer(str(folder), call_endpoint="serve", dtype="float32")
+    traced = serve.call_endpoint_fn.concrete_functions[0]
+    shape = tf.nest.flatten(traced.structured_input_signature)[0].shape
+    images = keras.Input(shape[1:], dtype="float32", name="images")
+    return keras.Model(images, serve(images), name="backbone")

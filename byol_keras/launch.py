@@ -1,0 +1,168 @@
+"""What every command line shares: flags, gin, errors, devices, seed, run folder."""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+import gin
+import keras
+import tensorflow as tf
+from absl import flags
+
+STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+EXIT_USER_ERROR = 2
+
+
+def define_flags() -> None:
+    """Flags that all command lines take."""
+    flags.DEFINE_multi_string("gin_file", [], "gin file; may be given several times.")
+    flags.DEFINE_multi_string(
+        "gin_param", [], 'binding that overrides the files, as "train.epochs=5".'
+    )
+    flags.DEFINE_string("model_dir", None, "run folder.")
+
+
+@contextlib.contextmanager
+def user_errors():
+    """Turns a user's mistake into one line on stderr and exit code 2.
+
+    Everything that checks input raises ValueError (or OSError for a file); gin adds
+    lines of its own behind the first one.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        message = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"error: {message[0]}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
+    """Parses gin files and bindings; includes are found from the files' own tree.
+
+    Args:
+        gin_files: paths, absolute or relative to the working directory.
+        gin_params: bindings in gin syntax; they win over the files.
+
+    Raises:
+        ValueError: for a missing file or flag, a syntax error, an unknown name or
+            parameter.
+    """
+    if not gin_files:
+        raise ValueError("--gin_file must name at least one gin file. Received: none")
+    paths = [pathlib.Path(name).resolve() for name in gin_files]
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"--gin_file must be an existing file. Received: {path}")
+        for folder in path.parents:
+            if (folder / "gin").is_dir():
+                gin.add_config_file_search_path(str(folder))
+    try:
+        gin.parse_config_files_and_bindings([str(path) for path in paths], gin_params)
+    except (SyntaxError, TypeError, AttributeError) as error:
+        raise ValueError(f"gin configuration cannot be read: {error}") from error
+
+
+def unused_bindings() -> list[str]:
+    """Bindings that nothing has used so far, as `scope/name.parameter`.
+
+    Call it when everything that the configuration names has been built.
+    """
+    configured = _bindings(gin.config_str(max_line_length=10**6))
+    # Gin lists what was used under the scope of its caller: `jitter/ColorJitter.hue`.
+    operative = set()
+    for name in _bindings(gin.operative_config_str(max_line_length=10**6)):
+        operative |= {name, name.rpartition("/")[2]}
+    return sorted(configured - operative)
+
+
+def _bindings(text: str) -> set[str]:
+    lines = (line.partition(" = ")[0] for line in text.splitlines() if " = " in line)
+    return {name for name in lines if name[:1].isalpha() and "." in name}
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """The `tf.distribute` strategy of a name.
+
+    Args:
+        name: "auto" (all GPUs of this machine, else the CPU), "cpu", "mirrored" (all
+            GPUs, or all logical CPU devices where there is no GPU), "multiworker"
+            (cluster from `TF_CONFIG`) or "tpu" (the TPU of the environment).
+
+    Raises:
+        ValueError: for an unknown name, and where there is no TPU.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"--strategy must be one of {STRATEGIES}. Received: {name!r}")
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "cpu":
+        return tf.distribute.OneDeviceStrategy("/cpu:0")
+    if name == "mirrored":
+        return _mirrored_strategy(gpus)
+    if name == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        return _tpu_strategy()
+    if len(gpus) > 1:
+        return _mirrored_strategy(gpus)
+    return tf.distribute.get_strategy()
+
+
+def _mirrored_strategy(gpus):
+    if gpus:
+        return tf.distribute.MirroredStrategy([device.name for device in gpus])
+    # TensorFlow's default on CPUs, a collective, fails in a process that has used
+    # another strategy before ("Shape mismatch in the collective instance").
+    return tf.distribute.MirroredStrategy(
+        [device.name for device in tf.config.list_logical_devices("CPU")],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+
+
+def _tpu_strategy():
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            "--strategy=tpu needs a TPU that TensorFlow can reach. Received: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def set_precision(name: str) -> None:
+    """Sets Keras's dtype policy: "float32", "mixed_float16" or "mixed_bfloat16"."""
+    if name not in PRECISIONS:
+        raise ValueError(
+            f"train.precision must be one of {PRECISIONS}. Received: {name!r}"
+        )
+    keras.config.set_dtype_policy(name)
+
+
+def make_run_folder(model_dir: str) -> pathlib.Path:
+    """Creates the run folder and writes the parsed configuration into it.
+
+    Raises:
+        ValueError: if no folder is named, or it cannot be written.
+    """
+    if not model_dir:
+        raise ValueError("--model_dir must name the run folder. Received: none")
+    folder = pathlib.Path(model_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.gin", gin.config_str())
+    except OSError as error:
+        raise ValueError(
+            f"--model_dir must be a folder that can be written. Received: {folder} "
+            f"({error.strerror})"
+        ) from error
+    return folder
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

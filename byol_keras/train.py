@@ -1,0 +1,281 @@
+"""Pre-trains BYOL from gin files: data, model, callbacks, fit, export.
+
+    python -m byol_keras.train --gin_file=gin/pretrain/quickstart.gin --model_dir=DIR
+
+The same command on the same folder resumes after the last whole epoch.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gin
+import keras
+import tensorflow as tf
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from byol_keras import (
+    augmentations,  # noqa: F401, registers names for gin
+    backbones,  # noqa: F401
+    byol,  # noqa: F401
+    data,  # noqa: F401
+    externals,  # noqa: F401
+    launch,
+)
+from byol_keras.callbacks import EpochEnds, MetricsLog, Progress, TargetEMA
+from byol_keras.checkpoints import Checkpoints, SaveEachEpoch
+from byol_keras.export import export_backbone
+from byol_keras.optimizers import RunLength
+from byol_keras.views import TwoViews
+
+EXIT_INTERRUPTED = 130
+
+
+class Run(NamedTuple):
+    """What the configuration stands for, built and checked, before any step."""
+
+    data: Any
+    views: TwoViews
+    model: keras.Model
+    length: RunLength
+    target_ema: TargetEMA
+
+
+@gin.configurable(module="byol_keras")
+def train(
+    model_dir: str | None,
+    strategy: str = "auto",
+    dry_run: bool = False,
+    *,
+    dataset_fn: Callable = gin.REQUIRED,
+    views_fn: Callable = gin.REQUIRED,
+    backbone_fn: Callable = gin.REQUIRED,
+    model_fn: Callable = gin.REQUIRED,
+    optimizer_fn: Callable = gin.REQUIRED,
+    learning_rate_fn: Callable = gin.REQUIRED,
+    target_ema_fn: Callable = gin.REQUIRED,
+    epochs: int = gin.REQUIRED,
+    batch_size: int = gin.REQUIRED,
+    last_batch: str = "carry",
+    seed: int = 0,
+    precision: str = "float32",
+    jit_compile: bool = False,
+    log_every_steps: int = 20,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Pre-trains BYOL and exports its backbone into the run folder.
+
+    Args:
+        model_dir: run folder; not needed for a dry run.
+        strategy: see `launch.make_strategy`.
+        dry_run: print what would run, and stop.
+        dataset_fn: () -> `data.ImageData`.
+        views_fn: () -> `views.TwoViews`.
+        backbone_fn: (channels) -> `keras.Model`.
+        model_fn: (backbone) -> `byol.BYOL`.
+        optimizer_fn: (learning_rate) -> Keras optimizer.
+        learning_rate_fn: (run_length) -> schedule or float.
+        target_ema_fn: (total_steps, batch_size) -> `callbacks.TargetEMA`.
+        epochs: int. Passes over the data.
+        batch_size: int. Images per optimizer step, over all devices and micro-batches.
+        last_batch: "carry" or "pad"; see `optimizers.RunLength`.
+        seed: int. Of initial weights, order of the data and augmentations.
+        precision: Keras dtype policy; see `launch.set_precision`.
+        jit_compile: bool. Compile the step with XLA.
+        log_every_steps: int. Steps between two lines of `metrics.jsonl`.
+        callbacks: further Keras callbacks.
+    """
+    console = Console()
+    with launch.user_errors():
+        _check_ints(
+            epochs=epochs, batch_size=batch_size, log_every_steps=log_every_steps
+        )
+        launch.set_precision(precision)
+        keras.utils.set_random_seed(seed)
+        scope = launch.make_strategy(strategy)
+        source, views = dataset_fn(), views_fn()
+        with scope.scope():
+            model = model_fn(backbone_fn(channels=source.channels))
+            length = RunLength(
+                source.num_examples,
+                batch_size,
+                epochs,
+                accumulation_steps=model.accumulation_steps,
+                last_batch=last_batch,
+            )
+            _check_divisible(length, scope.num_replicas_in_sync)
+            optimizer = optimizer_fn(learning_rate=learning_rate_fn(length))
+            model.compile(optimizer=optimizer, jit_compile=jit_compile)
+            model.optimizer.build(model.trainable_variables)
+        target_ema = target_ema_fn(
+            total_steps=length.total_steps, batch_size=batch_size
+        )
+        run = Run(source, views, model, length, target_ema)
+        _refuse_unused_bindings()
+        console.print(_summary(run, scope, precision))
+        if dry_run:
+            return
+        folder = launch.make_run_folder(model_dir)
+        checkpoints = Checkpoints(folder / "checkpoints", model)
+        step = checkpoints.restore()
+        dataset = views.dataset(
+            source,
+            batch_size,
+            seed,
+            start=step * batch_size,
+            pass_length=length.pass_length,
+        )
+    launch.write_text(folder / "operative_config.gin", gin.operative_config_str())
+    if step:
+        console.print(f"resuming at step {step} of {length.total_steps}")
+    if step < length.total_steps:
+        _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
+    export_backbone(model.online.backbone, folder / "export")
+    console.print(f"backbone exported to {folder / 'export'}")
+
+
+def _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks):
+    length = run.length
+    epoch_ends = [length.step_at_epoch(epoch + 1) for epoch in range(length.epochs)]
+    epoch_ends[-1] = length.total_steps
+    ends = EpochEnds(epoch_ends, step)
+    log = {"first_step": step, "batch_size": length.batch_size}
+    log["every_steps"] = log_every_steps
+    with _interruptible(folder):
+        run.model.fit(
+            dataset,
+            initial_epoch=length.epoch_of_step(step),
+            epochs=length.epochs,
+            steps_per_epoch=ends.longest_epoch,
+            verbose=0,
+            callbacks=[
+                ends,
+                run.target_ema,
+                *callbacks,
+                MetricsLog(folder, **log),
+                SaveEachEpoch(checkpoints, epoch_ends),
+                Progress(length.total_steps, epochs=length.epochs, **log),
+            ],
+        )
+
+
+@contextlib.contextmanager
+def _interruptible(folder):
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; the same command with --model_dir={folder} resumes after "
+            "the last whole epoch",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _check_ints(**values):
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(
+                f"train.{name} must be a positive int. Received: {value!r}"
+            )
+
+
+def _check_divisible(length, replicas):
+    parts = replicas * length.accumulation_steps
+    if length.batch_size % parts:
+        raise ValueError(
+            "train.batch_size must be divisible by replicas x accumulation_steps = "
+            f"{replicas} x {length.accumulation_steps}. Received: {length.batch_size}"
+        )
+
+
+def _refuse_unused_bindings():
+    unused = launch.unused_bindings()
+    if unused:
+        raise ValueError(
+            "every gin binding must be used by what the configuration builds. "
+            f"Received: {', '.join(unused)}, which nothing uses"
+        )
+
+
+def _summary(run, strategy, precision) -> Table:
+    """What will run, for the console and for --dry_run."""
+    length, model = run.length, run.model
+    rates = [_learning_rate(model.optimizer, step) for step in _probe_steps(length)]
+    taus = [float(run.target_ema.tau(step)) for step in _probe_steps(length)]
+    size = run.data.image_size or ("any", "any")
+    replicas = strategy.num_replicas_in_sync
+    micro_batch = length.batch_size // (replicas * length.accumulation_steps)
+    rows = {
+        "data": f"{run.data.name}: {run.data.num_examples} images of "
+        f"{size[0]} x {size[1]} x {run.data.channels}",
+        "steps": f"{length.total_steps} = {length.epochs} epochs of about "
+        f"{length.total_steps / length.epochs:.1f}",
+        "batch": f"{length.batch_size} = {replicas} replicas x "
+        f"{length.accumulation_steps} accumulated x {micro_batch}",
+        "optimizer": type(_inner(model.optimizer)).__name__,
+        "learning rate": _at_probes(rates),
+        "tau": _at_probes(taus),
+        "parameters": f"backbone {_count(model.online.backbone):,}, projector "
+        f"{_count(model.online.projector):,}, predictor {_count(model.predictor):,}",
+        "devices": f"{type(strategy).__name__}, {replicas} replicas, "
+        + ", ".join(d.name for d in tf.config.list_logical_devices()),
+        "precision": precision,
+        "exact resume": "on"
+        if run.views.stateless
+        else "off: a stock layer draws random numbers of its own",
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _probe_steps(length):
+    return (
+        0,
+        length.total_steps // 10,
+        length.total_steps // 2,
+        length.total_steps - 1,
+    )
+
+
+def _at_probes(values):
+    return "{:.4g} first, {:.4g} at 10 %, {:.4g} half-way, {:.4g} last".format(*values)
+
+
+def _inner(optimizer):
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _learning_rate(optimizer, step):
+    rate = _inner(optimizer)._learning_rate
+    schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    return float(rate(step) if schedule else rate)
+
+
+def _count(model):
+    return sum(int(tf.size(variable)) for variable in model.trainable_variables)
+
+
+def main(_):
+    """Parses flags and gin, then trains."""
+    with launch.user_errors():
+        launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+        if not flags.FLAGS.dry_run and not flags.FLAGS.model_dir:
+            raise ValueError("--model_dir must name the run folder. Received: none")
+    train(
+        flags.FLAGS.model_dir,
+        strategy=flags.FLAGS.strategy,
+        dry_run=flags.FLAGS.dry_run,
+    )
+
+
+if __name__ == "__main__":
+    launch.define_flags()
+    flags.DEFINE_enum("strategy", "auto", launch.STRATEGIES, "devices to train on.")
+    flags.DEFINE_boolean("dry_run", False, "print what would run, and stop.")
+    app.run(main)
