@@ -10,14 +10,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from byol_keras.augmentations import (
-    ColorJitter,
-    GaussianBlur,
-    Grayscale,
     RandomApply,
     RandomHorizontalFlip,
-    RandomResizedCrop,
     RandomVerticalFlip,
-    Solarize,
 )
 from byol_keras.backbones import (
     resnet18,
@@ -27,8 +22,11 @@ from byol_keras.backbones import (
     resnet152,
     resnet200,
 )
+from byol_keras.blurs import GaussianBlur
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
+from byol_keras.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.crops import RandomResizedCrop
 from byol_keras.export import export_backbone, load_backbone
 from byol_keras.losses import BYOLLoss
 from byol_keras.optimizers import LARS

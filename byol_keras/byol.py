@@ -91,20 +91,16 @@ class EncoderProjector(keras.Model):
         self.projector = projector
 
     def build(self, input_shape):
-        h = self._representation_spec(input_shape)
-        if not self.projector.built:
-            self.projector.build(h.shape)
-        self.built = True
-
-    def _representation_spec(self, input_shape):
-        # Calling on a symbolic tensor also builds a backbone that is not built yet.
+        # Calls on symbolic tensors build what is not built yet.
         h = self.represent(keras.KerasTensor(input_shape, dtype="float32"))
-        if len(h.shape) != 2:
+        shape = getattr(h, "shape", None)
+        if shape is None or len(shape) != 2:
             raise ValueError(
                 "backbone must return `[B, D]` or a dict whose `avgpool` is `[B, D]`. "
-                f"Received: output of shape {tuple(h.shape)}"
+                f"Received: output {type(h).__name__} of shape {shape}"
             )
-        return h
+        self.projector(h)
+        self.built = True
 
     def represent(self, images, training=None):
         """Representation h, `[B, D]`, of images `[B, H, W, C]` in 0..1."""
@@ -160,13 +156,15 @@ class BYOL(keras.Model):
         predictor: optional `keras.Model` that replaces the MLP, `[B, P]` -> `[B, P]`.
 
     Logs: `loss` (both directions summed, 0..8), `projection_std` (standard deviation
-        over the batch of the unit-length projections, times sqrt(P): near 1 for a
-        spread-out representation, 0 for a collapsed one), `learning_rate` (that of
-        the step).
+        over one replica's micro-batch of the unit-length projections, times sqrt(P):
+        near 1 for a spread-out representation, 0 for a collapsed one),
+        `learning_rate` (that of the step).
 
     Raises:
-        ValueError: for an unknown `target_init` or `head_initializer`, and for
-            `accumulation_steps` < 1 or one that does not divide the batch.
+        ValueError: for an unknown `target_init` or `head_initializer`; for a size or
+            `accumulation_steps` that is not a positive int, or does not divide a
+            batch of known size; for a backbone or predictor whose output has another
+            shape than said above; for data that are not two views.
 
     Source: arXiv 2006.07733 §3; reference accumulation: mmselfsup 0.x.
     """
@@ -214,13 +212,36 @@ class BYOL(keras.Model):
             self.build(backbone.input_shape)
 
     def build(self, input_shape):
-        self.online.build(input_shape)
-        self.target.build(input_shape)
-        if not self.predictor.built:
-            self.predictor.build(self.online.projector.output_shape)
+        images = keras.KerasTensor(input_shape, dtype="float32")
+        self.target(images)
+        z = self.online(images)
+        p = self.predictor(z)
+        if p.shape != z.shape:
+            raise ValueError(
+                "predictor must return the shape that projector returns, "
+                f"{tuple(z.shape)}. Received: {tuple(p.shape)}"
+            )
         if self.target_init == "copy":
             self.target.set_weights(self.online.get_weights())
         self.built = True
+
+    def fit(self, x=None, *args, **kwargs):
+        """`keras.Model.fit` on a dataset of `(view1, view2)`.
+
+        Builds first what is not built: Keras would do so inside the traced step,
+        where the target cannot start as a copy.
+        """
+        with self.distribute_strategy.scope():
+            if not self.built:
+                self.build(_view_shape(x))
+            if self.compiled and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+        return super().fit(x, *args, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras's own would read a batch, which costs a start of the input pipeline
+        # and fails under MultiWorkerMirroredStrategy. `fit` has built everything.
+        pass
 
     def call(self, images, training=None):
         """Predictions p, float32 `[B, P]`, of the online network."""
@@ -240,13 +261,16 @@ class BYOL(keras.Model):
         return self.trainable_variables
 
     def train_step(self, views):
+        _check_two_views(views)
         learning_rate = ops.cast(self.optimizer.learning_rate, "float32")
         logs, gradients = self._accumulate(views)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _share_overflow(gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
         logs["learning_rate"] = learning_rate
         for tracker in (self.loss_tracker, self.std_tracker, self.rate_tracker):
             tracker.update_state(logs[tracker.name])
-        return logs
+        return _reducible(logs)
 
     def _accumulate(self, views):
         """Logs and gradients averaged over the micro-batches of one fed batch."""
@@ -298,19 +322,19 @@ class BYOL(keras.Model):
 
         Source: arXiv 2006.07733 eq. 1; for the statistics DeepMind's code.
         """
-        strategy = tf.distribute.get_strategy()
 
         def move(target, online, rate):
             target.assign_add(tf.cast(rate, target.dtype) * (online - target))
 
-        for target, online in zip(
-            self.target.trainable_variables,
-            self.online.trainable_variables,
-            strict=True,
-        ):
-            strategy.extended.update(
-                target.value, move, args=(online.value, 1.0 - tau), group=False
-            )
+        strategy = self.distribute_strategy
+        pairs = zip(self.target.variables, self.online.variables, strict=True)
+        with strategy.scope():
+            # Only the online network knows which of its layers a user has frozen.
+            for target, online in pairs:
+                if online.trainable:
+                    strategy.extended.update(
+                        target.value, move, args=(online.value, 1.0 - tau), group=False
+                    )
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
@@ -337,6 +361,52 @@ class BYOL(keras.Model):
 def _fresh_copy(model):
     """The same architecture with weights of its own."""
     return type(model).from_config(model.get_config())
+
+
+def _check_two_views(data):
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        received = (
+            f"{len(data)} parts" if isinstance(data, (tuple, list)) else f"{data}"
+        )
+        raise ValueError(f"dataset must yield (view1, view2). Received: {received}")
+
+
+def _view_shape(x):
+    """Shape of a view, without the batch size, in the first argument of `fit`."""
+    view = x
+    if isinstance(x, tf.data.Dataset):
+        _check_two_views(x.element_spec)
+        view = x.element_spec[0]
+    if getattr(view, "shape", None) is None:
+        raise ValueError(
+            "backbone must be built before fit where fit does not get a "
+            f"tf.data.Dataset or arrays. Received: {type(x).__name__}"
+        )
+    return (None, *view.shape[1:])
+
+
+def _share_overflow(gradients):
+    """Makes gradients non-finite on every replica as soon as they are on one.
+
+    Keras decides by the first replica's gradients whether to skip a step, and would
+    then add those of the others all the same.
+    """
+    finite = ops.all([ops.all(ops.isfinite(g)) for g in _tensors(gradients)])
+    poison = tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, ops.where(finite, 0.0, float("nan"))
+    )
+    return [None if g is None else g + ops.cast(poison, g.dtype) for g in gradients]
+
+
+def _reducible(logs):
+    """Logs in the shape that Keras averages over replicas.
+
+    Under MultiWorkerMirroredStrategy it averages over axis 0 too, which scalars lack.
+    """
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return logs
+    return {name: ops.reshape(value, (1,)) for name, value in logs.items()}
 
 
 def _projection_std(z):

@@ -1,22 +1,22 @@
-"""Callbacks of a BYOL run: the target's moving average, epochs, logs, progress."""
+"""Callbacks that act on a schedule: the target's moving average, ends of epochs."""
 
-import json
 import math
-import pathlib
-import time
 
 import gin
 import keras
 import numpy as np
 import tensorflow as tf
-from rich import progress
+
+# Any true value of `stop_training` ends the epoch; True is what other callbacks set.
+_EPOCH_ENDED = "epoch ended"
 
 
 def target_tau(step, total_steps, base_tau):
     """Decay rate of the target at an optimizer step: a cosine from base_tau to 1.
 
     Args:
-        step: int, float or tensor, 0..total_steps. 0 at the first update.
+        step: int, float or tensor, from 0, the first update. tau is 1 from
+            total_steps on.
         total_steps: int. Optimizer steps of the whole run.
         base_tau: float in 0..1.
 
@@ -25,7 +25,7 @@ def target_tau(step, total_steps, base_tau):
 
     Source: arXiv 2006.07733 §3.3.
     """
-    progress_of_run = tf.cast(step, tf.float64) / total_steps
+    progress_of_run = tf.minimum(tf.cast(step, tf.float64) / total_steps, 1.0)
     return 1.0 - (1.0 - base_tau) * (tf.cos(math.pi * progress_of_run) + 1.0) / 2.0
 
 
@@ -33,7 +33,8 @@ def target_tau(step, total_steps, base_tau):
 class TargetEMA(keras.callbacks.Callback):
     """Moves the target network once after every optimizer step.
 
-    Adds `tau` to the logs, as a tensor: nothing here waits for the device.
+    A step that loss scaling skips, since its gradients overflowed, is no optimizer
+    step. Adds `tau` to the logs, as a tensor: nothing here waits for the device.
 
     Args:
         base_tau: float in 0..1. tau of the first step; it grows to 1 by a cosine.
@@ -79,13 +80,17 @@ class TargetEMA(keras.callbacks.Callback):
                 "steps_per_execution must be 1 with TargetEMA, which acts after every "
                 f"step. Received: {self.model.steps_per_execution}"
             )
+        iterations = keras.ops.convert_to_numpy(self.model.optimizer.iterations)
+        with self.model.distribute_strategy.scope():
+            self._moved_at = tf.Variable(iterations, dtype=tf.int64, trainable=False)
         self._update = tf.function(self._update_target)
 
     def _update_target(self):
+        iterations = tf.cast(self.model.optimizer.iterations.value, tf.int64)
         # The optimizer has already counted the step that this update belongs to.
-        step = tf.cast(self.model.optimizer.iterations.value, tf.float64) - 1.0
-        tau = self.tau(tf.maximum(step, 0.0))
-        self.model.update_target(tau)
+        tau = self.tau(tf.maximum(iterations - 1, 0))
+        self.model.update_target(tf.where(iterations > self._moved_at, tau, 1.0))
+        self._moved_at.assign(iterations)
         return tau
 
     def on_train_batch_end(self, batch, logs=None):
@@ -100,19 +105,24 @@ class TargetEMA(keras.callbacks.Callback):
 
 
 def _check_tau_arguments(base_tau, total_steps, reference_batch_size, batch_size):
-    if not 0.0 <= base_tau <= 1.0:
-        raise ValueError(f"base_tau must be in 0..1. Received: {base_tau!r}")
-    if not isinstance(total_steps, int) or total_steps < 1:
+    if not isinstance(base_tau, int | float) or not 0.0 <= base_tau <= 1.0:
+        raise ValueError(f"base_tau must be a number in 0..1. Received: {base_tau!r}")
+    if not _is_positive_int(total_steps):
         raise ValueError(
             f"total_steps must be a positive int. Received: {total_steps!r}"
         )
     if reference_batch_size is not None and not (
-        reference_batch_size > 0 and batch_size
+        _is_positive_int(reference_batch_size) and _is_positive_int(batch_size)
     ):
         raise ValueError(
-            "reference_batch_size must be positive and needs batch_size. Received: "
-            f"reference_batch_size={reference_batch_size!r}, batch_size={batch_size!r}"
+            "reference_batch_size must be a positive int and needs batch_size, another "
+            f"one. Received: reference_batch_size={reference_batch_size!r}, "
+            f"batch_size={batch_size!r}"
         )
+
+
+def _is_positive_int(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 class EpochEnds(keras.callbacks.Callback):
@@ -120,7 +130,8 @@ class EpochEnds(keras.callbacks.Callback):
 
     One pass over the data is rarely a whole number of batches, so epochs differ by a
     step; `fit` knows only one number of steps per epoch. It is called with an upper
-    bound, and this callback, first in the list, ends the epoch at the right step.
+    bound, and this callback, first in the list, ends the epoch at the right step. A
+    callback that sets `stop_training = True` still ends the run.
 
     Args:
         epoch_ends: list of int. Optimizer step at which epoch 0, 1, ... ends.
@@ -133,7 +144,6 @@ class EpochEnds(keras.callbacks.Callback):
         super().__init__()
         self.epoch_ends = list(epoch_ends)
         self.step = first_step
-        self._ended = False
 
     @property
     def longest_epoch(self):
@@ -146,161 +156,8 @@ class EpochEnds(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if self.step >= self._end and not self.model.stop_training:
-            self.model.stop_training = self._ended = True
+            self.model.stop_training = _EPOCH_ENDED
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._ended and epoch + 1 < len(self.epoch_ends):
+        if self.model.stop_training == _EPOCH_ENDED:
             self.model.stop_training = False
-        self._ended = False
-
-
-class MetricsLog(keras.callbacks.Callback):
-    """Writes the logs of every n-th step to `metrics.jsonl` and to TensorBoard.
-
-    Logs stay on the device in between. A resumed run appends; lines of steps that
-    it repeats are dropped first.
-
-    Args:
-        model_dir: path of the run folder.
-        first_step: int. Optimizer step at which this process starts.
-        batch_size: int. Images per step, for `images_per_second`.
-        every_steps: int. Steps between two lines.
-    """
-
-    async_safe = False
-
-    def __init__(self, model_dir, first_step, batch_size, every_steps):
-        super().__init__()
-        self.path = pathlib.Path(model_dir) / "metrics.jsonl"
-        self.log_dir = pathlib.Path(model_dir) / "logs"
-        self.step = self._last_step = first_step
-        self.batch_size = batch_size
-        self.every_steps = every_steps
-
-    def on_train_begin(self, logs=None):
-        keep = [
-            line for line in _json_lines(self.path) if line.get("step", 0) <= self.step
-        ]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in keep))
-        self._writer = tf.summary.create_file_writer(str(self.log_dir))
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        self._last_time, self._last_step = time.perf_counter(), self.step
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        if self.step % self.every_steps == 0:
-            self._write(logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        extra = {
-            name: float(value)
-            for name, value in (logs or {}).items()
-            if "/" in name
-        }
-        if extra:
-            self._write_line({"step": self.step, "epoch": epoch + 1, **extra})
-
-    def _write(self, logs):
-        # Reading the values waits for the device, so the clock is read after it.
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        now = time.perf_counter()
-        images = (self.step - self._last_step) * self.batch_size
-        values["images_per_second"] = images / max(now - self._last_time, 1e-9)
-        self._last_time, self._last_step = now, self.step
-        self._write_line({"step": self.step, "epoch": self._epoch + 1, **values})
-
-    def _write_line(self, line):
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        with self._writer.as_default():
-            for name, value in line.items():
-                if name != "step":
-                    tf.summary.write(name, value, line["step"], _scalar_metadata())
-
-    def on_train_end(self, logs=None):
-        self._writer.close()
-
-
-def _scalar_metadata():
-    """What `tf.summary.scalar` writes, which needs the package tensorboard itself."""
-    metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = "scalars"
-    return metadata
-
-
-def _json_lines(path):
-    """Parsed lines of a file; a last line that a crash cut short is left out."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
-
-
-class Progress(keras.callbacks.Callback):
-    """Shows steps, images per second, time left and the loss, in one line.
-
-    Args:
-        total_steps: int. Optimizer steps of the whole run.
-        first_step: int. Optimizer step at which this process starts.
-        batch_size: int. Images per step.
-        every_steps: int. Steps between two readings of the loss.
-        epochs: int. Epochs of the whole run.
-    """
-
-    async_safe = False
-
-    def __init__(self, total_steps, first_step, batch_size, every_steps, epochs):
-        super().__init__()
-        self.total_steps = total_steps
-        self.first_step = self.step = first_step
-        self.batch_size = batch_size
-        self.every_steps = every_steps
-        self.epochs = epochs
-
-    def on_train_begin(self, logs=None):
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[status]}"),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-        )
-        self._task = self._bar.add_task(
-            "epoch", total=self.total_steps, completed=self.step, status=""
-        )
-        self._bar.start()
-        self._start = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._bar.update(self._task, description=f"epoch {epoch + 1}/{self.epochs}")
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        # The first step of a process traces the graph; it says nothing of the speed.
-        self._start = self._start or (self.step, time.perf_counter())
-        if self.step % self.every_steps == 0:
-            self._bar.update(self._task, status=self._status(logs))
-        self._bar.update(self._task, completed=self.step)
-
-    def _status(self, logs):
-        loss = f"loss {float(logs['loss']):.3f}"
-        step, start = self._start
-        images = (self.step - step) * self.batch_size
-        if not images:
-            return loss
-        return f"{loss}  {images / (time.perf_counter() - start):.0f} images/s"
-
-    def on_epoch_end(self, epoch, logs=None):
-        values = "  ".join(
-            f"{name} {float(value):.4g}" for name, value in (logs or {}).items()
-        )
-        self._bar.console.print(f"epoch {epoch + 1}/{self.epochs}  {values}")
-
-    def on_train_end(self, logs=None):
-        self._bar.stop()

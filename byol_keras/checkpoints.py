@@ -19,11 +19,13 @@ class Checkpoints:
 
     Args:
         folder: path; created when the first checkpoint is written.
-        model: built and compiled `BYOL`.
-        keep: int. How many of the newest checkpoints stay on disk.
+        model: built and compiled `BYOL`, whose optimizer is built too.
+        keep: int. How many of the newest checkpoints stay on disk, at least 1.
     """
 
     def __init__(self, folder, model, keep=2):
+        if not isinstance(keep, int) or keep < 1:
+            raise ValueError(f"keep must be a positive int. Received: {keep!r}")
         self.folder = pathlib.Path(folder)
         self.model = model
         self.keep = keep
@@ -107,7 +109,10 @@ def _check_same(variables, saved, path):
 
 
 class SaveEachEpoch(keras.callbacks.Callback):
-    """Writes a checkpoint at the end of every epoch.
+    """Writes a checkpoint at the end of every whole epoch.
+
+    An epoch that another callback stops half-way leaves none: its weights belong to
+    no epoch's end.
 
     Args:
         checkpoints: `Checkpoints`.
@@ -117,7 +122,14 @@ class SaveEachEpoch(keras.callbacks.Callback):
     def __init__(self, checkpoints, epoch_ends):
         super().__init__()
         self.checkpoints = checkpoints
-        self.epoch_ends = epoch_ends
+        self.epoch_ends = list(epoch_ends)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._step = [0, *self.epoch_ends][epoch]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
 
     def on_epoch_end(self, epoch, logs=None):
-        self.checkpoints.save(self.epoch_ends[epoch])
+        if self._step == self.epoch_ends[epoch]:
+            self.checkpoints.save(self._step)

@@ -64,7 +64,7 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
     except Exception as error:  # the loaders raise what their file formats raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(
-            f"path, must hold a backbone that loads ({reason}). Received: {found}"
+            f"path must hold a backbone that loads ({reason}). Received: {found}"
         ) from error
 
 
@@ -90,7 +90,7 @@ def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
                 fresh.build_from_config(backbone.get_build_config())
         except (NotImplementedError, TypeError, ValueError) as error:
             raise ValueError(
-                "backbone, must be a model that Keras can make from its configuration, "
+                "backbone must be a model that Keras can make from its configuration, "
                 f"such as one from a .keras file. Received: {backbone.name!r}"
             ) from error
     return fresh
@@ -124,7 +124,7 @@ def _find_backbone(path: Path) -> Path:
             return candidate
     looked_for = ", ".join(str(candidate) for candidate in candidates)
     raise ValueError(
-        f"path, must hold a backbone (looked for {looked_for}). Received: {path}"
+        f"path must hold a backbone (looked for {looked_for}). Received: {path}"
     )
 
 
@@ -136,7 +136,7 @@ def _image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
     shape = (backbone.get_build_config() or {}).get("input_shape")
     if shape is None:
         raise ValueError(
-            "backbone, must be built (call it once on an image batch). "
+            "backbone must be built (call it once on an image batch). "
             f"Received: {backbone.name!r}"
         )
     return (None, None, None, shape[-1])

@@ -8,7 +8,7 @@ import sys
 import gin
 import keras
 import tensorflow as tf
-from absl import flags
+from absl import flags, logging
 
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -22,21 +22,34 @@ def define_flags() -> None:
         "gin_param", [], 'binding that overrides the files, as "train.epochs=5".'
     )
     flags.DEFINE_string("model_dir", None, "run folder.")
+    # Libraries report on every file that they read; a user wants what went wrong.
+    logging.set_verbosity(logging.WARNING)
 
 
 @contextlib.contextmanager
 def user_errors():
     """Turns a user's mistake into one line on stderr and exit code 2.
 
-    Everything that checks input raises ValueError (or OSError for a file); gin adds
-    lines of its own behind the first one.
+    For set-up only, where whatever fails does so for what it was given: our own checks
+    raise ValueError, a value of the wrong type ends in a TypeError somewhere, and gin
+    raises RuntimeError for a binding that is missing.
     """
     try:
         yield
-    except (ValueError, OSError) as error:
-        message = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"error: {message[0]}", file=sys.stderr)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+
+
+def _one_line(error):
+    """The first line of a message, and where gin met it if we did not raise it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    places = [line for line in lines[1:] if line.startswith("In call to")]
+    if "Received" in lines[0] or not places:
+        return lines[0]
+    return f"{lines[0]} ({places[0].partition(' (<')[0]})"
 
 
 def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
@@ -61,7 +74,7 @@ def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
                 gin.add_config_file_search_path(str(folder))
     try:
         gin.parse_config_files_and_bindings([str(path) for path in paths], gin_params)
-    except (SyntaxError, TypeError, AttributeError) as error:
+    except (SyntaxError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"gin configuration cannot be read: {error}") from error
 
 
@@ -96,28 +109,34 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     """
     if name not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {STRATEGIES}. Received: {name!r}")
-    gpus = tf.config.list_logical_devices("GPU")
     if name == "cpu":
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     if name == "mirrored":
-        return _mirrored_strategy(gpus)
+        return _mirrored_strategy()
     if name == "multiworker":
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "tpu":
         return _tpu_strategy()
-    if len(gpus) > 1:
-        return _mirrored_strategy(gpus)
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return _mirrored_strategy()
     return tf.distribute.get_strategy()
 
 
-def _mirrored_strategy(gpus):
-    if gpus:
-        return tf.distribute.MirroredStrategy([device.name for device in gpus])
+def accelerators() -> list:
+    """Logical devices to train on: all GPUs, or the CPU's where there is none."""
+    return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices(
+        "CPU"
+    )
+
+
+def _mirrored_strategy():
+    devices = [device.name for device in accelerators()]
+    if "GPU" in devices[0]:
+        return tf.distribute.MirroredStrategy(devices)
     # TensorFlow's default on CPUs, a collective, fails in a process that has used
     # another strategy before ("Shape mismatch in the collective instance").
     return tf.distribute.MirroredStrategy(
-        [device.name for device in tf.config.list_logical_devices("CPU")],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+        devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
 
 

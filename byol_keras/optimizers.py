@@ -1,18 +1,10 @@
-"""LARS, the length of a run in optimizer steps, and learning-rate schedules.
+"""LARS: momentum SGD with a step size of its own for every tensor."""
 
-Everywhere in this module a step is one real update of the weights, however many
-micro-batches its gradient was accumulated over.
-"""
-
-import dataclasses
-import math
-import numbers
 import re
 
+import gin
 import keras
 from keras import ops
-
-import gin
 
 DEFAULT_EXCLUDE = (r"(^|/)(bias|gamma|beta)$",)
 
@@ -26,9 +18,7 @@ MMSELFSUP_0X_EXCLUDE = (r"(^|/)(bias|beta)$", r"(^|(?<!shortcut_bn)/)gamma$")
 gin.constant("byol_keras.optimizers.MMSELFSUP_0X_EXCLUDE", MMSELFSUP_0X_EXCLUDE)
 
 _LARS_FORMS = ("deepmind", "mmselfsup")
-_LAST_BATCH_RULES = ("carry", "pad")
 _MMSELFSUP_NORM_EPSILON = 1e-8
-_MMSELFSUP_WARMUP_RATIO = 1e-4
 
 
 @gin.register
@@ -75,14 +65,18 @@ class LARS(keras.optimizers.Optimizer):
         exclude=DEFAULT_EXCLUDE,
         **kwargs,
     ):
-        _check(0 <= momentum < 1, "`momentum` must be in [0, 1)", momentum)
-        _check(weight_decay >= 0, "`weight_decay` must not be negative", weight_decay)
-        _check(
-            trust_coefficient > 0,
-            "`trust_coefficient` must be positive",
-            trust_coefficient,
-        )
-        _check(form in _LARS_FORMS, f"`form` must be one of {_LARS_FORMS}", form)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` must be in [0, 1). Received: {momentum!r}")
+        if not weight_decay >= 0:  # so that NaN is refused too
+            raise ValueError(
+                f"`weight_decay` must not be negative. Received: {weight_decay!r}"
+            )
+        if not trust_coefficient > 0:
+            raise ValueError(
+                f"`trust_coefficient` must be positive. Received: {trust_coefficient!r}"
+            )
+        if form not in _LARS_FORMS:
+            raise ValueError(f"`form` must be one of {_LARS_FORMS}. Received: {form!r}")
         _check_patterns(exclude)
         super().__init__(learning_rate, **kwargs)
         self.momentum = momentum
@@ -146,290 +140,16 @@ class LARS(keras.optimizers.Optimizer):
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class RunLength:
-    """The length of a run in optimizer steps, from images and epochs.
-
-    Args:
-        num_examples: int. Images in the dataset.
-        batch_size: int. All images of one update, over every replica and every
-            micro-batch.
-        epochs: int. Passes over the dataset.
-        accumulation_steps: int. Micro-batches of one update.
-        last_batch: what happens where a pass ends inside a batch. "carry": the batch
-            goes on with images of the next pass, as DeepMind does. "pad": every pass
-            is filled up to whole micro-batches, as mmselfsup does.
-
-    Raises:
-        ValueError: if a number is not a positive int, `batch_size` is not divisible
-            by `accumulation_steps` or larger than `num_examples`, or `last_batch` is
-            neither of the two.
-
-    Source: deepmind-research `byol/byol_experiment.py` ("carry"); mmselfsup 0.x
-        samplers and `core/hooks/optimizer_hook.py` ("pad"), whose updates also
-        accumulate across the ends of passes and whose last one may be partial.
-    """
-
-    num_examples: int
-    batch_size: int
-    epochs: int
-    accumulation_steps: int = 1
-    last_batch: str = "carry"
-
-    def __post_init__(self):
-        for name in ("num_examples", "batch_size", "epochs", "accumulation_steps"):
-            value = getattr(self, name)
-            _check_positive_int(name, value)
-            # NumPy integers would overflow where Python's do not.
-            object.__setattr__(self, name, int(value))
-        _check(
-            self.last_batch in _LAST_BATCH_RULES,
-            f"`last_batch` must be one of {_LAST_BATCH_RULES}",
-            self.last_batch,
-        )
-        _check(
-            self.batch_size % self.accumulation_steps == 0,
-            f"`batch_size` must be divisible by `accumulation_steps` "
-            f"({self.accumulation_steps})",
-            self.batch_size,
-        )
-        _check(
-            self.batch_size <= self.num_examples,
-            f"`batch_size` must not be larger than `num_examples` "
-            f"({self.num_examples})",
-            self.batch_size,
-        )
-
-    @property
-    def iterations_per_epoch(self) -> int:
-        """Micro-batches of one pass; only "pad" makes that a whole number."""
-        _check(
-            self.last_batch == "pad",
-            '`last_batch` must be "pad" to count the iterations of an epoch',
-            self.last_batch,
-        )
-        return _ceil_div(self.num_examples, self.batch_size // self.accumulation_steps)
-
-    @property
-    def pass_length(self) -> int:
-        """Images of one pass, with those that fill it up."""
-        if self.last_batch == "carry":
-            return self.num_examples
-        return self.iterations_per_epoch * (self.batch_size // self.accumulation_steps)
-
-    @property
-    def total_steps(self) -> int:
-        """Updates of the whole run."""
-        return self.step_at_epoch(self.epochs)
-
-    def step_at_epoch(self, epoch: int) -> int:
-        """The number of updates after `epoch` passes: the first step of that epoch."""
-        if self.last_batch == "carry":
-            return epoch * self.num_examples // self.batch_size
-        return _ceil_div(epoch * self.iterations_per_epoch, self.accumulation_steps)
-
-    def epoch_of_step(self, step: int) -> int:
-        """The epoch that a 0-based step belongs to, in the sense of `step_at_epoch`."""
-        if self.last_batch == "carry":
-            return ((step + 1) * self.batch_size - 1) // self.num_examples
-        return step * self.accumulation_steps // self.iterations_per_epoch
-
-
-@keras.saving.register_keras_serializable(package="byol_keras")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from exactly 0, then a cosine to 0, both per step.
-
-    Args:
-        peak_learning_rate: float. Reached at step `warmup_steps`.
-        total_steps: int. Steps of the whole run, with the warm-up. 0 from there on.
-        warmup_steps: int. Optimizer steps, not epochs. Defaults to 0.
-
-    Raises:
-        ValueError: if `warmup_steps` is negative or not smaller than `total_steps`.
-
-    Source: deepmind-research `byol/utils/schedules.py`.
-    """
-
-    def __init__(self, peak_learning_rate, total_steps, warmup_steps=0):
-        _check_positive_int("total_steps", total_steps)
-        _check_warmup("warmup_steps", warmup_steps, "total_steps", total_steps)
-        self.peak_learning_rate = peak_learning_rate
-        self.total_steps = total_steps
-        self.warmup_steps = warmup_steps
-
-    def __call__(self, step):
-        step = ops.cast(step, "int64")
-        warmup = ops.cast(step, "float32") / max(self.warmup_steps, 1)
-        cosine = _half_cosine(
-            self.total_steps - step, self.total_steps - self.warmup_steps
-        )
-        factor = ops.where(step < self.warmup_steps, warmup, cosine)
-        return self.peak_learning_rate * factor
-
-    def get_config(self):
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-        }
-
-
-@keras.saving.register_keras_serializable(package="byol_keras")
-class WarmupEpochCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A cosine staircase, one stair per epoch, times a linear warm-up.
-
-    The cosine runs over all epochs, those of the warm-up included, so that the peak
-    is never quite reached. The warm-up is a factor that grows with every
-    micro-iteration, from 1e-4. An update takes the rate of its last micro-iteration;
-    the run's last update may have fewer micro-iterations than the others.
-
-    Args:
-        peak_learning_rate: float. Start of the cosine.
-        epochs: int. The last stair is above 0; steps after the end stay on it.
-        warmup_epochs: int.
-        iterations_per_epoch: int. Micro-batches of one pass.
-        accumulation_steps: int. Micro-batches of one update. Defaults to 1.
-
-    Raises:
-        ValueError: if a number is not a positive int, or `warmup_epochs` is negative
-            or not smaller than `epochs`.
-
-    Source: open-mmlab/mmcv@1d8f9285 `lr_updater.py` with mmselfsup 0.x
-        `configs/selfsup/_base_/schedules/lars_coslr-200e_in1k.py`.
-    """
-
-    def __init__(
-        self,
-        peak_learning_rate,
-        epochs,
-        warmup_epochs,
-        iterations_per_epoch,
-        accumulation_steps=1,
-    ):
-        _check_positive_int("epochs", epochs)
-        _check_positive_int("iterations_per_epoch", iterations_per_epoch)
-        _check_positive_int("accumulation_steps", accumulation_steps)
-        _check_warmup("warmup_epochs", warmup_epochs, "epochs", epochs)
-        self.peak_learning_rate = peak_learning_rate
-        self.epochs = epochs
-        self.warmup_epochs = warmup_epochs
-        self.iterations_per_epoch = iterations_per_epoch
-        self.accumulation_steps = accumulation_steps
-
-    def __call__(self, step):
-        last = (ops.cast(step, "int64") + 1) * self.accumulation_steps - 1
-        iteration = ops.minimum(last, self.epochs * self.iterations_per_epoch - 1)
-        epoch = iteration // self.iterations_per_epoch
-        progress = ops.cast(iteration, "float32") / max(
-            self.warmup_epochs * self.iterations_per_epoch, 1
-        )
-        warmup = _MMSELFSUP_WARMUP_RATIO + (1.0 - _MMSELFSUP_WARMUP_RATIO) * progress
-        factor = ops.where(epoch < self.warmup_epochs, warmup, 1.0)
-        stair = _half_cosine(self.epochs - epoch, self.epochs)
-        return self.peak_learning_rate * factor * stair
-
-    def get_config(self):
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "epochs": self.epochs,
-            "warmup_epochs": self.warmup_epochs,
-            "iterations_per_epoch": self.iterations_per_epoch,
-            "accumulation_steps": self.accumulation_steps,
-        }
-
-
-def scaled_learning_rate(base_learning_rate: float, batch_size: int) -> float:
-    """The linear scaling rule: the base learning rate is per 256 images.
-
-    Source: Grill et al. 2020, section 3.3.
-    """
-    return base_learning_rate * batch_size / 256
-
-
-@gin.register
-def warmup_cosine(
-    run_length: RunLength, base_learning_rate: float, warmup_epochs: int = 10
-) -> WarmupCosine:
-    """DeepMind's schedule for a run of this length, scaled to its batch size.
-
-    Raises:
-        ValueError: if `warmup_epochs` is negative or not smaller than the epochs.
-    """
-    _check_warmup("warmup_epochs", warmup_epochs, "epochs", run_length.epochs)
-    return WarmupCosine(
-        scaled_learning_rate(base_learning_rate, run_length.batch_size),
-        total_steps=run_length.total_steps,
-        warmup_steps=run_length.step_at_epoch(warmup_epochs),
-    )
-
-
-@gin.register
-def warmup_epoch_cosine(
-    run_length: RunLength, base_learning_rate: float, warmup_epochs: int = 10
-) -> WarmupEpochCosine:
-    """The schedule of mmselfsup 0.x for a run of this length, scaled to its batch size.
-
-    Raises:
-        ValueError: if `warmup_epochs` is negative or not smaller than the epochs, or
-            the run's `last_batch` is not "pad".
-    """
-    return WarmupEpochCosine(
-        scaled_learning_rate(base_learning_rate, run_length.batch_size),
-        epochs=run_length.epochs,
-        warmup_epochs=warmup_epochs,
-        iterations_per_epoch=run_length.iterations_per_epoch,
-        accumulation_steps=run_length.accumulation_steps,
-    )
-
-
-@gin.register
-def constant(run_length: RunLength, learning_rate: float) -> float:
-    """The same learning rate at every step, not scaled to the batch size."""
-    del run_length  # Schedules are all called alike; this one has no use for it.
-    return float(learning_rate)
-
-
-def _half_cosine(remaining, length):
-    """Computes `(1 + cos(pi (1 - remaining / length))) / 2`, and 0 if none remain.
-
-    Written as a squared sine of the remaining part: near the end the sum of 1 and a
-    cosine near -1 keeps no digits in float32, whereas this keeps all of them. The
-    difference that makes `remaining` is one of integers and therefore exact.
-    """
-    remaining = ops.cast(ops.maximum(remaining, 0), "float32")
-    return ops.square(ops.sin(0.5 * math.pi * remaining / length))
-
-
 def _norm(x):
     # Squares of float16 overflow above 256.
     return ops.sqrt(ops.sum(ops.square(ops.cast(x, "float32"))))
 
 
-def _ceil_div(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
-
-
-def _check(holds: bool, rule: str, received: object) -> None:
-    if not holds:
-        raise ValueError(f"{rule}. Received: {received!r}")
-
-
-def _check_positive_int(name: str, value: object) -> None:
-    is_positive_int = isinstance(value, numbers.Integral) and value > 0
-    _check(is_positive_int, f"`{name}` must be a positive int", value)
-
-
-def _check_warmup(name: str, warmup: object, length_name: str, length: int) -> None:
-    is_count = isinstance(warmup, numbers.Integral) and warmup >= 0
-    _check(is_count, f"`{name}` must be an int of at least 0", warmup)
-    rule = f"`{name}` must be smaller than `{length_name}` ({length})"
-    _check(warmup < length, rule, warmup)
-
-
 def _check_patterns(exclude: object) -> None:
     rule = "`exclude` must be a sequence of regular expressions"
     # A lone string would be read as a sequence of one-letter patterns.
-    _check(isinstance(exclude, (list, tuple)), rule, exclude)
+    if not isinstance(exclude, (list, tuple)):
+        raise ValueError(f"{rule}. Received: {exclude!r}")
     for pattern in exclude:
         try:
             re.compile(pattern)

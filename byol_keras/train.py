@@ -20,15 +20,20 @@ from rich.table import Table
 from byol_keras import (
     augmentations,  # noqa: F401, registers names for gin
     backbones,  # noqa: F401
+    blurs,  # noqa: F401
     byol,  # noqa: F401
+    colors,  # noqa: F401
+    crops,  # noqa: F401
     data,  # noqa: F401
     externals,  # noqa: F401
     launch,
+    optimizers,  # noqa: F401
 )
-from byol_keras.callbacks import EpochEnds, MetricsLog, Progress, TargetEMA
+from byol_keras.callbacks import EpochEnds, TargetEMA
 from byol_keras.checkpoints import Checkpoints, SaveEachEpoch
 from byol_keras.export import export_backbone
-from byol_keras.optimizers import RunLength
+from byol_keras.run_log import MetricsLog, Progress
+from byol_keras.schedules import RunLength
 from byol_keras.views import TwoViews
 
 EXIT_INTERRUPTED = 130
@@ -72,7 +77,7 @@ def train(
         model_dir: run folder; not needed for a dry run.
         strategy: see `launch.make_strategy`.
         dry_run: print what would run, and stop.
-        dataset_fn: () -> `data.ImageData`.
+        dataset_fn: () -> `image_data.ImageData`.
         views_fn: () -> `views.TwoViews`.
         backbone_fn: (channels) -> `keras.Model`.
         model_fn: (backbone) -> `byol.BYOL`.
@@ -81,7 +86,7 @@ def train(
         target_ema_fn: (total_steps, batch_size) -> `callbacks.TargetEMA`.
         epochs: int. Passes over the data.
         batch_size: int. Images per optimizer step, over all devices and micro-batches.
-        last_batch: "carry" or "pad"; see `optimizers.RunLength`.
+        last_batch: "carry" or "pad"; see `schedules.RunLength`.
         seed: int. Of initial weights, order of the data and augmentations.
         precision: Keras dtype policy; see `launch.set_precision`.
         jit_compile: bool. Compile the step with XLA.
@@ -150,6 +155,7 @@ def _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks):
             initial_epoch=length.epoch_of_step(step),
             epochs=length.epochs,
             steps_per_epoch=ends.longest_epoch,
+            shuffle=False,  # the dataset has its own, reproducible order
             verbose=0,
             callbacks=[
                 ends,
@@ -221,8 +227,7 @@ def _summary(run, strategy, precision) -> Table:
         "tau": _at_probes(taus),
         "parameters": f"backbone {_count(model.online.backbone):,}, projector "
         f"{_count(model.online.projector):,}, predictor {_count(model.predictor):,}",
-        "devices": f"{type(strategy).__name__}, {replicas} replicas, "
-        + ", ".join(d.name for d in tf.config.list_logical_devices()),
+        "devices": ", ".join(_devices(strategy)),
         "precision": precision,
         "exact resume": "on"
         if run.views.stateless
@@ -232,6 +237,13 @@ def _summary(run, strategy, precision) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _devices(strategy):
+    """Names of the devices that train, behind the strategy where one is at work."""
+    if strategy.num_replicas_in_sync > 1:
+        return [type(strategy).__name__, *strategy.extended.worker_devices]
+    return [device.name for device in launch.accelerators()[:1]]
 
 
 def _probe_steps(length):

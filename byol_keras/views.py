@@ -7,7 +7,8 @@ import gin
 import keras
 import tensorflow as tf
 
-from byol_keras.augmentations import ImageAugmentation, RandomResizedCrop, is_stateless
+from byol_keras.augmentations import ImageAugmentation, is_stateless
+from byol_keras.crops import RandomResizedCrop
 
 
 @gin.register
@@ -69,11 +70,11 @@ class TwoViews:
         """Endless batches of views.
 
         Args:
-            data: `data.ImageData`.
+            data: `image_data.ImageData`.
             batch_size: int. Images per batch.
             seed: int. Of the order of the images and of all draws.
             start: int. Images that an earlier part of the run has consumed.
-            pass_length: int or None. Images per pass; see `data.ImageData.stream`.
+            pass_length: int or None. Images per pass; see `ImageData.stream`.
 
         Returns:
             `tf.data.Dataset` of `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1.

@@ -276,5 +276,5 @@ def test_model_without_a_configuration_is_not_reinitialized(kind, run_folder):
     else:
         model = PlainBackbone()
         model(float_images())
-    with pytest.raises(ValueError, match=r"^backbone, must be a model that Keras can"):
+    with pytest.raises(ValueError, match=r"^backbone must be a model that Keras can"):
         reinitialized(model, 0)

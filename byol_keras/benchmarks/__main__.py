@@ -16,11 +16,11 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from byol_keras import benchmarks as registered  # noqa: F401
 from byol_keras import (
     data,  # noqa: F401, registers names for gin
     launch,
 )
-from byol_keras import benchmarks as registered  # noqa: F401
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.export import load_backbone
 
@@ -42,15 +42,13 @@ def benchmark(
         benchmarks: functions `(backbone) -> dict[str, float]`, as `@knn`.
         baselines: names from `baselines.BASELINES` to compare with.
         seed: int. Of the random initialisation that a baseline may need.
+
+    Raises:
+        SystemExit: with code 2, after one line on stderr, for a user's mistake.
     """
     console = Console()
     with launch.user_errors():
-        unknown = set(baselines) - set(BASELINES)
-        if unknown:
-            raise ValueError(
-                f"benchmark.baselines must be among {tuple(BASELINES)}. "
-                f"Received: {sorted(unknown)}"
-            )
+        _check_lists(benchmarks, baselines)
         trained = load_backbone(backbone_path)
         models = {name: BASELINES[name](trained, seed) for name in baselines}
         models["trained"] = trained
@@ -64,6 +62,19 @@ def benchmark(
                 console.print(f"written to {path}")
 
 
+def _check_lists(benchmarks, baselines):
+    if not isinstance(benchmarks, (list, tuple)) or not all(map(callable, benchmarks)):
+        raise ValueError(
+            "benchmark.benchmarks must be a list of functions, as [@knn]. "
+            f"Received: {benchmarks!r}"
+        )
+    if not isinstance(baselines, (list, tuple)) or not set(baselines) <= set(BASELINES):
+        raise ValueError(
+            f"benchmark.baselines must be a list of names among {tuple(BASELINES)}. "
+            f"Received: {baselines!r}"
+        )
+
+
 def _write(model_dir, function, backbone_path, results, seconds):
     folder = pathlib.Path(model_dir) / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +86,9 @@ def _write(model_dir, function, backbone_path, results, seconds):
         "versions": {"keras": keras.__version__},
         "config": gin.operative_config_str(),
     }
+    training = pathlib.Path(model_dir) / "operative_config.gin"
+    if training.exists():
+        record["training_config"] = training.read_text()
     launch.write_text(path, json.dumps(record, indent=1) + "\n")
     return path
 

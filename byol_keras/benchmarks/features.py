@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class Features(NamedTuple):
-    """Features float32 `[N, D]` and labels int64 `[N]` of one split, in stored order."""
+    """Features float32 `[N, D]` and labels int64 `[N]` of one split, as stored."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -30,8 +30,14 @@ def resize_center_crop(
     Returns:
         float32 `[size, size, C]` in 0..1.
 
+    Raises:
+        ValueError: if `size` is not within 1 and `resize`.
+
     Source: mmselfsup 0.x, evaluation pipelines of its benchmarks.
+    Deviation: pixels stay in float after the resize; Pillow rounds them to uint8.
     """
+    if not 1 <= size <= resize:
+        raise ValueError(f"size must be within 1 and resize={resize}. Received: {size}")
     short = tf.cast(tf.reduce_min(tf.shape(image)[:2]), tf.float32)
     scaled = tf.cast(tf.shape(image)[:2], tf.float32) * (resize / short)
     height_width = tf.maximum(tf.cast(tf.math.floor(scaled + 1e-4), tf.int32), resize)
@@ -96,10 +102,14 @@ def extract_features(
         feature: key of the backbone's dict. Feature maps are flattened.
         batch_size: int. Images per forward pass.
 
+    Returns:
+        `Features` of all images, in stored order.
+
     Raises:
         ValueError: for data without labels, of another channel count than the
             backbone's, or of different sizes without a `transform`; for a feature
-            that the backbone does not return.
+            that the backbone does not return; for a label below 0, by which TFDS marks
+            images whose class is kept secret.
     """
     _check_data(backbone, data, transform)
 
@@ -111,10 +121,7 @@ def extract_features(
     dataset = data.ordered().map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
-    @tf.function(reduce_retracing=True)
-    def forward(images):
-        outputs = _select(backbone(images, training=False), feature)
-        return tf.reshape(tf.cast(outputs, tf.float32), [tf.shape(images)[0], -1])
+    forward = _forward(backbone, feature, dataset.element_spec[0])
 
     features, labels = None, np.empty(data.num_examples, np.int64)
     position = 0
@@ -125,7 +132,23 @@ def extract_features(
         features[position : position + len(block)] = block
         labels[position : position + len(block)] = batch_labels.numpy()
         position += len(block)
+    if labels.min() < 0:
+        raise ValueError(
+            f"labels must be 0 or more. Received: {labels.min()} in {data.name}"
+        )
     return Features(features, labels)
+
+
+def _forward(backbone, feature, images):
+    """One graph, for batches of every size: images -> float32 `[B, D]`."""
+
+    def forward(images):
+        outputs = _select(backbone(images, training=False), feature)
+        return tf.reshape(tf.cast(outputs, tf.float32), [tf.shape(images)[0], -1])
+
+    # Each call makes a new graph; a plain call of the function would be taken for
+    # needless retracing and warned of.
+    return tf.function(forward).get_concrete_function(images)
 
 
 def _check_data(backbone, data, transform):

@@ -36,15 +36,12 @@ def knn(
         `knn/top1_k<k>` and `knn/top5_k<k>` for every k, in percent.
 
     Raises:
-        ValueError: if a k exceeds the number of training images.
+        ValueError: if a k is not within 1 and the number of training images, or
+            `temperature` is not positive.
 
     Source: mmselfsup 0.x, `knn_classifier.py` (protocol of arXiv 1805.01978).
     """
-    if min(k) < 1 or max(k) > train_data.num_examples:
-        raise ValueError(
-            f"knn.k must be within 1 and the {train_data.num_examples} training images."
-            f" Received: {tuple(k)}"
-        )
+    _check_arguments(k, temperature, train_data.num_examples)
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
     test = extract_features(backbone, test_data, **read)
@@ -59,6 +56,17 @@ def knn(
             name = f"knn/top{top}_k{count}"
             results[name] = top_accuracy(votes, test.labels, min(top, count))
     return results
+
+
+def _check_arguments(k, temperature, num_examples):
+    counts = k if isinstance(k, (list, tuple)) and k else [0]
+    if not all(isinstance(n, int) and 1 <= n <= num_examples for n in counts):
+        raise ValueError(
+            f"knn.k must be a list of ints within 1 and the {num_examples} training "
+            f"images. Received: {k!r}"
+        )
+    if not (isinstance(temperature, (int, float)) and temperature > 0):
+        raise ValueError(f"knn.temperature must be positive. Received: {temperature!r}")
 
 
 def nearest(
@@ -82,7 +90,8 @@ def nearest(
         train_block, test_block: int. Size of a block.
 
     Returns:
-        Similarities float32 `[M, k]`, in falling order, and labels int64 `[M, k]`.
+        Similarities float32 `[M, k]`, in falling order, and labels int64 `[M, k]`. Of
+        equal similarities the earlier training example comes first.
     """
     similarities, labels = [], []
     for start in range(0, len(test_features), test_block):
@@ -102,7 +111,9 @@ def nearest(
 
 
 def _unit(features):
-    return tf.math.l2_normalize(tf.constant(features, tf.float32), axis=1, epsilon=1e-24)
+    return tf.math.l2_normalize(
+        tf.constant(features, tf.float32), axis=1, epsilon=1e-24
+    )
 
 
 def _merge(best, best_labels, values, labels, k):

@@ -1,0 +1,88 @@
+"""GaussianBlur: an image times one banded matrix per axis."""
+
+import math
+
+import gin
+import keras
+import tensorflow as tf
+
+from byol_keras.augmentations import (
+    ImageAugmentation,
+    between,
+    interval,
+    known_semantics,
+    require,
+    resample,
+)
+
+
+@gin.register
+@keras.saving.register_keras_serializable(package="byol_keras")
+class GaussianBlur(ImageAugmentation):
+    """Blurs every image by a Gaussian of its own width.
+
+    "deepmind" pads with zeros, which darkens the borders; "torchvision" extends the
+    edge pixels.
+
+    Args:
+        sigma: (low, high). Standard deviation in pixels, uniform; above 0.
+        radius: int or None. The kernel has `2 * radius + 1` taps. None: a twentieth of
+            the height (at least 1) under "deepmind", so 11 at 224 and 6 at 128; under
+            "torchvision" 4 of the largest sigma.
+        semantics: "deepmind" or "torchvision".
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Source: deepmind-research byol; arXiv 2006.07733 appendix B.
+    Deviation: under "torchvision" PIL approximates the Gaussian by box filters, this
+        is the Gaussian.
+    """
+
+    draws = 1
+
+    def __init__(self, sigma=(0.1, 2.0), radius=None, semantics="deepmind", **kwargs):
+        super().__init__(**kwargs)
+        self.sigma = interval("sigma", sigma)
+        require(
+            radius is None or (isinstance(radius, int) and radius >= 1),
+            "radius must be None or an int of at least 1",
+            radius,
+        )
+        self.radius = radius
+        self.semantics = known_semantics(semantics)
+
+    def augment(self, images, uniforms):
+        shape = tf.shape(images)
+        offsets = self._offsets(shape[1])
+        sigma = between(uniforms[:, 0], *self.sigma)
+        taps = tf.exp(-0.5 * tf.square(tf.cast(offsets, tf.float32) / sigma[:, None]))
+        taps /= tf.reduce_sum(taps, axis=1, keepdims=True)
+        rows = self._matrices(taps, offsets, shape[1])
+        columns = self._matrices(taps, offsets, shape[2])
+        return tf.clip_by_value(resample(images, rows, columns), 0.0, 1.0)
+
+    def _offsets(self, height):
+        if self.radius is not None:
+            radius = self.radius
+        elif self.semantics == "deepmind":
+            radius = tf.maximum(height // 20, 1)
+        else:
+            radius = math.ceil(4.0 * self.sigma[1])
+        return tf.range(-radius, radius + 1)
+
+    def _matrices(self, taps, offsets, size):
+        """`[B, size, size]`: weights of an axis's pixels in each blurred pixel."""
+        sources = tf.range(size)[:, None] + offsets
+        if self.semantics == "torchvision":
+            sources = tf.clip_by_value(sources, 0, size - 1)
+        # Sources outside the image have an empty one-hot row: zero padding.
+        return tf.einsum("bk,ikj->bij", taps, tf.one_hot(sources, size))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "sigma": self.sigma,
+            "radius": self.radius,
+            "semantics": self.semantics,
+        }

@@ -1,0 +1,243 @@
+"""Augmentations of the values of pixels: jitter, greyscale, solarization."""
+
+import itertools
+from collections.abc import Iterator
+
+import gin
+import keras
+import tensorflow as tf
+
+from byol_keras.augmentations import (
+    ImageAugmentation,
+    between,
+    known_semantics,
+    require,
+    whole,
+)
+
+# Row: the places of brightness, contrast, saturation and hue in one image's order.
+_PLACES = tuple(itertools.permutations(range(4)))
+
+
+@gin.register
+@keras.saving.register_keras_serializable(package="byol_keras")
+class ColorJitter(ImageAugmentation):
+    """Shifts brightness, contrast, saturation and hue, each image in its own order.
+
+    A strength `s` means a shift `d` uniform in -s..s, but never below -1:
+
+    | operation  | "deepmind"                 | "torchvision"                 |
+    |------------|----------------------------|-------------------------------|
+    | brightness | x + d                      | x (1 + d)                     |
+    | contrast   | m + (x - m) (1 + d),       | the same,                     |
+    |            | m: mean of the channel     | m: mean of the grey image     |
+    | saturation | HSV's S times 1 + d        | g + (x - g) (1 + d), g: grey  |
+    | hue        | HSV's H + d turns          | the same                      |
+
+    The result of each operation is clipped to 0..1; all 24 orders are equally likely.
+    Images with other than 3 channels have brightness and contrast only, and their
+    grey image is the mean of the channels.
+
+    Args:
+        brightness, contrast, saturation: float. Strengths, at least 0.
+        hue: float. Strength in turns, 0..0.5.
+        semantics: "deepmind" or "torchvision".
+
+    Raises:
+        ValueError: if a strength is out of its range.
+
+    Source: arXiv 2006.07733 appendix B, table 6.
+    """
+
+    draws = 5
+
+    def __init__(
+        self,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.2,
+        hue=0.1,
+        semantics="deepmind",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
+        for name, strength in self._strengths().items():
+            require(strength >= 0.0, f"{name} must be at least 0", strength)
+        require(hue <= 0.5, "hue must be at most 0.5 turns", hue)
+        self.semantics = known_semantics(semantics)
+
+    def augment(self, images, uniforms):
+        channels = _channels(images)
+        linear, hsv = self._groups(len(channels))
+        for group, shifts in _steps(linear, hsv, *self._draw(uniforms)):
+            if group is hsv:
+                channels = _shift_hsv(channels, **shifts)
+            else:
+                channels = self._shift_linear(channels, **shifts)
+        return tf.stack(channels, axis=-1)
+
+    def _groups(self, channels):
+        """Names of the operations that do something: linear ones, those on HSV."""
+        linear, hsv = ["brightness", "contrast"], []
+        if channels == 3:
+            (hsv if self.semantics == "deepmind" else linear).append("saturation")
+            hsv.append("hue")
+        return tuple(
+            [n for n in names if getattr(self, n) > 0] for names in (linear, hsv)
+        )
+
+    def _draw(self, uniforms):
+        """Shift, and place in the order, of each operation: dicts of `[B]`."""
+        shifts = {
+            name: between(uniforms[:, i], -min(strength, 1.0), strength)
+            for i, (name, strength) in enumerate(self._strengths().items())
+        }
+        order = tf.cast(whole(uniforms[:, 4], len(_PLACES)), tf.int32)
+        places = tf.unstack(tf.gather(_PLACES, order), axis=1)
+        return shifts, dict(zip(shifts, places, strict=True))
+
+    def _strengths(self):
+        names = ("brightness", "contrast", "saturation", "hue")
+        return {name: getattr(self, name) for name in names}
+
+    def _shift_linear(self, channels, brightness=0.0, contrast=0.0, saturation=0.0):
+        """The three operations as `scale * x + offset`; shifts of 0 change nothing."""
+        if self.semantics == "deepmind":
+            scale = 1.0 + contrast
+            offsets = [brightness - contrast * _mean(x) for x in channels]
+        else:
+            grey = _grey(channels)
+            scale = 1.0 + brightness + contrast + saturation
+            offsets = [-contrast * _mean(grey) - saturation * grey] * len(channels)
+        return [
+            tf.clip_by_value(scale * x + offset, 0.0, 1.0)
+            for x, offset in zip(channels, offsets, strict=True)
+        ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **self._strengths(),
+            "semantics": self.semantics,
+        }
+
+
+@gin.register
+@keras.saving.register_keras_serializable(package="byol_keras")
+class Grayscale(ImageAugmentation):
+    """Replaces every channel by 0.2989 R + 0.5870 G + 0.1140 B.
+
+    Images with other than 3 channels get the mean of their channels.
+
+    Source: deepmind-research byol; OpenCV's and PIL's weights differ by under 2e-4.
+    """
+
+    def augment(self, images, uniforms):
+        channels = _channels(images)
+        return tf.stack([_grey(channels)] * len(channels), axis=-1)
+
+
+@gin.register
+@keras.saving.register_keras_serializable(package="byol_keras")
+class Solarize(ImageAugmentation):
+    """Inverts the pixels that are not below `threshold`.
+
+    Args:
+        threshold: float in 0..1. Defaults to 0.5; mmselfsup 0.x uses 128 / 255.
+
+    Source: arXiv 2006.07733 appendix B.
+    """
+
+    def __init__(self, threshold=0.5, **kwargs):
+        super().__init__(**kwargs)
+        require(0.0 <= threshold <= 1.0, "threshold must be in 0..1", threshold)
+        self.threshold = threshold
+
+    def augment(self, images, uniforms):
+        return tf.where(images < self.threshold, images, 1.0 - images)
+
+    def get_config(self):
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+def _steps(linear: list, hsv: list, shifts: dict, places: dict) -> Iterator:
+    """A fixed sequence of steps in which every image meets its own order.
+
+    A branch per image and operation would need dynamic shapes. Instead every HSV
+    operation, the costly kind, has one step, with steps for the linear ones before,
+    between and after; an image's shift is 0, the identity, where it is not its turn.
+
+    Args:
+        linear, hsv: names of operations.
+        shifts, places: by name, `[B]`: shift, and place in the image's order.
+
+    Yields:
+        `linear` or `hsv`, and the shifts `[B, 1, 1]` of its operations in this step.
+    """
+
+    def earlier(name, group):
+        return sum(tf.cast(places[n] < places[name], tf.int32) for n in group)
+
+    stride = len(linear) + 1
+    turns = {n: stride * earlier(n, hsv) + earlier(n, linear) for n in linear}
+    turns |= {n: stride * earlier(n, hsv) + len(linear) for n in hsv}
+    for step in range(stride * (len(hsv) + 1) - 1):
+        group = hsv if step % stride == len(linear) else linear
+        now = {n: tf.where(turns[n] == step, shifts[n], 0.0) for n in group}
+        yield group, {n: shift[:, None, None] for n, shift in now.items()}
+
+
+def _shift_hsv(channels: list, saturation=0.0, hue=0.0) -> list:
+    """Scales HSV's S by `1 + saturation` and turns H by `hue`, plane by plane.
+
+    Equal to a way through `tf.image.rgb_to_hsv` and back, at two thirds of its cost.
+    """
+    red, green, blue = channels
+    value = tf.maximum(tf.maximum(red, green), blue)
+    chroma = value - tf.minimum(tf.minimum(red, green), blue)
+    # The hue in sixths of a turn: 0 red, 2 green, 4 blue.
+    sixths = tf.where(
+        red >= value,
+        tf.math.divide_no_nan(green - blue, chroma),
+        tf.where(
+            green >= value,
+            2.0 + tf.math.divide_no_nan(blue - red, chroma),
+            4.0 + tf.math.divide_no_nan(red - green, chroma),
+        ),
+    )
+    sixths = tf.math.floormod(sixths + 6.0 * hue, 6.0)
+    chroma = tf.minimum(chroma * (1.0 + saturation), value)
+    shares = (
+        tf.abs(sixths - 3.0) - 1.0,
+        2.0 - tf.abs(sixths - 2.0),
+        2.0 - tf.abs(sixths - 4.0),
+    )
+    return [
+        value - chroma * (1.0 - tf.clip_by_value(share, 0.0, 1.0)) for share in shares
+    ]
+
+
+def _grey(channels: list) -> tf.Tensor:
+    """`[B, H, W]`: the grey image of a list of `C` planes."""
+    if len(channels) == 3:
+        red, green, blue = channels
+        return 0.2989 * red + 0.5870 * green + 0.1140 * blue
+    return tf.add_n(channels) / len(channels)
+
+
+def _mean(plane: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(plane, axis=(1, 2), keepdims=True)
+
+
+def _channels(images: tf.Tensor) -> list:
+    """`[B, H, W, C]` as `C` planes `[B, H, W]`, on which arithmetic is fastest."""
+    require(
+        images.shape[-1] is not None,
+        "images must have a known number of channels",
+        images.shape,
+    )
+    return tf.unstack(images, axis=-1)

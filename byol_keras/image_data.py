@@ -1,0 +1,284 @@
+"""`ImageData`: images in a reproducible order, and their decoding.
+
+The constructors are in `data.py`.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+# Gives the pixels that Pillow, and so torchvision, decodes. TensorFlow's default
+# transform is left to the platform.
+_JPEG = {"dct_method": "INTEGER_ACCURATE", "fancy_upscaling": True}
+
+# Chroma is interpolated between neighbours, which a crop decoded alone lacks at its
+# border: that many more pixels are decoded on every side and cut off again.
+_JPEG_MARGIN = 2
+
+_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images, and labels where there are any, that are read in a reproducible order.
+
+    Args:
+        name: str. Where the data come from, for messages and the dry run.
+        num_examples: int.
+        channels: int. Of every decoded image.
+        image_size: `(height, width)` where all images share it, else None.
+        class_names: names of the classes, or None for data without labels.
+        source: reads the stored examples; made by the constructors in `data.py`.
+    """
+
+    name: str
+    num_examples: int
+    channels: int
+    image_size: tuple[int, int] | None
+    class_names: tuple[str, ...] | None
+    source: "Rows | Shards" = dataclasses.field(repr=False)
+
+    def stream(
+        self,
+        seed: int,
+        start: int = 0,
+        pass_length: int | None = None,
+        shuffle: bool = True,
+    ) -> tf.data.Dataset:
+        """Endless passes over the data, each in an order of its own.
+
+        Element `start + i` is a pure function of `(seed, pass, index)`, where
+        `pass, index = divmod(start + i, pass_length)`. Hence `stream(seed, start=k)`
+        yields what `stream(seed)` yields from its element `k` on.
+
+        Args:
+            seed: int. Another seed gives other orders.
+            start: int. The first element. Defaults to 0.
+            pass_length: int. Elements per pass. Beyond `num_examples`, a pass goes on
+                with its own first elements again; below it, the last ones are left
+                out. Defaults to `num_examples`.
+            shuffle: bool. False keeps the stored order in every pass.
+
+        Returns:
+            Dataset of dicts: `"image"`, uint8 `[h, w, channels]` or, where it is still
+            encoded, a string scalar; `"pass"` and `"index"`, int64; and `"label"`,
+            int64, where there are labels.
+
+        Raises:
+            ValueError: if `start` is negative or `pass_length` not positive.
+        """
+        if pass_length is None:
+            pass_length = self.num_examples
+        if pass_length < 1:
+            raise ValueError(f"pass_length must be positive. Received: {pass_length}")
+        if start < 0:
+            raise ValueError(f"start must not be negative. Received: {start}")
+        return self.source.stream(seed, start, pass_length, shuffle)
+
+    def ordered(self) -> tf.data.Dataset:
+        """One pass in stored order, decoded.
+
+        Returns:
+            Dataset of `num_examples` dicts: `"image"`, uint8 `[h, w, channels]`, and
+            `"label"`, int64, where there are labels.
+        """
+
+        def decoded(example):
+            return example | {"image": self.decode(example["image"])}
+
+        return self.source.ordered().map(decoded, **_PARALLEL)
+
+    def shape(self, image) -> tf.Tensor:
+        """int32 `[3]`: height, width, channels; of a JPEG without decoding it."""
+        if self.image_size is not None:
+            return tf.constant([*self.image_size, self.channels])
+        image = tf.convert_to_tensor(image)
+        if image.dtype == tf.uint8:
+            return tf.shape(image)
+        size = tf.cond(
+            tf.io.is_jpeg(image),
+            lambda: tf.io.extract_jpeg_shape(image)[:2],
+            lambda: tf.shape(self._decode_other(image))[:2],
+        )
+        return tf.concat([size, [self.channels]], axis=0)
+
+    def decode(self, image) -> tf.Tensor:
+        """uint8 `[h, w, channels]` of an image that may be decoded already.
+
+        Grey is repeated where three channels are due, colour becomes its luma where
+        one is. Transparency is dropped, and so are all frames but the first.
+        """
+        image = tf.convert_to_tensor(image)
+        if image.dtype == tf.uint8:
+            return image
+        image = tf.cond(
+            tf.io.is_jpeg(image),
+            lambda: tf.io.decode_jpeg(image, self._jpeg_channels, **_JPEG),
+            lambda: self._decode_other(image),
+        )
+        image.set_shape([*(self.image_size or (None, None)), self.channels])
+        return image
+
+    def decode_crop(self, image, box) -> tf.Tensor:
+        """`decode(image)[top : top + height, left : left + width]`, pixel for pixel.
+
+        Of a JPEG only the crop is decoded.
+
+        Args:
+            image: uint8 `[h, w, channels]` or a string scalar.
+            box: int32 `[4]`: top, left, height, width; within the image.
+
+        Returns:
+            uint8 `[height, width, channels]`.
+        """
+        image, box = tf.convert_to_tensor(image), tf.convert_to_tensor(box, tf.int32)
+        if image.dtype == tf.uint8:
+            return _slice(image, box[:2], box[2:])
+        crop = tf.cond(
+            tf.io.is_jpeg(image),
+            lambda: self._crop_jpeg(image, box),
+            lambda: _slice(self._decode_other(image), box[:2], box[2:]),
+        )
+        crop.set_shape([None, None, self.channels])
+        return crop
+
+    @property
+    def _jpeg_channels(self) -> int:
+        return 1 if self.channels == 1 else 3
+
+    def _crop_jpeg(self, image, box):
+        begin = tf.maximum(box[:2] - _JPEG_MARGIN, 0)
+        end = tf.minimum(
+            box[:2] + box[2:] + _JPEG_MARGIN, tf.io.extract_jpeg_shape(image)[:2]
+        )
+        crop = tf.io.decode_and_crop_jpeg(
+            image, tf.concat([begin, end - begin], 0), self._jpeg_channels, **_JPEG
+        )
+        return _slice(crop, box[:2] - begin, box[2:])
+
+    def _decode_other(self, image):
+        # Asked for a channel count, decode_image refuses some formats (grey BMP and
+        # GIF, transparent WebP), so it gives what is stored and we convert.
+        image = _decode_as_stored(image)
+        if self.channels not in (1, 3):
+            return image
+        is_colour = tf.shape(image)[-1] >= 3
+        if self.channels == 3:
+            return tf.cond(
+                is_colour,
+                lambda: image[..., :3],
+                lambda: tf.repeat(image[..., :1], 3, axis=-1),
+            )
+        return tf.cond(
+            is_colour,
+            lambda: tf.image.rgb_to_grayscale(
+                tf.ensure_shape(image[..., :3], [None, None, 3])
+            ),
+            lambda: image[..., :1],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Examples that are fetched by their place in stored order."""
+
+    num_examples: int
+    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+    def stream(self, seed, start, pass_length, shuffle):
+        def element(position):
+            number, index = position // pass_length, position % pass_length
+            place = index % self.num_examples
+            if shuffle:
+                place = tf.random.experimental.index_shuffle(
+                    place, _key(seed, number), max_index=self.num_examples - 1
+                )
+            return self.fetch(place) | {"pass": number, "index": index}
+
+        return tf.data.Dataset.counter(start).map(element, **_PARALLEL)
+
+    def ordered(self):
+        return tf.data.Dataset.range(self.num_examples).map(self.fetch, **_PARALLEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """Examples in record files that are too large for memory: read one after another.
+
+    A pass shuffles the order of the files, mixes 16 of them at a time, and shuffles
+    the records within a buffer.
+    """
+
+    num_examples: int
+    instructions: Sequence  # of TFDS: what to read from which file
+    parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    shuffle_buffer: int
+
+    def stream(self, seed, start, pass_length, shuffle):
+        first_pass, skipped = divmod(start, pass_length)
+
+        def one_pass(number):
+            records = self.records(_key(seed, number) if shuffle else None)
+            records = records.repeat().take(pass_length)
+            position = tf.data.Dataset.range(pass_length)
+            numbers = tf.data.Dataset.from_tensors(number).repeat()
+            return tf.data.Dataset.zip(records, numbers, position)
+
+        def element(record, number, index):
+            return self.parse(record) | {"pass": number, "index": index}
+
+        passes = tf.data.Dataset.counter(first_pass).flat_map(one_pass)
+        return passes.skip(skipped).map(element, **_PARALLEL)
+
+    def ordered(self):
+        records = self.records(key=None)
+        cardinality = tf.data.experimental.assert_cardinality(self.num_examples)
+        return records.map(self.parse, **_PARALLEL).apply(cardinality)
+
+    def records(self, key):
+        """The serialized records of one pass; in stored order where `key` is None."""
+        paths = tf.constant([os.fspath(i.filename) for i in self.instructions])
+        skips = tf.constant([i.skip for i in self.instructions], tf.int64)
+        takes = tf.constant([i.take for i in self.instructions], tf.int64)
+
+        def read(place):
+            if key is not None:
+                place = tf.random.experimental.index_shuffle(
+                    place, key, max_index=len(self.instructions) - 1
+                )
+            records = tf.data.TFRecordDataset(paths[place])
+            return records.skip(skips[place]).take(takes[place])
+
+        records = tf.data.Dataset.range(len(self.instructions)).interleave(
+            read, cycle_length=1 if key is None else 16, **_PARALLEL
+        )
+        if key is None:
+            return records
+        # The order of `shuffle` also depends on the seed of the graph, which is the
+        # process's global seed unless this graph, of one pass, has its own.
+        tf.compat.v1.set_random_seed(1)
+        seed = tf.random.stateless_uniform([], key, 1, tf.int64.max, tf.int64)
+        buffer = min(self.shuffle_buffer, self.num_examples)
+        return records.shuffle(buffer, seed, reshuffle_each_iteration=False)
+
+
+def _key(seed, number):
+    return tf.stack([tf.constant(seed, tf.int64), number])
+
+
+def _slice(image, begin, size):
+    return image[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
+
+
+def channels_of(image) -> int:
+    """1 for grey and 3 for colour, transparency apart; the image is encoded."""
+    return 3 if _decode_as_stored(image).shape[-1] >= 3 else 1
+
+
+def _decode_as_stored(image):
+    """uint8 `[h, w, c]` of any format but TIFF; the first frame of an animation."""
+    image = tf.io.decode_image(image, expand_animations=False)
+    image.set_shape([None, None, None])
+    return image

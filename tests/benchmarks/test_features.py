@@ -1,0 +1,190 @@
+"""Claims about byol_keras.benchmarks.features: right pixels in, right rows out."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from byol_keras import data
+from byol_keras.backbones import resnet18
+from byol_keras.benchmarks.features import (
+    deepmind_center_crop,
+    deepmind_crop_box,
+    extract_features,
+    resize_center_crop,
+)
+
+
+class CountingBackbone(keras.Model):
+    """Mean colour of an image; counts how often Python runs its `call`."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def call(self, images):
+        self.calls += 1
+        return tf.reduce_mean(images, axis=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return resnet18(width=0.125, stem="small")
+
+
+def random_images(num_images=7, height=12, width=10, channels=3):
+    shape = (num_images, height, width, channels)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def labelled(num_images=7, **shape):
+    labels = np.arange(num_images)[::-1].copy()
+    return data.arrays(random_images(num_images, **shape), labels)
+
+
+def test_features_are_those_of_a_forward_pass_in_stored_order(backbone):
+    found = extract_features(backbone, labelled(), batch_size=3)
+    expected = backbone(random_images() / np.float32(255))["avgpool"]
+    np.testing.assert_allclose(found.features, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.labels, [6, 5, 4, 3, 2, 1, 0])
+    assert found.features.dtype == np.float32
+    assert found.labels.dtype == np.int64
+
+
+def test_feature_maps_are_flattened(backbone):
+    found = extract_features(backbone, labelled(), feature="feature3")
+    expected = backbone(random_images() / np.float32(255))["feature3"]
+    flat = np.reshape(expected, (7, -1))
+    np.testing.assert_allclose(found.features, flat, rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_those_of_inference_mode():
+    images = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(images)
+    dropped = keras.Model(images, keras.layers.Dropout(0.9)(x))
+    found = extract_features(dropped, labelled())
+    expected = np.mean(random_images() / 255.0, axis=(1, 2))
+    np.testing.assert_allclose(found.features, expected, rtol=1e-5)
+
+
+def test_transform_gives_the_images_that_the_backbone_sees():
+    found = extract_features(
+        CountingBackbone(), labelled(), transform=lambda image: image[:1, :1] / 255
+    )
+    expected = random_images()[:, 0, 0] / 255.0
+    np.testing.assert_allclose(found.features, expected, rtol=1e-5)
+
+
+def test_batches_of_all_sizes_share_one_trace():
+    backbone = CountingBackbone()
+    extract_features(backbone, labelled(), batch_size=3)
+    assert backbone.calls == 1
+
+
+def test_many_calls_give_no_warning_of_retracing(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda *args: warnings.append(args))
+    for _ in range(8):
+        extract_features(CountingBackbone(), labelled())
+    assert warnings == []
+
+
+def test_unlabelled_data_are_refused(backbone):
+    with pytest.raises(ValueError, match=r"must have labels\. Received: arrays"):
+        extract_features(backbone, data.arrays(random_images()))
+
+
+def test_other_channels_than_those_of_the_backbone_are_refused(backbone):
+    with pytest.raises(ValueError, match=r"the backbone's 3 channels.* with 1$"):
+        extract_features(backbone, labelled(channels=1))
+
+
+def test_images_of_different_sizes_need_a_transform(backbone):
+    mixed = dataclasses.replace(labelled(), image_size=None)
+    with pytest.raises(ValueError, match="need a transform"):
+        extract_features(backbone, mixed)
+
+
+def test_unknown_feature_is_refused_with_the_known_ones(backbone):
+    with pytest.raises(ValueError, match=r"'avgpool'.*Received: 'feature6'"):
+        extract_features(backbone, labelled(), feature="feature6")
+
+
+def test_secret_labels_are_refused(backbone):
+    class Secret:
+        def ordered(self):
+            image = tf.zeros((4, 12, 10, 3), tf.uint8)
+            label = tf.constant([0, 1, -1, 2], tf.int64)
+            return tf.data.Dataset.from_tensor_slices({"image": image, "label": label})
+
+    source = labelled(4)
+    secret = dataclasses.replace(source, source=Secret())
+    with pytest.raises(ValueError, match=r"labels must be 0 or more\. Received: -1"):
+        extract_features(backbone, secret)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (375, 500, (328, 24, 86)),
+        (333, 500, (291, 21, 105)),
+        (256, 256, (224, 16, 16)),
+        (224, 300, (196, 14, 52)),
+    ],
+)
+def test_deepmind_crop_has_the_reference_side_top_and_left(height, width, expected):
+    box = deepmind_crop_box(tf.constant(height), tf.constant(width))
+    assert tuple(int(number) for number in box) == expected
+
+
+def test_deepmind_crop_of_256_pixels_is_the_image_without_its_border():
+    image = random_images(1, 256, 256)[0]
+    crop = deepmind_center_crop(image)
+    np.testing.assert_allclose(crop, image[16:240, 16:240] / 255.0, atol=1e-6)
+
+
+def test_deepmind_crop_is_resized_to_the_size():
+    crop = deepmind_center_crop(np.full((37, 51, 1), 51, np.uint8), size=24)
+    np.testing.assert_allclose(crop, np.full((24, 24, 1), 0.2), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "top", "left"),
+    [
+        (256, 300, 16, 38),
+        (300, 256, 38, 16),
+        (256, 301, 16, 38),  # 38.5 rounds to even
+        (256, 303, 16, 40),  # and so does 39.5
+    ],
+)
+def test_centre_crop_of_an_image_with_the_right_short_side_is_a_slice(
+    height, width, top, left
+):
+    image = random_images(1, height, width)[0]
+    expected = image[top : top + 224, left : left + 224] / 255.0
+    np.testing.assert_allclose(resize_center_crop(image), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(37, 51, 3), (51, 37, 1), (5, 91, 3), (3, 3, 4)])
+def test_centre_crop_of_odd_sizes_has_the_size_and_keeps_a_constant(shape):
+    crop = resize_center_crop(np.full(shape, 102, np.uint8), size=15, resize=17)
+    np.testing.assert_allclose(crop, np.full((15, 15, shape[-1]), 0.4), atol=1e-6)
+
+
+def test_centre_crop_is_that_of_pillow_up_to_its_rounding():
+    image_module = pytest.importorskip("PIL.Image")
+    image = random_images(1, 75, 100)[0]
+    # Short side 32, long side int(32 * 100 / 75) = 42; margins 2 and 7.
+    resized = image_module.fromarray(image).resize(
+        (42, 32), image_module.Resampling.BILINEAR
+    )
+    expected = np.asarray(resized)[2:30, 7:35] / 255.0
+    crop = resize_center_crop(image, size=28, resize=32)
+    np.testing.assert_allclose(crop, expected, atol=1.01 / 255)
+
+
+def test_centre_crop_larger_than_the_resized_image_is_refused():
+    with pytest.raises(ValueError, match=r"within 1 and resize=200\. Received: 224"):
+        resize_center_crop(random_images(1)[0], size=224, resize=200)

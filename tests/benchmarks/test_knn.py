@@ -1,0 +1,191 @@
+"""Claims about byol_keras.benchmarks.knn: the published vote, exact in blocks."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from byol_keras import data
+from byol_keras.benchmarks.knn import class_votes, knn, nearest, top_accuracy
+
+T = 0.07
+FIVE = [[1, 0], [0.8, 0.6], [0, 1], [-1, 0], [0.6, 0.8]]
+FIVE_LABELS = [0, 0, 1, 2, 1]
+ANGLES = [[math.cos(angle), math.sin(angle)] for angle in (0.0, 0.6, 0.62)]
+TENTH = [math.cos(0.1), math.sin(0.1)]
+
+
+def found_votes(train, labels, query, k):
+    features = np.array(train, np.float32)
+    queries = np.array([query], np.float32)
+    similarities, near = nearest(features, np.array(labels), queries, k)
+    return class_votes(similarities, near, max(labels) + 1, T)[0]
+
+
+@pytest.mark.parametrize(
+    ("train", "labels", "query", "k", "votes", "prediction"),
+    [
+        (ANGLES, [0, 1, 1], TENTH, 3, [1490087.22765, 520597.377589], 0),
+        (FIVE, FIVE_LABELS, [0.6, 0.8], 1, [0, 1600320.19, 0], 1),
+        (FIVE, FIVE_LABELS, [0.6, 0.8], 3, [903729.8121, 1692230.77, 0], 1),
+        (FIVE, FIVE_LABELS, [3, 1], 3, [1537649.83, 126197.414, 0], 0),
+        (
+            FIVE,
+            FIVE_LABELS,
+            [0.6, 0.8],
+            5,
+            [909008.4775, 1692230.77, 0.0001894418],
+            1,
+        ),
+    ],
+)
+def test_votes_and_prediction_are_the_reference_ones(
+    train, labels, query, k, votes, prediction
+):
+    found = found_votes(train, labels, query, k)
+    # A similarity is float32; the vote multiplies its error by 1 / T.
+    np.testing.assert_allclose(found, votes, rtol=1e-5)
+    assert np.argmax(found) == prediction
+
+
+def test_vote_of_exact_similarities_is_exact():
+    similarities = np.array([[0.995004165278, 0.87758256189, 0.867819179678]])
+    votes = class_votes(similarities, np.array([[0, 1, 1]]), 2, T)
+    np.testing.assert_allclose(votes, [[1490087.22765, 520597.377589]], rtol=1e-10)
+
+
+@pytest.mark.parametrize("train_block", [1, 4, 13, 100])
+@pytest.mark.parametrize("test_block", [1, 5, 100])
+def test_nearest_in_blocks_is_a_full_sort(train_block, test_block):
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(37, 6)).astype(np.float32)
+    test = rng.normal(size=(11, 6)).astype(np.float32)
+    labels = np.arange(37)
+    similarities, near = nearest(train, labels, test, 9, train_block, test_block)
+    exact = unit(test) @ unit(train).T
+    order = np.argsort(-exact, axis=1)[:, :9]
+    np.testing.assert_array_equal(near, order)
+    expected = np.take_along_axis(exact, order, axis=1)
+    np.testing.assert_allclose(similarities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("train_block", [1, 2, 3, 5, 100])
+def test_earlier_training_examples_win_ties(train_block):
+    # Signs of length 4 become +-0.5, whose products are exact in float32.
+    signs = np.random.default_rng(0).choice([-1, 1], (24, 4)).astype(np.float32)
+    exact = signs @ signs.T
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :10]
+    _, near = nearest(signs, np.arange(24), signs, 10, train_block, test_block=7)
+    np.testing.assert_array_equal(near, order)
+
+
+def test_no_block_of_similarities_exceeds_the_bounds(monkeypatch):
+    shapes = []
+
+    def matmul(a, b, transpose_b):
+        product = tf.linalg.matmul(a, b, transpose_b=transpose_b)
+        shapes.append(tuple(product.shape))
+        return product
+
+    monkeypatch.setattr(tf, "matmul", matmul)
+    ones = np.ones((10, 2), np.float32)
+    nearest(ones, np.arange(10), ones[:5], 4, train_block=4, test_block=3)
+    assert shapes == [(3, 4), (3, 4), (3, 2), (2, 4), (2, 4), (2, 2)]
+
+
+def test_top_accuracy_counts_the_classes_of_most_votes():
+    votes = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [0.0, 0.0, 5.0], [4.0, 1.0, 2]])
+    labels = np.array([0, 1, 0, 1])
+    assert top_accuracy(votes, labels, 1) == 25.0
+    assert top_accuracy(votes, labels, 2) == 75.0  # the tie at 0 goes to class 0
+    assert top_accuracy(votes, labels, 3) == 100.0
+
+
+# End to end, on images whose mean colour is the feature.
+
+
+def mean_colour():
+    images = keras.Input((None, None, 3))
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+
+
+def coloured(labels, seed=0):
+    """4 x 4 images: class 0, 1, 2 is red, green, blue, each of its own brightness."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((len(labels), 4, 4, 3), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[..., label] = rng.integers(20, 256)
+    return images
+
+
+def test_separable_classes_are_all_found():
+    labels = np.arange(30) % 3
+    train = data.arrays(coloured(labels), labels)
+    test = data.arrays(coloured(labels[:12], seed=1), labels[:12])
+    found = knn(mean_colour(), train, test, k=(1, 10))
+    assert found == {
+        "knn/top1_k1": 100.0,
+        "knn/top5_k1": 100.0,
+        "knn/top1_k10": 100.0,
+        "knn/top5_k10": 100.0,
+    }
+
+
+def test_one_wrong_label_of_four_costs_25_percent():
+    labels = np.arange(30) % 3
+    train = data.arrays(coloured(labels), labels)
+    test = data.arrays(coloured([0, 1, 2, 2]), np.array([0, 1, 2, 0]))
+    found = knn(mean_colour(), train, test, k=[5])
+    assert found == {"knn/top1_k5": 75.0, "knn/top5_k5": 100.0}
+
+
+def test_accuracy_is_that_of_a_plain_numpy_computation():
+    rng = np.random.default_rng(2)
+    train_images = rng.integers(0, 256, (60, 2, 2, 3), dtype=np.uint8)
+    test_images = rng.integers(0, 256, (40, 2, 2, 3), dtype=np.uint8)
+    train_labels, test_labels = rng.permutation(60) % 6, rng.permutation(40) % 6
+    found = knn(
+        mean_colour(),
+        data.arrays(train_images, train_labels),
+        data.arrays(test_images, test_labels),
+        k=(7,),
+        batch_size=16,
+    )
+    colours = [np.mean(x / 255.0, axis=(1, 2)) for x in (train_images, test_images)]
+    expected = {"top1": 0, "top5": 0}
+    for query, label in zip(unit(colours[1]), test_labels, strict=True):
+        similarities = unit(colours[0]) @ query
+        votes = np.zeros(6)
+        for i in np.argsort(-similarities)[:7]:
+            votes[train_labels[i]] += math.exp(similarities[i] / T)
+        ranked = list(np.argsort(-votes, kind="stable"))
+        expected["top1"] += ranked[0] == label
+        expected["top5"] += label in ranked[:5]
+    assert found["knn/top1_k7"] == pytest.approx(expected["top1"] / 40 * 100)
+    assert found["knn/top5_k7"] == pytest.approx(expected["top5"] / 40 * 100)
+
+
+def unit(features):
+    features = features.astype(np.float64)
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("k", [(1, 31), (0,), (2.5,), (), 20, "20"])
+def test_wrong_k_is_one_line(k):
+    labels = np.arange(30) % 3
+    train = data.arrays(coloured(labels), labels)
+    with pytest.raises(
+        ValueError, match=r"the 30 training images\. Received: "
+    ) as error:
+        knn(mean_colour(), train, train, k=k)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("temperature", [0, -0.07, "warm"])
+def test_temperature_must_be_positive(temperature):
+    labels = np.arange(30) % 3
+    train = data.arrays(coloured(labels), labels)
+    with pytest.raises(ValueError, match=r"knn\.temperature must be positive\. "):
+        knn(mean_colour(), train, train, k=(1,), temperature=temperature)

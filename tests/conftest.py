@@ -1,0 +1,21 @@
+"""Shared by the whole suite: two CPU devices, and no state left behind by a test."""
+
+import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
+
+import gin
+import keras
+import pytest
+import tensorflow as tf
+
+# TensorFlow takes this only before its first operation, so no test can do it later.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_global_state():
+    yield
+    gin.clear_config()
+    keras.config.set_dtype_policy("float32")

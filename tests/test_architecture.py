@@ -1,0 +1,222 @@
+"""The house rules that a reader of the source relies on, kept by reading the source."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "byol_keras"
+
+# Module -> modules of ours that it may import, besides those of its own folder under
+# benchmarks/. A new module gets a row; a name that ends in "*" stands for all that
+# begin like that.
+MAY_IMPORT = {
+    "__init__": {"*"},
+    "assets.make_fashion_mnist_small": {"data"},
+    "augmentations": set(),
+    "backbones": set(),
+    "benchmarks.__init__": {"benchmarks.*"},
+    "benchmarks.__main__": {"benchmarks", "benchmarks.*", "data", "export", "launch"},
+    "benchmarks.baselines": {"benchmarks.*", "data", "export"},
+    "benchmarks.features": {"benchmarks.*", "data", "export"},
+    "benchmarks.knn": {"benchmarks.*", "data", "export"},
+    "blurs": {"augmentations"},
+    "byol": {"backbones", "losses"},
+    "callbacks": {"byol"},
+    "checkpoints": {"byol"},
+    "colors": {"augmentations"},
+    "crops": {"augmentations"},
+    "data": {"image_data", "image_files", "tfds_records"},
+    "export": set(),
+    "externals": set(),
+    "image_data": set(),
+    "image_files": {"image_data"},
+    "launch": set(),
+    "losses": set(),
+    "optimizers": set(),
+    "run_log": set(),
+    "schedules": set(),
+    "tfds_records": {"image_data"},
+    "train": {"*"},
+    "views": {"augmentations", "crops"},
+}
+# Run with `python -m`; nothing imports them.
+COMMAND_LINES = ("assets.make_fashion_mnist_small", "benchmarks.__main__", "train")
+# Evaluation must work for any backbone, whatever made it.
+HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "train", "views"}
+GIN_ANYWHERE = {"REQUIRED", "constant", "external_configurable", "register"}
+# A folder that exists only on the machine of whoever wrote the line.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp|root|home|Users)/")
+TEXT_SUFFIXES = ("", ".cfg", ".gin", ".json", ".md", ".py", ".toml", ".yml")
+
+
+def modules():
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = path
+    return found
+
+
+MODULES = modules()
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+def imported(tree):
+    """Dotted names that a module imports; `from a import b` is `a.b`."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            prefix = "." * node.level + (node.module or "")
+            names |= {f"{prefix}.{alias.name}" for alias in node.names}
+    return names
+
+
+def imported_modules(tree):
+    """Modules of ours that a module imports; "__init__" for a public name."""
+    found = set()
+    for name in imported(tree):
+        package, _, rest = name.partition(".")
+        if package != "byol_keras":
+            continue
+        owner = rest.rpartition(".")[0]
+        candidates = (rest, f"{rest}.__init__", owner, f"{owner}.__init__")
+        known = [candidate for candidate in candidates if candidate in MODULES]
+        found.add(known[0].removesuffix(".__init__") if known else "__init__")
+    return found
+
+
+def may_import(name, other):
+    return any(
+        other.startswith(allowed[:-1]) if allowed.endswith("*") else other == allowed
+        for allowed in MAY_IMPORT[name]
+    )
+
+
+def text_files():
+    folders = ("byol_keras", "gin", "experiments", "tests", ".ci")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    found += ROOT.glob("*")
+    return [
+        path
+        for path in found
+        if path.is_file()
+        and path.suffix in TEXT_SUFFIXES
+        and "__pycache__" not in str(path)
+    ]
+
+
+def test_every_module_has_its_row_in_the_table():
+    missing = set(MODULES) - set(MAY_IMPORT)
+    assert not missing, (
+        f"say in MAY_IMPORT of {pathlib.Path(__file__).name} what these new modules "
+        f"may import: {sorted(missing)}"
+    )
+
+
+def test_the_table_has_no_row_for_a_module_that_is_gone():
+    assert set(MAY_IMPORT) <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) & set(MAY_IMPORT)))
+def test_module_imports_only_what_the_table_allows(name):
+    others = imported_modules(TREES[name])
+    wrong = sorted(other for other in others if not may_import(name, other))
+    assert not wrong, f"{name} imports {wrong}; see MAY_IMPORT"
+
+
+def test_reading_of_imports_finds_every_form():
+    source = """
+import byol_keras.losses
+from byol_keras import byol, resnet18
+from byol_keras.benchmarks import knn as nearest
+from byol_keras.views import TwoViews
+from byol_keras.benchmarks.knn import class_votes
+import keras
+def late():
+    from byol_keras.train import train
+"""
+    assert imported_modules(ast.parse(source)) == {
+        "losses",
+        "byol",
+        "__init__",  # resnet18
+        "benchmarks.knn",
+        "views",
+        "train",
+    }
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("benchmarks.")])
+def test_benchmarks_see_a_backbone_and_data_only(name):
+    assert not imported_modules(TREES[name]) & HIDDEN_FROM_BENCHMARKS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nobody_imports_a_command_line(name):
+    assert not imported_modules(TREES[name]) & set(COMMAND_LINES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_are_absolute(name):
+    assert not [other for other in imported(TREES[name]) if other.startswith(".")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_command_lines_run_as_a_program(name):
+    assert ("__main__" in constants(TREES[name])) == (name in COMMAND_LINES)
+
+
+def constants(tree):
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+
+
+@pytest.mark.parametrize("name", sorted({*MODULES} - {"launch", *COMMAND_LINES}))
+def test_flags_and_gin_calls_live_in_launch_and_the_command_lines(name):
+    assert not imported(TREES[name]) & {"absl.flags", "absl.app"}
+    used = {
+        node.attr
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "gin"
+    }
+    assert used <= GIN_ANYWHERE
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_everything_public_has_a_docstring(name):
+    tree = TREES[name]
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, kinds) and not re.match("_|main$", node.name)
+    ]
+    silent = [node.name for node in public if not ast.get_docstring(node)]
+    assert ast.get_docstring(tree)
+    assert not silent
+
+
+def test_gin_holds_nothing_but_gin_files():
+    files = [path for path in (ROOT / "gin").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".gin"}
+
+
+@pytest.mark.parametrize("name", ["utils", "util", "helpers", "misc", "common"])
+def test_no_module_has_a_name_that_says_nothing(name):
+    found = [*PACKAGE.rglob(f"{name}.py"), *(ROOT / "tests").rglob(f"{name}.py")]
+    assert not found
+
+
+@pytest.mark.parametrize("path", text_files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_names_a_path_of_one_machine(path):
+    assert not MACHINE_PATH.search(path.read_text(errors="replace"))
+
+
+def test_machine_paths_are_told_from_other_paths():
+    slash = "/"
+    assert MACHINE_PATH.search(f'"{slash}home{slash}me/images"')
+    assert not MACHINE_PATH.search("runs/home/x and /usr/share/datasets")

@@ -1,0 +1,153 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from augmenting import ALMOST_ONE, both_semantics, noise
+
+from byol_keras.crops import RandomResizedCrop
+
+
+def slice_and_resize(layer, images, uniforms):
+    boxes = layer.boxes(*images.shape[1:3], uniforms).numpy()
+    crops = [
+        image[top : top + height, left : left + width]
+        for image, (top, left, height, width) in zip(images, boxes, strict=True)
+    ]
+    return np.stack([layer.resize(tf.constant(crop)) for crop in crops])
+
+
+@pytest.mark.parametrize("size", [(9, 7), (64, 80)], ids=["down", "up"])
+@pytest.mark.parametrize(
+    ("semantics", "interpolation", "tolerance"),
+    [
+        ("deepmind", "bicubic", 2e-3),  # TensorFlow reads the kernel from a table
+        ("deepmind", "bilinear", 1e-5),
+        ("torchvision", "bicubic", 1e-5),
+        ("torchvision", "bilinear", 1e-5),
+    ],
+)
+def test_batched_crop_equals_slice_and_tf_resize(
+    size, semantics, interpolation, tolerance
+):
+    layer = RandomResizedCrop(size, interpolation=interpolation, semantics=semantics)
+    images, uniforms = noise(12, 40, 50, 3), noise(12, layer.draws, seed=1)
+    np.testing.assert_allclose(
+        layer.augment(images, uniforms),
+        slice_and_resize(layer, images, uniforms),
+        atol=tolerance,
+    )
+
+
+@both_semantics
+def test_crop_of_a_constant_image_is_constant(semantics):
+    layer = RandomResizedCrop(5, semantics=semantics)
+    images = np.full((20, 13, 31, 2), 0.37, np.float32)
+    result = layer.augment(images, noise(20, layer.draws))
+    np.testing.assert_allclose(result, np.full((20, 5, 5, 2), 0.37), atol=1e-6)
+
+
+def test_resize_to_the_size_of_the_crop_changes_nothing():
+    crop = noise(6, 9, 3)
+    np.testing.assert_array_equal(RandomResizedCrop((6, 9)).resize(crop), crop)
+
+
+@both_semantics
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (3, 2), (37, 500)])
+def test_boxes_lie_inside_the_image(semantics, size):
+    layer = RandomResizedCrop(4, semantics=semantics)
+    extremes = itertools.islice(
+        itertools.product((0.0, ALMOST_ONE), repeat=layer.draws), 0, 4096
+    )
+    uniforms = np.concatenate(
+        [noise(2000, layer.draws), np.array(list(extremes), np.float32)]
+    )
+    top, left, height, width = layer.boxes(*size, uniforms).numpy().T
+    assert min(top.min(), left.min()) >= 0
+    assert min(height.min(), width.min()) >= 1
+    assert (top + height).max() <= size[0]
+    assert (left + width).max() <= size[1]
+
+
+@both_semantics
+def test_boxes_reach_both_borders(semantics):
+    layer = RandomResizedCrop(4, area=(0.25, 0.25), semantics=semantics)
+    uniforms = np.full((2, layer.draws), 0.5, np.float32)
+    uniforms[:, -2:] = [[0.0, ALMOST_ONE], [ALMOST_ONE, 0.0]]
+    boxes = layer.boxes(100, 100, uniforms).numpy()
+    np.testing.assert_array_equal(boxes, [[0, 50, 50, 50], [50, 0, 50, 50]])
+
+
+def test_deepmind_box_of_known_draws():
+    # Area 0.54 of 100 x 200 and ratio 1: a side of sqrt(10800) = 103.9, clipped to 100.
+    layer = RandomResizedCrop(4)
+    boxes = layer.boxes([100], [200], np.array([[0.5, 0.5, 0.9, 0.5]], np.float32))
+    np.testing.assert_array_equal(boxes, [[0, 48, 100, 104]])
+
+
+def test_torchvision_takes_the_first_try_that_fits():
+    layer = RandomResizedCrop(4, semantics="torchvision")
+    uniforms = np.full((1, layer.draws), 0.99, np.float32)  # too wide for 100 x 100
+    uniforms[0, 3], uniforms[0, 13] = 0.17 / 0.92, 0.5  # area 0.25, ratio 1
+    uniforms[0, 5], uniforms[0, 15] = 0.0, 0.5
+    uniforms[0, -2:] = 0.0, 0.5
+    np.testing.assert_array_equal(layer.boxes(100, 100, uniforms), [[0, 25, 50, 50]])
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((100, 1000), (0, 433, 100, 133)),
+        ((1000, 100), (433, 0, 133, 100)),
+        ((100, 100), (0, 0, 100, 100)),
+        ((1, 1000), (0, 499, 1, 1)),
+    ],
+)
+def test_torchvision_falls_back_to_the_centre(size, box):
+    layer = RandomResizedCrop(4, area=(1.0, 1.0), semantics="torchvision")
+    uniforms = np.full((1, layer.draws), 0.999, np.float32)
+    np.testing.assert_array_equal(layer.boxes(*size, uniforms), [box])
+
+
+@both_semantics
+def test_area_and_aspect_ratio_follow_their_distributions(semantics):
+    # Boxes of at most half of a square always fit, so that nothing is clipped.
+    layer = RandomResizedCrop(4, area=(0.08, 0.5), semantics=semantics)
+    boxes = layer.boxes(4000, 4000, noise(20_000, layer.draws)).numpy()
+    area = boxes[:, 2] * boxes[:, 3] / 4000**2
+    log_ratio = np.log(boxes[:, 3] / boxes[:, 2])
+    assert area.min() > 0.0799
+    assert area.max() < 0.5005
+    assert abs(area.mean() - 0.29) < 0.004
+    assert abs(area.std() - 0.42 / math.sqrt(12)) < 0.003
+    assert abs(log_ratio).max() < math.log(4 / 3) + 1e-3
+    assert abs(log_ratio.mean()) < 0.005
+    assert abs(log_ratio.std() - 2 * math.log(4 / 3) / math.sqrt(12)) < 0.003
+
+
+def test_deepmind_area_is_near_uniform_from_008_to_1():
+    # Clipping to the image takes a little off the largest boxes.
+    boxes = RandomResizedCrop(4).boxes(4000, 4000, noise(20_000, 4)).numpy()
+    area = boxes[:, 2] * boxes[:, 3] / 4000**2
+    assert 0.51 < area.mean() < 0.54
+    assert abs(np.mean(area < 0.31) - 0.25) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0}, "size must be"),
+        ({"size": 4.0}, "size must be"),
+        ({"size": (4, 0)}, "size must be"),
+        ({"size": (4, 4, 3)}, "size must be"),
+        ({"size": 4, "area": (0.0, 1.0)}, "area must be"),
+        ({"size": 4, "area": (0.5, 1.1)}, "area must be"),
+        ({"size": 4, "aspect_ratio": (2.0, 1.0)}, "aspect_ratio must be"),
+        ({"size": 4, "interpolation": "nearest"}, "interpolation must be one of"),
+        ({"size": 4, "semantics": "torch"}, "semantics must be one of"),
+    ],
+)
+def test_crop_refuses_arguments_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RandomResizedCrop(**arguments)

@@ -1,0 +1,470 @@
+"""Every gin file parses, builds what it names, and says what was published.
+
+Data that are not on this machine are replaced by stand-ins of the real size, after
+their own constructor has accepted the recipe's bindings and missed its files.
+"""
+
+import pathlib
+import subprocess
+import sys
+
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from gin import config_parser
+
+from byol_keras import data, export, launch, train
+from byol_keras.benchmarks.__main__ import benchmark
+from byol_keras.image_data import ImageData
+from byol_keras.schedules import RunLength
+
+ROOT = pathlib.Path(__file__).parents[1]
+RUNNABLE = ("pretrain", "benchmarks")
+IMAGENET = 1_281_167
+
+TFDS_ABSENT = ("tfds_dataset.data_dir = 'absent'", "tfds_dataset.download = False")
+IDX_ABSENT = ("fashion_mnist_idx.path = 'absent'",)
+# Data fragment -> images, their size, channels, and bindings that make it absent.
+STAND_INS = {
+    "imagenet2012": (IMAGENET, None, 3, TFDS_ABSENT),
+    "cifar10": (50_000, (32, 32), 3, TFDS_ABSENT),
+    "fashion_mnist": (60_000, (28, 28), 1, IDX_ABSENT),
+    "image_folder": (20_000, None, 3, ("image_folder.path = 'absent'",)),
+}
+ABSENT = "download is False|must be an existing folder"
+
+# Recipe -> steps, peak learning rate, base tau, weight decay, accumulation steps.
+# Source: the configurations that the recipes name in their headers.
+PUBLISHED = {
+    "deepmind_40e": (12_511, 7.2, 0.97, 1e-6, 1),
+    "deepmind_100e": (31_278, 7.2, 0.99, 1e-6, 1),
+    "deepmind_300e": (93_835, 4.8, 0.99, 1e-6, 1),
+    "deepmind_1000e": (312_784, 3.2, 0.996, 1.5e-6, 1),
+    "mmselfsup_8xb32-accum16-coslr-200e": (62_563, 4.8, 0.99, 1e-6, 16),
+    "mmselfsup_8xb32-accum16-coslr-300e": (93_844, 4.8, 0.99, 1e-6, 16),
+    "mmselfsup_16xb256-coslr-200e": (62_600, 4.8, 0.99, 1e-6, 1),
+    "mmselfsup_8xb256-accum2-coslr-100e": (626 * 50, 7.2, 0.99, 1e-6, 2),
+    "mmselfsup_8xb256-accum2-coslr-200e": (626 * 100, 4.8, 0.99, 1e-6, 2),
+    "mmselfsup_8xb256-accum2-coslr-300e": (626 * 150, 4.8, 0.99, 1e-6, 2),
+}
+
+# Recipe -> optimizer step -> learning rate. mmselfsup's own values are per
+# micro-iteration; an update takes that of its last one.
+LEARNING_RATES = {
+    "deepmind_100e": {0: 0.0, 1: 0.00230252638311, 15639: 4.22495759486},
+    "deepmind_300e": {
+        0: 0.0,
+        1: 0.0015350175887432,
+        1000: 1.5350175887432,
+        3126: 4.79846498241,
+        3127: 4.8,
+        20000: 4.40172807834151,
+        46917: 2.529939104743,
+        93834: 1.43942751e-9,
+    },
+    "deepmind_1000e": {
+        1: 0.00102334505916,
+        1000: 1.02334505916214,
+        100000: 2.48749215749781,
+        156392: 1.62537865643,
+    },
+    "mmselfsup_16xb256-coslr-200e": {
+        1: 0.00201339297125,
+        312: 0.478898607029,
+        313: 0.480402365148,
+        3129: 4.77453103438,
+        3130: 4.77045201743,
+        31300: 2.4,
+        62599: 0.000296082044015,
+    },
+    "mmselfsup_8xb32-accum16-coslr-200e": {
+        3129: 4.77045201743,  # micro-iteration 50,079, in epoch 10
+        3441: 4.76426238277,
+        31281: 2.4,
+        62562: 0.000296082044015,
+    },
+    "mmselfsup_8xb32-accum16-coslr-300e": {
+        3129: 4.78685254888,
+        31281: 3.6,
+        46922: 2.4,
+        93843: 0.000131593522771,
+    },
+    "mmselfsup_8xb256-accum2-coslr-100e": {15650: 3.6},
+    "mmselfsup_8xb256-accum2-coslr-200e": {31300: 2.4},
+    "mmselfsup_8xb256-accum2-coslr-300e": {31300: 3.6, 46950: 2.4},
+}
+
+# Recipe -> optimizer step -> tau.
+TAUS = {
+    "deepmind_300e": {1000: 0.990002802008639, 46917: 0.994999916300084},
+    "deepmind_1000e": {
+        1: 0.996000000000101,
+        1000: 0.996000100880456,
+        100000: 0.996926805458635,
+        156392: 0.998,
+    },
+    "mmselfsup_16xb256-coslr-200e": {
+        0: 0.99,
+        1: 0.990000000006296,
+        3130: 0.990061558297024,
+        31300: 0.995,
+    },
+}
+
+
+def files(*folders):
+    found = sorted((ROOT / "gin").rglob("*.gin"))
+    found = [path for path in found if not folders or path.parent.name in folders]
+    return [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in found]
+
+
+PRETRAIN, BENCHMARKS = files("pretrain"), files("benchmarks")
+FRAGMENTS = [case for case in files() if case.values[0].parent.name not in RUNNABLE]
+
+
+class AsText(config_parser.ParserDelegate):
+    """Leaves references and macros as they are written."""
+
+    def configurable_reference(self, scoped_configurable_name, evaluate):
+        return f"@{scoped_configurable_name}" + ("()" if evaluate else "")
+
+    def macro(self, macro_name):
+        return f"%{macro_name}"
+
+
+def statements(path):
+    """Bindings of one file, `[(name, value)]`, and the paths that it includes."""
+    bindings, includes = [], []
+    for statement in config_parser.ConfigParser(path.read_text(), AsText()):
+        if isinstance(statement, config_parser.IncludeStatement):
+            includes.append(ROOT / statement.filename)
+            continue
+        scope, selector, parameter, value, _ = statement
+        scope = f"{scope}/" if scope else ""
+        bindings.append((f"{scope}{selector.split('.')[-1]}.{parameter}", value))
+    return bindings, includes
+
+
+def all_bindings(path):
+    """Name -> value of a recipe and its fragments; the recipe's own values win."""
+    bindings, includes = statements(path)
+    included = [binding for file in includes for binding in statements(file)[0]]
+    return dict(included + bindings)
+
+
+@pytest.fixture(autouse=True)
+def clean_state():
+    gin.clear_config()
+    yield
+    gin.clear_config()
+    keras.config.set_dtype_policy("float32")
+
+
+@gin.register
+def stand_in_data(dataset_fn, num_examples, image_size, channels):
+    """Data of the real size, in place of data that are not on this machine."""
+    with pytest.raises(ValueError, match=ABSENT):
+        dataset_fn()
+    return ImageData("stand-in", num_examples, channels, image_size, None, None)
+
+
+@gin.register
+def stand_in_backbone(backbone_fn, channels):
+    """Builds the recipe's backbone and returns a smaller one, of which BYOL has two."""
+    backbone_fn(channels=channels)
+    images = keras.Input((None, None, channels))
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+
+
+@gin.register
+def stand_in_arrays(dataset_fn, absent):
+    """200 random labelled images in the format of a dataset that may be absent."""
+    shape = (28, 28, 1)
+    if absent:
+        with pytest.raises(ValueError, match=ABSENT):
+            dataset_fn()
+    else:
+        source = dataset_fn()
+        shape = (*source.image_size, source.channels)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, *shape), dtype=np.uint8)
+    return data.arrays(images, np.arange(200) % 10)
+
+
+def parse(path, *bindings):
+    launch.parse_gin([str(path)], list(bindings))
+
+
+def stand_in_bindings(path):
+    """Overrides that keep every binding of a recipe in use but build quickly."""
+    bindings, (_, includes) = all_bindings(path), statements(path)
+    backbone = bindings["train.backbone_fn"]
+    overrides = [
+        "train.backbone_fn = @stand_in_backbone",
+        f"stand_in_backbone.backbone_fn = {backbone}",
+        f"{backbone[1:]}.width = 0.0625",
+    ]
+    (fragment,) = [file.stem for file in includes if file.parent.name == "data"]
+    if fragment not in STAND_INS:
+        return overrides
+    num_examples, image_size, channels, absent = STAND_INS[fragment]
+    return [
+        *overrides,
+        *absent,
+        "train.dataset_fn = @stand_in_data",
+        f"stand_in_data.dataset_fn = {bindings['train.dataset_fn']}",
+        f"stand_in_data.num_examples = {num_examples}",
+        f"stand_in_data.image_size = {image_size}",
+        f"stand_in_data.channels = {channels}",
+    ]
+
+
+def recipe(name, *overrides):
+    """What `train` would be called with, and the run's length."""
+    parse(ROOT / "gin/pretrain" / f"{name}.gin", *overrides)
+    settings = gin.get_bindings("train")
+    length = RunLength(
+        IMAGENET,
+        settings["batch_size"],
+        settings["epochs"],
+        accumulation_steps=gin.get_bindings("BYOL").get("accumulation_steps", 1),
+        last_batch=settings["last_batch"],
+    )
+    return settings, length
+
+
+@pytest.mark.parametrize("path", FRAGMENTS)
+def test_fragment_includes_nothing_and_binds_something(path):
+    bindings, includes = statements(path)
+    assert bindings
+    assert not includes
+
+
+@pytest.mark.parametrize("path", PRETRAIN)
+def test_recipe_includes_one_fragment_per_noun(path):
+    nouns = [file.parent.name for file in statements(path)[1]]
+    assert len(nouns) == len(set(nouns))
+    assert {"backbone", "data", "views", "optimizer"} <= set(nouns)
+
+
+@pytest.mark.parametrize("path", BENCHMARKS)
+def test_benchmark_includes_its_protocol(path):
+    assert [file.parent.name for file in statements(path)[1]] == ["protocol"]
+
+
+@pytest.mark.parametrize("path", PRETRAIN + BENCHMARKS)
+def test_included_files_are_fragments(path):
+    known = [case.values[0] for case in FRAGMENTS]
+    assert all(file in known for file in statements(path)[1])
+
+
+@pytest.mark.parametrize("path", FRAGMENTS)
+def test_fragment_is_used_by_a_recipe(path):
+    runnable = [case.values[0] for case in PRETRAIN + BENCHMARKS]
+    assert any(path in statements(file)[1] for file in runnable)
+
+
+@pytest.mark.parametrize("path", files())
+def test_file_binds_nothing_twice(path):
+    names = [name for name, _ in statements(path)[0]]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", PRETRAIN + BENCHMARKS)
+def test_no_two_fragments_of_a_recipe_bind_the_same(path):
+    fragments = statements(path)[1]
+    names = [name for file in fragments for name, _ in statements(file)[0]]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", PRETRAIN + BENCHMARKS)
+def test_header_tells_source_command_time_and_result(path):
+    header = path.read_text().partition("\ninclude")[0]
+    command = "train" if path.parent.name == "pretrain" else "benchmarks"
+    for part in (
+        "Source: ",
+        f"python -m byol_keras.{command}",
+        f"--gin_file=gin/{path.parent.name}/{path.name}",
+        "Commonly changed: ",
+        "Time: ",
+        "Result: ",
+    ):
+        assert part in header, part
+
+
+@pytest.mark.parametrize("path", PRETRAIN)
+def test_recipe_builds_and_uses_every_binding(path, capsys):
+    parse(path, *stand_in_bindings(path))
+    train.train(None, strategy="cpu", dry_run=True)
+    assert f"{gin.query_parameter('train.epochs')} epochs" in capsys.readouterr().out
+
+
+def test_unused_binding_of_a_recipe_is_reported(capsys):
+    path = ROOT / "gin/pretrain/deepmind_40e.gin"
+    parse(path, *stand_in_bindings(path), "SGD.momentum = 0.5")
+    with pytest.raises(SystemExit) as stop:
+        train.train(None, strategy="cpu", dry_run=True)
+    assert stop.value.code == 2
+    assert "SGD.momentum, which nothing uses" in capsys.readouterr().err
+
+
+def test_every_published_recipe_has_its_numbers_here():
+    names = {case.values[0].stem for case in PRETRAIN}
+    assert set(PUBLISHED) == {
+        name for name in names if name.startswith(("deepmind_", "mmselfsup_"))
+    }
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipe_has_the_published_totals(name):
+    settings, length = recipe(name)
+    rate = settings["learning_rate_fn"](length)
+    optimizer = settings["optimizer_fn"](learning_rate=rate)
+    ema = settings["target_ema_fn"](
+        total_steps=length.total_steps, batch_size=length.batch_size
+    )
+    assert (
+        length.total_steps,
+        pytest.approx(rate.peak_learning_rate),
+        float(ema.tau(0)),
+        optimizer.get_config()["weight_decay"],
+        length.accumulation_steps,
+    ) == PUBLISHED[name]
+    assert length.batch_size == 4096
+    assert float(ema.tau(length.total_steps)) == 1.0
+
+
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_recipe_has_the_published_learning_rates(name):
+    settings, length = recipe(name)
+    rate = settings["learning_rate_fn"](length)
+    for step, expected in LEARNING_RATES[name].items():
+        assert float(rate(step)) == pytest.approx(expected, rel=1e-6), step
+
+
+@pytest.mark.parametrize("name", TAUS)
+def test_recipe_has_the_published_taus(name):
+    settings, length = recipe(name)
+    ema = settings["target_ema_fn"](
+        total_steps=length.total_steps, batch_size=length.batch_size
+    )
+    for step, expected in TAUS[name].items():
+        assert float(ema.tau(step)) == pytest.approx(expected, abs=1e-14), step
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipe_follows_its_reference_where_the_two_differ(name):
+    bindings = all_bindings(ROOT / "gin/pretrain" / f"{name}.gin")
+    deepmind = name.startswith("deepmind_")
+    style = "deepmind" if deepmind else "mmselfsup"
+    semantics = "deepmind" if deepmind else "torchvision"
+    expected = {
+        "BYOL.hidden_units": 4096,
+        "BYOL.output_units": 256,
+        "BYOL.head_initializer": style,
+        "BYOL.target_init": "random" if deepmind else "copy",
+        "resnet50.initializer": style,
+        "resnet50.padding": "same" if deepmind else "torch",
+        "LARS.form": style,
+        "train.last_batch": "carry" if deepmind else "pad",
+        "RandomResizedCrop.semantics": semantics,
+        "ColorJitter.semantics": semantics,
+        "GaussianBlur.semantics": semantics,
+        "Solarize.threshold": 0.5 if deepmind else 128 / 255,
+    }
+    assert {key: bindings[key] for key in expected} == expected
+    half = "mixed_float16" if "accum2-" in name else None
+    assert bindings.get("train.precision") == half
+    assert ("LARS.exclude" in bindings) == (not deepmind)
+
+
+def test_deepmind_recipe_has_the_published_parameter_counts():
+    model, optimizer = built("deepmind_1000e")
+    counts = [
+        sum(int(tf.size(v)) for v in part.trainable_variables)
+        for part in (model.online.backbone, model.online.projector, model.predictor)
+    ]
+    assert counts == [23_508_032, 9_449_472, 2_109_440]
+    assert adapted(model, optimizer) == 57
+
+
+def test_mmselfsup_recipe_adapts_the_four_shortcut_gammas_too():
+    overrides = ("resnet50.width = 0.0625", "BYOL.hidden_units = 8")
+    assert adapted(*built("mmselfsup_16xb256-coslr-200e", *overrides)) == 61
+
+
+def built(name, *overrides):
+    settings, _ = recipe(name, *overrides)
+    model = settings["model_fn"](settings["backbone_fn"](channels=3))
+    return model, settings["optimizer_fn"](learning_rate=1.0)
+
+
+def adapted(model, optimizer):
+    """The number of tensors whose step LARS scales."""
+    return sum(not optimizer.is_excluded(v) for v in model.trainable_variables)
+
+
+@pytest.mark.parametrize("path", files("views"))
+def test_views_are_images_of_the_bound_size(path):
+    parse(path)
+    bindings = dict(statements(path)[0])
+    size = bindings["RandomResizedCrop.size"]
+    channels = 1 if path.stem.startswith("grey_") else 3
+    views = gin.get_bindings("train")["views_fn"]()
+    assert views.stateless
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 40, 36, channels), dtype=np.uint8)
+    uniforms = rng.random((2, views.draws), dtype=np.float32)
+    for view in views(images, uniforms):
+        assert view.shape == (2, size, size, channels)
+        assert 0.0 <= np.min(view) < np.max(view) <= 1.0
+
+
+@pytest.mark.parametrize("path", BENCHMARKS)
+def test_benchmark_runs_and_uses_every_binding(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # "absent" is a relative path
+    images = keras.Input((None, None, 1))
+    outputs = keras.layers.GlobalAveragePooling2D()(images)
+    export.export_backbone(keras.Model(images, {"avgpool": outputs}), "export")
+    parse(path, *benchmark_overrides(all_bindings(path)))
+    benchmark("export", str(tmp_path))
+    assert launch.unused_bindings() == []
+    assert (tmp_path / "benchmarks/knn.json").is_file()
+
+
+def benchmark_overrides(bindings):
+    """Overrides that replace both splits by arrays and keep all bindings in use."""
+    absent = {"tfds_dataset": TFDS_ABSENT, "fashion_mnist_idx": IDX_ABSENT}
+    train_split = bindings["knn.train_data"].removesuffix("()")
+    test_split = bindings["knn.test_data"].removesuffix("()")
+    constructor = train_split.rpartition("/")[2]
+    return [
+        *absent.get(constructor, ()),
+        "knn.train_data = @a/stand_in_arrays()",
+        "knn.test_data = @b/stand_in_arrays()",
+        f"a/stand_in_arrays.dataset_fn = {train_split}",
+        f"b/stand_in_arrays.dataset_fn = {test_split}",
+        f"stand_in_arrays.absent = {constructor in absent}",
+    ]
+
+
+def test_knn_splits_are_those_of_the_protocol():
+    parse(ROOT / "gin/benchmarks/knn.gin")
+    assert gin.query_parameter("train/tfds_dataset.split") == "train"
+    assert gin.query_parameter("validation/tfds_dataset.split") == "validation"
+    assert gin.query_parameter("tfds_dataset.name") == "imagenet2012"
+    assert gin.query_parameter("knn.k") == (10, 20, 100, 200)
+    assert gin.query_parameter("knn.temperature") == 0.07
+
+
+@pytest.mark.slow
+def test_dry_run_of_the_command_line_prints_the_plan():
+    command = [sys.executable, "-m", "byol_keras.train", "--dry_run"]
+    command.append("--gin_file=gin/pretrain/quickstart.gin")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip() for line in done.stdout.splitlines()]
+    for name in ("steps", "learning rate", "tau"):
+        assert any(row.startswith(f"{name} ") for row in rows), name

@@ -1,0 +1,100 @@
+"""Every command and example of the README does what it says."""
+
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+
+
+def example(text):
+    (found,) = [block for block in PYTHON if text in block]
+    return found
+
+
+def shell(command, **options):
+    """Runs `python -m ...` with this interpreter, in the root of the repository."""
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_fit_example_trains_and_returns_features():
+    names = {}
+    exec(example("model.fit"), names)
+    assert names["features"].shape == (64, 128)
+    assert names["model"].optimizer.iterations.numpy() == 20
+
+
+def test_fit_example_has_at_most_ten_lines_of_code():
+    lines = [line for line in example("model.fit").splitlines() if line.strip()]
+    assert len(lines) <= 10
+
+
+def test_own_images_command_is_a_dry_run_on_a_folder(tmp_path):
+    (command,) = [block for block in BASH if "image_folder.path" in block]
+    for name in ("a", "b"):
+        encoded = tf.io.encode_png(tf.zeros([300, 260, 3], tf.uint8))
+        (tmp_path / f"{name}.png").write_bytes(encoded.numpy())
+    command = command.replace("DIR", str(tmp_path))
+    command += "--gin_param=train.batch_size=2"
+    assert "image_folder" in shell(command) or str(tmp_path) in shell(command)
+
+
+def test_paths_and_recipes_of_the_readme_exist():
+    for path in re.findall(
+        r"(?:gin|byol_keras|tests|experiments)/[\w./-]+\.\w+", README
+    ):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"\| `([^`]+\.gin)`", README):
+        for expanded in expand(name):
+            assert (ROOT / "gin/pretrain" / expanded).exists(), expanded
+
+
+def expand(name):
+    """`a_{1,2}.gin` as a shell expands it."""
+    found = re.search(r"\{([^}]+)\}", name)
+    if not found:
+        return [name]
+    return [name.replace(found.group(), part) for part in found.group(1).split(",")]
+
+
+def test_test_command_exists():
+    (command,) = [block for block in BASH if "tests/run" in block]
+    assert (ROOT / shlex.split(command)[1]).exists()
+
+
+@pytest.mark.slow
+def test_first_command_learns_more_than_random_weights_hold(tmp_path):
+    install_train_evaluate = BASH[0].split(" && ")
+    commands = [part for part in install_train_evaluate if "byol_keras" in part]
+    assert len(commands) == 2
+    for command in commands:
+        output = shell(command.replace("runs/quickstart", str(tmp_path)))
+    assert "trained" in output
+    results = json.loads((tmp_path / "benchmarks/knn.json").read_text())["results"]
+    accuracy = {name: values["knn/top1_k20"] for name, values in results.items()}
+    assert accuracy["trained"] >= accuracy["random_init"] + 5.0
+
+    block = example("tf.saved_model.load").replace("runs/quickstart", str(tmp_path))
+    names = {}
+    exec(block, names)
+    assert set(names["features"]) == {f"feature{n}" for n in range(1, 6)} | {"avgpool"}

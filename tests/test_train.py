@@ -1,0 +1,306 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from byol_keras import launch, train
+from byol_keras.export import load_backbone
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
+# 3 epochs of 2 or 3 steps with a network of a few thousand weights.
+TINY = (
+    "fashion_mnist_small.split = 'train[:80]'",
+    "resnet18.width = 0.0625",
+    "BYOL.hidden_units = 16",
+    "BYOL.output_units = 8",
+    "train.epochs = 3",
+    "train.batch_size = 32",
+    "train.log_every_steps = 1",
+    "warmup_cosine.warmup_epochs = 1",
+)
+
+
+def run(model_dir, *bindings, gin_file=QUICKSTART, **arguments):
+    """What the command line does, in this process."""
+    gin.clear_config()
+    with launch.user_errors():
+        launch.parse_gin([str(gin_file)], [*TINY, *bindings])
+    train.train(model_dir, strategy="cpu", **arguments)
+
+
+def metrics(model_dir):
+    lines = (pathlib.Path(model_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@gin.register
+class StopAfter(keras.callbacks.Callback):
+    """Interrupts as Ctrl-C does, in the middle of the epoch after `epochs`."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._epoch == self.epochs:
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    run(folder)
+    return folder
+
+
+def test_run_folder_holds_what_the_design_promises(unbroken):
+    for name in (
+        "config.gin",
+        "operative_config.gin",
+        "checkpoints",
+        "logs",
+        "metrics.jsonl",
+        "export/backbone.keras",
+        "export/saved_model",
+    ):
+        assert (unbroken / name).exists(), name
+
+
+def test_metrics_have_one_line_per_step_with_all_quantities(unbroken):
+    lines = metrics(unbroken)
+    assert [line["step"] for line in lines] == list(range(1, 80 * 3 // 32 + 1))
+    for line in lines:
+        assert 0.0 < line["loss"] < 8.0
+        assert 0.0 < line["projection_std"] < 2.0
+        assert line["images_per_second"] > 0.0
+        assert {"tau", "learning_rate", "epoch"} <= set(line)
+    assert [line["epoch"] for line in lines] == [1, 1, 2, 2, 2, 3, 3]
+
+
+def test_logged_tau_and_learning_rate_are_those_of_the_schedules(unbroken):
+    first, *_, last = metrics(unbroken)
+    assert first["learning_rate"] == 0.0  # DeepMind's warm-up starts at exactly 0
+    total = 7
+    expected = 1.0 - 0.01 * (np.cos(np.pi * (total - 1) / total) + 1.0) / 2.0
+    base = float(gin_value("TargetEMA.base_tau"))
+    expected = 1.0 - (1.0 - base) * (np.cos(np.pi * (total - 1) / total) + 1.0) / 2.0
+    assert last["tau"] == pytest.approx(expected, abs=1e-6)
+
+
+def gin_value(name):
+    gin.clear_config()
+    launch.parse_gin([str(QUICKSTART)], [])
+    return gin.query_parameter(name)
+
+
+def test_interrupted_run_resumes_at_the_next_epoch_and_ends_the_same(
+    unbroken, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, "train.callbacks = [@StopAfter()]", "StopAfter.epochs = 1")
+    assert stop.value.code == train.EXIT_INTERRUPTED
+    assert "resumes after the last whole epoch" in capsys.readouterr().err
+    run(tmp_path)
+    assert "resuming at step 2 of 7" in capsys.readouterr().out
+    resumed, expected = metrics(tmp_path), metrics(unbroken)
+    for line1, line2 in zip(resumed, expected, strict=True):
+        for name in ("step", "epoch", "loss", "tau", "learning_rate"):
+            assert line1[name] == line2[name], name
+    weights = [load_backbone(folder).get_weights() for folder in (tmp_path, unbroken)]
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_finished_run_is_not_trained_again(unbroken, capsys):
+    before = metrics(unbroken)
+    run(unbroken)
+    assert metrics(unbroken) == before
+    assert "backbone exported" in capsys.readouterr().out
+
+
+def test_same_seed_gives_the_same_losses_and_another_seed_others(unbroken, tmp_path):
+    run(tmp_path / "same")
+    run(tmp_path / "other", "train.seed = 1")
+    same, other = metrics(tmp_path / "same"), metrics(tmp_path / "other")
+    expected = [line["loss"] for line in metrics(unbroken)]
+    assert [line["loss"] for line in same] == expected
+    assert [line["loss"] for line in other] != expected
+
+
+def test_exported_saved_model_takes_uint8_and_float(unbroken):
+    loaded = tf.saved_model.load(str(unbroken / "export/saved_model"))
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), np.uint8)
+    from_uint8 = loaded.serve(tf.constant(images))["avgpool"]
+    from_float = loaded.serve(tf.constant(images / np.float32(255)))["avgpool"]
+    np.testing.assert_allclose(from_uint8, from_float, atol=1e-5)
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
+    run(tmp_path / "run", dry_run=True)
+    printed = capsys.readouterr().out
+    for text in ("7 = 3 epochs", "learning rate", "tau", "SGD", "exact resume", "80"):
+        assert text in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_accumulation_and_two_replicas_train_from_the_command_line(tmp_path):
+    gin.clear_config()
+    bindings = ("BYOL.accumulation_steps = 2", "train.epochs = 1")
+    launch.parse_gin(
+        [str(QUICKSTART)], [*TINY, *bindings, "warmup_cosine.warmup_epochs = 0"]
+    )
+    train.train(tmp_path, strategy="mirrored")
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_exports_float32_features(tmp_path, precision):
+    run(tmp_path, f"train.precision = '{precision}'", "train.epochs = 2")
+    features = load_backbone(tmp_path)(np.zeros((1, 28, 28, 1), np.float32))
+    assert features["avgpool"].dtype == tf.float32
+    assert np.isfinite(features["avgpool"]).all()
+    assert all(np.isfinite(line["loss"]) for line in metrics(tmp_path))
+
+
+MISTAKES = {
+    "unknown parameter": ("train.epoch = 3", "epoch"),
+    "unknown name": ("train.views_fn = @ThreeViews", "ThreeViews"),
+    "wrong type": ("train.epochs = 'ten'", "train.epochs must be a positive int"),
+    "no epochs": ("train.epochs = 0", "train.epochs must be a positive int"),
+    "batch too large": ("train.batch_size = 96", "`num_examples` (80). Received: 96"),
+    "accumulation": (
+        "BYOL.accumulation_steps = 3",
+        "batch_size` must be divisible by `accumulation_steps`",
+    ),
+    "warm-up": (
+        "warmup_cosine.warmup_epochs = 3",
+        "`warmup_epochs` must be smaller than `epochs` (3). Received: 3",
+    ),
+    "crop size": ("RandomResizedCrop.size = 0", "size must be an int"),
+    "precision": ("train.precision = 'float8'", "train.precision must be one of"),
+    "split": ("fashion_mnist_small.split = 'trian'", "trian"),
+    "base tau": ("TargetEMA.base_tau = 1.5", "base_tau must be in 0..1"),
+    "unused": ("SGD.momentum = 0.9\nAdam.beta_1 = 0.5", "Adam.beta_1"),
+    "syntax": ("train.epochs = = 3", "gin"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_one_line_and_exit_code_2(mistake, tmp_path, capsys):
+    binding, message = MISTAKES[mistake]
+    assert_one_line(capsys, message, tmp_path / "run", *binding.split("\n"))
+    assert not (tmp_path / "run").exists()
+
+
+def assert_one_line(capsys, message, *arguments, **options):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments, **options)
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    errors = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+
+
+def test_missing_gin_file_is_named(tmp_path, capsys):
+    assert_one_line(capsys, "nowhere.gin", tmp_path, gin_file=tmp_path / "nowhere.gin")
+
+
+def test_batch_that_replicas_cannot_share_is_refused(tmp_path, capsys):
+    gin.clear_config()
+    launch.parse_gin([str(QUICKSTART)], [*TINY, "train.batch_size = 31"])
+    with pytest.raises(SystemExit) as stop:
+        train.train(tmp_path, strategy="mirrored")
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert "replicas x accumulation_steps = 2 x 1" in capsys.readouterr().err
+
+
+FOLDERS = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.mkdir(),
+    "unreadable": lambda path: (
+        path.mkdir(),
+        [(path / f"{n}.png").write_bytes(b"no image") for n in range(3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_bad_image_folder_is_one_line(kind, tmp_path, capsys):
+    FOLDERS[kind](tmp_path / "images")
+    recipe = tmp_path / "recipe.gin"
+    recipe.write_text(
+        QUICKSTART.read_text().replace("fashion_mnist_small", "image_folder")
+    )
+    gin.clear_config()
+    with pytest.raises(SystemExit) as stop, launch.user_errors():
+        launch.parse_gin(
+            [str(recipe)],
+            [x for x in TINY if "split" not in x]
+            + [f"image_folder.path = '{tmp_path / 'images'}'"],
+        )
+        train.train(tmp_path / "run", strategy="cpu")
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert str(tmp_path / "images") in capsys.readouterr().err
+
+
+def test_unknown_dataset_is_one_line(tmp_path, capsys):
+    bindings = [x for x in TINY if "split" not in x]
+    gin.clear_config()
+    with pytest.raises(SystemExit) as stop, launch.user_errors():
+        launch.parse_gin(
+            [str(QUICKSTART)],
+            [
+                *bindings,
+                "train.dataset_fn = @tfds_dataset",
+                "tfds_dataset.name = 'fashion_mnits'",
+            ],
+        )
+        train.train(tmp_path / "run", strategy="cpu")
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert "fashion_mnist" in capsys.readouterr().err
+
+
+def test_run_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert_one_line(capsys, "--model_dir", tmp_path / "file" / "run")
+
+
+def test_checkpoint_of_another_model_is_refused(unbroken, tmp_path, capsys):
+    bindings = ("BYOL.hidden_units = 24",)
+    assert_one_line(capsys, "checkpoint of another model", unbroken, *bindings)
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "byol_keras.train", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def test_command_line_dry_run_ends_with_exit_code_0():
+    done = command(f"--gin_file={QUICKSTART}", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "learning rate" in done.stdout
+
+
+def test_command_line_mistake_ends_with_exit_code_2_and_no_traceback(tmp_path):
+    done = command(
+        f"--gin_file={QUICKSTART}", "--gin_param=train.epoch=3", "--model_dir=x"
+    )
+    assert done.returncode == launch.EXIT_USER_ERROR
+    assert "Traceback" not in done.stderr
+    assert [x for x in done.stderr.splitlines() if x.startswith("error: ")]

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from byol_keras import data
+from byol_keras.augmentations import RandomApply, RandomHorizontalFlip
+from byol_keras.colors import ColorJitter, Solarize
+from byol_keras.crops import RandomResizedCrop
+from byol_keras.views import TwoViews
+
+keras_cv = pytest.importorskip("keras_cv")
+
+BATCH = 4
+
+
+def make_images(number=12, size=16, channels=3):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (number, 4, 4, channels), np.uint8)
+    return coarse.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
+
+
+def make_views(size=8):
+    def layers(*more):
+        jitter = RandomApply(ColorJitter(), rate=0.8)
+        return [RandomResizedCrop(size), RandomHorizontalFlip(), jitter, *more]
+
+    return TwoViews(layers(), layers(RandomApply(Solarize(), rate=0.5)))
+
+
+def take(dataset, number):
+    return [tuple(view.numpy() for view in pair) for pair in dataset.take(number)]
+
+
+def assert_same(first, second):
+    for pair1, pair2 in zip(first, second, strict=True):
+        for view1, view2 in zip(pair1, pair2, strict=True):
+            np.testing.assert_array_equal(view1, view2)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_views_are_float32_in_0_to_1_of_the_crops_size(channels):
+    source = data.arrays(make_images(channels=channels))
+    for view in take(make_views().dataset(source, BATCH, seed=0), 1)[0]:
+        assert view.shape == (BATCH, 8, 8, channels)
+        assert view.dtype == np.float32
+        assert view.min() >= 0.0
+        assert view.max() <= 1.0
+
+
+def test_the_two_views_of_an_image_differ():
+    view1, view2 = take(make_views().dataset(data.arrays(make_images()), 4, seed=0), 1)[
+        0
+    ]
+    differs = np.abs(view1 - view2).max(axis=(1, 2, 3)) > 0.01
+    assert differs.all()
+
+
+def test_each_image_of_a_batch_has_its_own_draw():
+    image = make_images(number=1)
+    source = data.arrays(np.repeat(image, 12, axis=0))
+    view1, _ = take(make_views().dataset(source, 12, seed=0), 1)[0]
+    assert len(np.unique(view1.reshape(12, -1).round(4), axis=0)) == 12
+
+
+def test_same_seed_gives_the_same_views_and_another_seed_others():
+    source = data.arrays(make_images())
+    first = take(make_views().dataset(source, BATCH, seed=3), 4)
+    assert_same(first, take(make_views().dataset(source, BATCH, seed=3), 4))
+    other = take(make_views().dataset(source, BATCH, seed=4), 4)
+    assert np.abs(first[0][0] - other[0][0]).max() > 0.01
+
+
+def test_views_change_from_pass_to_pass():
+    source = data.arrays(make_images(number=4))
+    (first, _), (second, _) = take(make_views().dataset(source, 4, seed=0), 2)
+    assert np.abs(np.sort(first, axis=0) - np.sort(second, axis=0)).max() > 0.01
+
+
+@pytest.mark.parametrize("start", [4, 12, 20])
+def test_dataset_continues_exactly_where_it_was_left(start):
+    source = data.arrays(make_images())
+    whole = take(make_views().dataset(source, BATCH, seed=0), 8)
+    rest = take(make_views().dataset(source, BATCH, seed=0, start=start), 2)
+    assert_same(whole[start // BATCH :][:2], rest)
+
+
+def write_jpegs(folder):
+    for number, image in enumerate(make_images(number=6, size=32)):
+        crop = image[: 32 - number, : 20 + number]
+        encoded = tf.io.encode_jpeg(crop, quality=95)
+        (folder / f"{number}.jpg").write_bytes(encoded.numpy())
+
+
+def test_images_of_different_sizes_are_cropped_one_by_one(tmp_path):
+    write_jpegs(tmp_path)
+    source = data.image_folder(tmp_path)
+    views = make_views()
+    (view1, view2) = take(views.dataset(source, BATCH, seed=0), 1)[0]
+    expected = [
+        views(source.decode(element["image"])[None], views._uniforms(0, element)[None])
+        for element in source.stream(0).take(BATCH)
+    ]
+    for place, (first, second) in enumerate(expected):
+        # tf.image's bicubic reads its kernel from a table of 1024 entries.
+        np.testing.assert_allclose(view1[place], first[0], atol=4e-3)
+        np.testing.assert_allclose(view2[place], second[0], atol=4e-3)
+
+
+def test_cropping_one_by_one_can_be_resumed(tmp_path):
+    write_jpegs(tmp_path)
+    source = data.image_folder(tmp_path)
+    whole = take(make_views().dataset(source, 2, seed=0), 5)
+    assert_same(whole[3:], take(make_views().dataset(source, 2, seed=0, start=6), 2))
+
+
+def test_images_of_different_sizes_need_a_crop_first(tmp_path):
+    write_jpegs(tmp_path)
+    views = TwoViews([Solarize()], [RandomResizedCrop(8)])
+    with pytest.raises(ValueError, match=r"view1 must begin with RandomResizedCrop"):
+        views.dataset(data.image_folder(tmp_path), 2, seed=0)
+
+
+def test_views_of_different_size_are_refused():
+    views = TwoViews([RandomResizedCrop(8)], [RandomResizedCrop(6)])
+    with pytest.raises(ValueError, match=r"same size.*\(8, 8, 3\) and \(6, 6, 3\)"):
+        views.dataset(data.arrays(make_images()), 2, seed=0)
+
+
+@pytest.mark.parametrize("layers", [[], ["flip"], None])
+def test_a_view_must_be_a_list_of_layers(layers):
+    with pytest.raises(ValueError, match="view2 must be a non-empty list of layers"):
+        TwoViews([RandomResizedCrop(8)], layers)
+
+
+def test_stock_layers_mix_with_ours_and_switch_exact_resume_off():
+    stock = keras_cv.layers.RandomContrast(value_range=(0, 1), factor=0.5)
+    views = TwoViews([RandomResizedCrop(8), stock], [RandomResizedCrop(8)])
+    assert not views.stateless
+    assert make_views().stateless
+    view1, _ = take(views.dataset(data.arrays(make_images()), BATCH, seed=0), 1)[0]
+    assert view1.shape == (BATCH, 8, 8, 3)
+    assert view1.min() >= 0.0
+    assert view1.max() <= 1.0
