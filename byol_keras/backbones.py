@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from numbers import Real
 from typing import NamedTuple
 
+import gin
 import keras
 import numpy as np
 from keras import layers
-
-import gin
 
 # Depth -> (is it made of bottleneck blocks, blocks in stages 2 to 5).
 # Source: He et al. 2016, table 1; ResNet-200 as in DeepMind's byol/utils/networks.py.

@@ -1,9 +1,8 @@
 """The BYOL loss: squared distance between two directions."""
 
+import gin
 import keras
 from keras import ops
-
-import gin
 
 _SQUARED_NORM_FLOOR = 1e-12
 

@@ -2,11 +2,11 @@
 
 import math
 
+import gin
 import keras
 import numpy as np
 import pytest
 
-import gin
 from byol_keras import backbones
 from byol_keras.backbones import resnet18, resnet50
 

@@ -17,6 +17,11 @@ LEARNING_RATE = 0.5
 TAU = 0.9
 
 
+@pytest.fixture(autouse=True)
+def _same_initial_weights():
+    keras.utils.set_random_seed(0)
+
+
 def views(images, size=5, seed=0):
     """Two arrays of random vectors, `[images, size]`."""
     rng = np.random.default_rng(seed)
@@ -64,7 +69,10 @@ def momentum_sgd():
 
 
 def fit(model, pair, batch_size, optimizer_fn=momentum_sgd, tau=TAU, eager=False):
-    """Trains for one pass and returns the logs of every step."""
+    """Trains for one pass and returns the logs of every step.
+
+    Tracing takes longer than a few eager steps; tests about graphs and devices pay it.
+    """
     with model.distribute_strategy.scope():
         model.compile(optimizer_fn(), jit_compile=False, run_eagerly=eager)
     dataset = tf.data.Dataset.from_tensor_slices(tuple(pair)).batch(batch_size)
@@ -173,8 +181,9 @@ def trainable_arrays(model):
 @pytest.fixture(scope="module")
 def normalised():
     """One step of BYOL with default heads: model, logs and what NumPy expects."""
+    keras.utils.set_random_seed(0)
     linear = keras.Sequential([keras.Input((5,)), layers.Dense(4, use_bias=False)])
-    model = BYOL(linear, hidden_units=8, output_units=3, target_init="random")
+    model = BYOL(linear, hidden_units=16, output_units=3, target_init="random")
     pair = views(16, seed=1).astype("float64")
     z, means = {}, {}
     for network in (model.online, model.target):
@@ -186,7 +195,7 @@ def normalised():
     predictor = trainable_arrays(model.predictor)
     p1, p2 = (numpy_mlp(predictor, view)[0] for view in z["online"])
     loss = numpy_byol_loss(p1, p2, *z["target"])
-    (logs,) = fit(model, pair.astype("float32"), 16)
+    (logs,) = fit(model, pair.astype("float32"), 16, eager=True)
     return model, logs, loss, means
 
 
@@ -284,7 +293,7 @@ def test_optimizer_has_state_for_online_and_predictor_and_none_for_the_target():
 def test_training_moves_the_target_by_nothing_but_the_moving_average():
     model = dense_byol()
     online, target = arrays(model.online.variables), arrays(model.target.variables)
-    fit(model, views(8), 8, tau=1.0)
+    fit(model, views(8), 8, tau=1.0, eager=True)
     for variable, before in zip(model.target.variables, target, strict=True):
         np.testing.assert_array_equal(variable, before)
     assert np.abs(arrays(model.online.variables)[0] - online[0]).max() > 1e-3
@@ -368,7 +377,7 @@ def test_batch_that_accumulation_does_not_divide_is_refused():
         8, drop_remainder=True
     )
     with pytest.raises(ValueError, match=r"accumulation_steps=3\. Received: 8"):
-        model.fit(dataset, verbose=0)
+        model.fit(dataset, shuffle=False, verbose=0)
 
 
 # --- Mixed precision ------------------------------------------------------------------
@@ -379,7 +388,7 @@ def test_mixed_precision_trains_float32_weights_at_a_finite_loss(policy):
     keras.config.set_dtype_policy(policy)
     model = BYOL(dense_backbone(), 8, 3)
     before = arrays(model.trainable_variables)
-    logs = fit(model, views(24), 8)
+    logs = fit(model, views(24), 8, eager=policy == "mixed_bfloat16")
     iterations = model.optimizer.iterations.numpy()
     if policy == "mixed_float16":
         # The first loss scales may be too large; each skipped step halves the scale.
@@ -472,7 +481,7 @@ def test_functional_backbone_with_an_avgpool_output_trains_with_adam():
     backbone = keras.Model(images, {"feature1": images, "avgpool": h})
     model = BYOL(backbone, 8, 3)
     before = arrays(model.online.trainable_variables)
-    fit(model, views(16), 8, lambda: keras.optimizers.Adam(1e-2))
+    fit(model, views(16), 8, lambda: keras.optimizers.Adam(1e-2), eager=True)
     assert model.optimizer.iterations.numpy() == 2
     after = arrays(model.online.trainable_variables)
     # Adam's first steps are about as long as its learning rate, whatever the gradient.
@@ -516,7 +525,7 @@ def test_dataset_that_does_not_yield_two_views_is_refused(parts):
     data = (view,) * parts if parts > 1 else view
     dataset = tf.data.Dataset.from_tensor_slices(data).batch(8)
     with pytest.raises(ValueError, match=r"^dataset must yield \(view1, view2\)"):
-        model.fit(dataset, verbose=0)
+        model.fit(dataset, shuffle=False, verbose=0)
 
 
 @pytest.mark.parametrize(
