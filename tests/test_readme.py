@@ -98,3 +98,22 @@ def test_first_command_learns_more_than_random_weights_hold(tmp_path):
     names = {}
     exec(block, names)
     assert set(names["features"]) == {f"feature{n}" for n in range(1, 6)} | {"avgpool"}
+
+
+def test_quickstart_table_is_generated_from_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    from tables import table
+
+    folder = ROOT / "experiments/fashion_mnist_small_resnet18_20e"
+    assert len(list((folder / "results").glob("*.json"))) == 3
+    for readme in (README, (folder / "README.md").read_text()):
+        assert table(folder) in readme
+
+
+def test_quickstart_gains_five_points_over_random_weights_three_times():
+    folder = ROOT / "experiments/fashion_mnist_small_resnet18_20e/results"
+    for path in folder.glob("*.json"):
+        results = json.loads(path.read_text())["results"]
+        gain = results["trained"]["knn/top1_k20"]
+        gain -= results["random_init"]["knn/top1_k20"]
+        assert gain >= 5.0, path
