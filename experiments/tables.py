@@ -1,6 +1,6 @@
 """Prints the Markdown table of an experiment from the JSON that the benchmarks wrote.
 
-    python experiments/tables.py experiments/fashion_mnist_small_resnet18_20e
+python experiments/tables.py experiments/fashion_mnist_small_resnet18_36e
 """
 
 import json

@@ -192,7 +192,7 @@ def test_failed_export_leaves_the_older_saved_model_whole(tmp_path):
 
 
 def test_unbuilt_model_is_not_exported(tmp_path):
-    with pytest.raises(ValueError, match=r"^backbone, must be built \(call it once"):
+    with pytest.raises(ValueError, match=r"^backbone must be built \(call it once"):
         export_backbone(PlainBackbone(), tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_missing_path_names_what_was_looked_for(tmp_path):
     with pytest.raises(ValueError) as error:
         load_backbone(tmp_path / "run")
     assert str(error.value) == (
-        f"path, must hold a backbone (looked for {tmp_path}/run/export/backbone.keras, "
+        f"path must hold a backbone (looked for {tmp_path}/run/export/backbone.keras, "
         f"{tmp_path}/run/backbone.keras, {tmp_path}/run/saved_model.pb). "
         f"Received: {tmp_path}/run"
     )
@@ -212,7 +212,7 @@ def test_unusable_file_is_named_in_one_line(name, tmp_path):
     with pytest.raises(ValueError) as error:
         load_backbone(tmp_path)
     message = str(error.value)
-    assert message.startswith("path, must hold a backbone that loads (")
+    assert message.startswith("path must hold a backbone that loads (")
     assert message.endswith(f"Received: {tmp_path / name}")
     assert "\n" not in message
 
