@@ -1,4 +1,4 @@
-"""Augmentations of the values of pixels: jitter, greyscale, solarization."""
+"""Augmentations of pixel values: jitter, greyscale, solarization, lighting."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,6 +17,17 @@ from byol_keras.augmentations import (
 
 # Row: the places of brightness, contrast, saturation and hue in one image's order.
 _PLACES = tuple(itertools.permutations(range(4)))
+
+# Principal components of the colours of ImageNet, in 0..1: how far they reach, and, a
+# row for each channel, where they point. Source: AlexNet; numbers as in mmselfsup 0.x.
+_REACH = (0.2175, 0.0188, 0.0045)
+_COMPONENTS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+# The least uniform number that is not 0, where the normal quantile would be infinite.
+_LEAST = 2.0**-24
 
 
 @gin.register
@@ -162,6 +173,43 @@ class Solarize(ImageAugmentation):
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
+
+
+@gin.register
+@keras.saving.register_keras_serializable(package="byol_keras")
+class Lighting(ImageAugmentation):
+    """Shifts the colour of an image along the principal components of ImageNet's.
+
+    The shift is the sum, over the three components, of `alpha * reach * component`
+    with alpha normal around 0. Images with other than 3 channels stay as they are.
+
+    Args:
+        alpha_std: float. Standard deviation of alpha, at least 0.
+
+    Raises:
+        ValueError: if `alpha_std` is negative.
+
+    Source: AlexNet (Krizhevsky et al. 2012), section 4.1; mmselfsup 0.x.
+    Deviation: the result is clipped to 0..1; mmselfsup 0.x does not clip it.
+    """
+
+    draws = 3
+
+    def __init__(self, alpha_std=0.1, **kwargs):
+        super().__init__(**kwargs)
+        require(alpha_std >= 0.0, "alpha_std must be at least 0", alpha_std)
+        self.alpha_std = alpha_std
+
+    def augment(self, images, uniforms):
+        if len(_channels(images)) != 3:
+            return tf.convert_to_tensor(images)
+        uniforms = tf.clip_by_value(uniforms, _LEAST, 1.0 - _LEAST)
+        alphas = self.alpha_std * tf.math.ndtri(uniforms)
+        shifts = tf.matmul(alphas * _REACH, _COMPONENTS, transpose_b=True)
+        return tf.clip_by_value(images + shifts[:, None, None, :], 0.0, 1.0)
+
+    def get_config(self):
+        return {**super().get_config(), "alpha_std": self.alpha_std}
 
 
 def _steps(linear: list, hsv: list, shifts: dict, places: dict) -> Iterator:

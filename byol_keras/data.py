@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras import image_files, tfds_records
-from byol_keras.image_data import ImageData, Rows
+from byol_keras.image_data import ImageData
+from byol_keras.sources import Rows
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -163,9 +164,14 @@ def image_folder(path: str | os.PathLike, channels: int | None = None) -> ImageD
         class_names = tuple(sorted(set(classes)))
         label_of = {name: label for label, name in enumerate(class_names)}
         labels = [label_of[name] for name in classes]
-    rows = Rows(len(paths), image_files.fetch_files(paths, labels))
     return ImageData(
-        f"images in {folder}", len(paths), channels or found, None, class_names, rows
+        f"images in {folder}",
+        len(paths),
+        channels or found,
+        None,
+        class_names,
+        image_files.file_rows(paths, labels),
+        names=files,
     )
 
 
@@ -240,8 +246,17 @@ def _from_arrays(name, images, labels, class_names):
         return example if labels is None else example | {"label": labels[place]}
 
     height, width, channels = images.shape[1:]
-    rows = Rows(len(images), fetch)
+    rows = Rows(
+        len(images),
+        fetch,
+        contents=lambda: (images.numpy().tobytes(), _bytes(labels)),
+        labels=None if labels is None else labels.numpy,
+    )
     return ImageData(name, len(images), channels, (height, width), class_names, rows)
+
+
+def _bytes(labels):
+    return b"" if labels is None else labels.numpy().tobytes()
 
 
 def _checked_labels(labels, num_images):

@@ -4,10 +4,13 @@ The constructors are in `data.py`.
 """
 
 import dataclasses
-import os
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
+
+from byol_keras.sources import PARALLEL, Rows, Shards
 
 # Gives the pixels that Pillow, and so torchvision, decodes. TensorFlow's default
 # transform is left to the platform.
@@ -16,8 +19,6 @@ _JPEG = {"dct_method": "INTEGER_ACCURATE", "fancy_upscaling": True}
 # Chroma is interpolated between neighbours, which a crop decoded alone lacks at its
 # border: that many more pixels are decoded on every side and cut off again.
 _JPEG_MARGIN = 2
-
-_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class ImageData:
         image_size: `(height, width)` where all images share it, else None.
         class_names: names of the classes, or None for data without labels.
         source: reads the stored examples; made by the constructors in `data.py`.
+        names: relative paths of the images, where they are files; in stored order.
     """
 
     name: str
@@ -38,7 +40,8 @@ class ImageData:
     channels: int
     image_size: tuple[int, int] | None
     class_names: tuple[str, ...] | None
-    source: "Rows | Shards" = dataclasses.field(repr=False)
+    source: Rows | Shards = dataclasses.field(repr=False)
+    names: Sequence[str] | None = dataclasses.field(default=None, repr=False)
 
     def stream(
         self,
@@ -88,7 +91,67 @@ class ImageData:
         def decoded(example):
             return example | {"image": self.decode(example["image"])}
 
-        return self.source.ordered().map(decoded, **_PARALLEL)
+        return self.source.ordered().map(decoded, **PARALLEL)
+
+    def labels(self) -> np.ndarray:
+        """Labels in stored order, without decoding images.
+
+        Returns:
+            int64 `[N]`; or `[N, classes]` where an image may be of several classes,
+            with 1 for the classes that it is of, 0, and -1 for those to be ignored.
+
+        Raises:
+            ValueError: for data without labels, or in files too large for memory.
+        """
+        if self.class_names is None:
+            raise ValueError(f"data must have labels. Received: {self.name}")
+        if not isinstance(self.source, Rows):
+            raise ValueError(
+                "data must be small enough for memory where labels are needed at once; "
+                f"take a slice of a split instead. Received: {self.name}"
+            )
+        return self.source.labels()
+
+    def subset(self, places: np.ndarray, name: str) -> "ImageData":
+        """The examples at these places, in this order.
+
+        Args:
+            places: int64 `[M]`, each in 0..num_examples - 1.
+            name: str. Of the new data.
+
+        Raises:
+            ValueError: if a place is out of range, there is none, or the data are in
+                files too large for memory.
+        """
+        places = np.asarray(places, np.int64)
+        if not len(places) or places.min() < 0 or places.max() >= self.num_examples:
+            raise ValueError(
+                f"places must be one or more ints in 0..{self.num_examples - 1}. "
+                f"Received: {places}"
+            )
+        if not isinstance(self.source, Rows):
+            raise ValueError(
+                "data must be small enough for memory to take a subset; take a slice "
+                f"of a split instead. Received: {self.name}"
+            )
+        return dataclasses.replace(
+            self,
+            name=name,
+            num_examples=len(places),
+            source=self.source.subset(places),
+            names=self.names and [self.names[place] for place in places],
+        )
+
+    def digest(self) -> str:
+        """Hex digest that changes with the images, their order and their labels.
+
+        Of files it takes path, size and time of change instead of the contents.
+        """
+        digest = hashlib.sha256()
+        kind = (self.num_examples, self.channels, self.image_size, self.class_names)
+        for block in (repr(kind).encode(), *self.source.contents()):
+            digest.update(hashlib.sha256(block).digest())
+        return digest.hexdigest()
 
     def shape(self, image) -> tf.Tensor:
         """int32 `[3]`: height, width, channels; of a JPEG without decoding it."""
@@ -178,94 +241,6 @@ class ImageData:
             ),
             lambda: image[..., :1],
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Examples that are fetched by their place in stored order."""
-
-    num_examples: int
-    fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-
-    def stream(self, seed, start, pass_length, shuffle):
-        def element(position):
-            number, index = position // pass_length, position % pass_length
-            place = index % self.num_examples
-            if shuffle:
-                place = tf.random.experimental.index_shuffle(
-                    place, _key(seed, number), max_index=self.num_examples - 1
-                )
-            return self.fetch(place) | {"pass": number, "index": index}
-
-        return tf.data.Dataset.counter(start).map(element, **_PARALLEL)
-
-    def ordered(self):
-        return tf.data.Dataset.range(self.num_examples).map(self.fetch, **_PARALLEL)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shards:
-    """Examples in record files that are too large for memory: read one after another.
-
-    A pass shuffles the order of the files, mixes 16 of them at a time, and shuffles
-    the records within a buffer.
-    """
-
-    num_examples: int
-    instructions: Sequence  # of TFDS: what to read from which file
-    parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-    shuffle_buffer: int
-
-    def stream(self, seed, start, pass_length, shuffle):
-        first_pass, skipped = divmod(start, pass_length)
-
-        def one_pass(number):
-            records = self.records(_key(seed, number) if shuffle else None)
-            records = records.repeat().take(pass_length)
-            position = tf.data.Dataset.range(pass_length)
-            numbers = tf.data.Dataset.from_tensors(number).repeat()
-            return tf.data.Dataset.zip(records, numbers, position)
-
-        def element(record, number, index):
-            return self.parse(record) | {"pass": number, "index": index}
-
-        passes = tf.data.Dataset.counter(first_pass).flat_map(one_pass)
-        return passes.skip(skipped).map(element, **_PARALLEL)
-
-    def ordered(self):
-        records = self.records(key=None)
-        cardinality = tf.data.experimental.assert_cardinality(self.num_examples)
-        return records.map(self.parse, **_PARALLEL).apply(cardinality)
-
-    def records(self, key):
-        """The serialized records of one pass; in stored order where `key` is None."""
-        paths = tf.constant([os.fspath(i.filename) for i in self.instructions])
-        skips = tf.constant([i.skip for i in self.instructions], tf.int64)
-        takes = tf.constant([i.take for i in self.instructions], tf.int64)
-
-        def read(place):
-            if key is not None:
-                place = tf.random.experimental.index_shuffle(
-                    place, key, max_index=len(self.instructions) - 1
-                )
-            records = tf.data.TFRecordDataset(paths[place])
-            return records.skip(skips[place]).take(takes[place])
-
-        records = tf.data.Dataset.range(len(self.instructions)).interleave(
-            read, cycle_length=1 if key is None else 16, **_PARALLEL
-        )
-        if key is None:
-            return records
-        # The order of `shuffle` also depends on the seed of the graph, which is the
-        # process's global seed unless this graph, of one pass, has its own.
-        tf.compat.v1.set_random_seed(1)
-        seed = tf.random.stateless_uniform([], key, 1, tf.int64.max, tf.int64)
-        buffer = min(self.shuffle_buffer, self.num_examples)
-        return records.shuffle(buffer, seed, reshuffle_each_iteration=False)
-
-
-def _key(seed, number):
-    return tf.stack([tf.constant(seed, tf.int64), number])
 
 
 def _slice(image, begin, size):

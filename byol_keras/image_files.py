@@ -1,15 +1,18 @@
 """Image files below a folder: finding them, and reading them as encoded images."""
 
+import functools
 import importlib.util
 import io
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from byol_keras.image_data import channels_of
+from byol_keras.sources import Rows, file_stamps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -57,17 +60,30 @@ def common_channels(paths: Sequence[str], folder: pathlib.Path) -> int:
     return found.pop() if len(found) == 1 else 3
 
 
-def fetch_files(paths: Sequence[str], labels: Sequence[int] | None) -> Callable:
-    """The `fetch` of `image_data.Rows`: reads a file, by its place in the list.
+def file_rows(paths: Sequence[str], labels: np.ndarray | None) -> Rows:
+    """The source of `ImageData` that reads a file when its example is wanted.
 
-    Returns:
-        Function of an int64 place: dict of `"image"`, string scalar, and `"label"`,
-        int64, where there are labels. TIFF comes re-encoded as PNG.
+    Args:
+        paths: of the image files. TIFF comes re-encoded as PNG.
+        labels: integers `[N]` or `[N, classes]`, or None.
     """
+    if labels is None:
+        stamps = functools.partial(file_stamps, paths)
+        return Rows(len(paths), _fetch_files(paths, None), contents=stamps)
+    labels = np.asarray(labels, np.int64)
+    return Rows(
+        len(paths),
+        _fetch_files(paths, labels),
+        contents=lambda: (*file_stamps(paths), labels.tobytes()),
+        labels=lambda: labels,
+    )
+
+
+def _fetch_files(paths, labels) -> Callable:
     any_tiff = any(_is_tiff(path) for path in paths)
     with tf.device("CPU"):
         paths = tf.constant(paths)
-        labels = None if labels is None else tf.constant(labels, tf.int64)
+        labels = None if labels is None else tf.constant(labels)
 
     def as_png(data):
         png = tf.numpy_function(_tiff_as_png, [data], tf.string, stateful=False)

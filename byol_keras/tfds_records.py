@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from byol_keras.image_data import ImageData, Rows, Shards, channels_of
+from byol_keras.image_data import ImageData, channels_of
+from byol_keras.sources import Rows, Shards
 
 # Records up to this size in all are held in memory. CIFAR-10 takes 150 MB of it,
 # ImageNet would take 150 GB.
@@ -199,4 +200,7 @@ def _in_memory(shards):
             examples = load()
         return {key: value[place] for key, value in examples.items()}
 
-    return Rows(shards.num_examples, fetch)
+    def labels():
+        return load()["label"].numpy()
+
+    return Rows(shards.num_examples, fetch, shards.contents, labels)

@@ -1,14 +1,17 @@
 """Two views of every image: the asymmetric augmentations of the paper's appendix B."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import gin
-import keras
 import tensorflow as tf
 
-from byol_keras.augmentations import ImageAugmentation, is_stateless
-from byol_keras.crops import RandomResizedCrop
+from byol_keras.augmented_view import (
+    AugmentedView,
+    check_layers,
+    reproducible,
+    to_float,
+    uniforms_of,
+)
 
 
 @gin.register
@@ -32,20 +35,15 @@ class TwoViews:
     """
 
     def __init__(self, view1: Sequence, view2: Sequence):
-        for name, layers in (("view1", view1), ("view2", view2)):
-            if not layers or not all(isinstance(x, keras.layers.Layer) for x in layers):
-                raise ValueError(
-                    f"{name} must be a non-empty list of layers. Received: {layers!r}"
-                )
-        self.view1 = _View(tuple(view1))
-        self.view2 = _View(tuple(view2))
+        check_layers("view1", view1)
+        check_layers("view2", view2)
+        self.view1 = AugmentedView(view1)
+        self.view2 = AugmentedView(view2)
 
     @property
     def stateless(self) -> bool:
         """Whether all draws are reproducible, which exact resume needs."""
-        return all(
-            is_stateless(layer) for layer in self.view1.layers + self.view2.layers
-        )
+        return self.view1.stateless and self.view2.stateless
 
     @property
     def draws(self) -> int:
@@ -62,7 +60,7 @@ class TwoViews:
         Returns:
             `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1.
         """
-        images = _to_float(images)
+        images = to_float(images)
         first, second = self._split(uniforms)
         return self.view1.augment(images, first), self.view2.augment(images, second)
 
@@ -100,11 +98,11 @@ class TwoViews:
                 "view1 and view2 must have the same size. Received: "
                 f"{tuple(view1[1:])} and {tuple(view2[1:])}"
             )
-        return dataset.with_options(_options())
+        return dataset.with_options(reproducible())
 
     def _decode(self, data, seed):
         def prepare(element):
-            return data.decode(element["image"]), self._uniforms(seed, element)
+            return data.decode(element["image"]), uniforms_of(element, seed, self.draws)
 
         return prepare
 
@@ -114,7 +112,7 @@ class TwoViews:
         self.view2.require_crop("view2")
 
         def prepare(element):
-            uniforms = self._uniforms(seed, element)
+            uniforms = uniforms_of(element, seed, self.draws)
             first, second = self._split(uniforms)
             crop1 = self.view1.crop(data, element["image"], first)
             crop2 = self.view2.crop(data, element["image"], second)
@@ -131,67 +129,3 @@ class TwoViews:
 
     def _split(self, uniforms):
         return uniforms[..., : self.view1.draws], uniforms[..., self.view1.draws :]
-
-    def _uniforms(self, seed, element):
-        """float32 `[draws]` in 0..1 for one image at its place in its pass."""
-        key = tf.constant([seed, 0], tf.int64)
-        for number in (element["pass"], element["index"]):
-            key = tf.random.experimental.stateless_fold_in(key, number)
-        return tf.random.stateless_uniform([self.draws], key)
-
-
-@dataclasses.dataclass(frozen=True)
-class _View:
-    """One list of layers, and how it shares out the uniform numbers of an image."""
-
-    layers: tuple[keras.layers.Layer, ...]
-
-    @property
-    def draws(self):
-        return sum(_draws(layer) for layer in self.layers)
-
-    def require_crop(self, name):
-        if not isinstance(self.layers[0], RandomResizedCrop):
-            raise ValueError(
-                f"{name} must begin with RandomResizedCrop for images of different "
-                f"sizes. Received: {type(self.layers[0]).__name__}"
-            )
-
-    def crop(self, data, image, uniforms):
-        """The first layer's crop of one image, which may still be encoded."""
-        layer = self.layers[0]
-        height, width = tf.unstack(data.shape(image)[:2])
-        box = layer.boxes(height[None], width[None], uniforms[None, : layer.draws])[0]
-        return layer.resize(_to_float(data.decode_crop(image, box)))
-
-    def augment(self, images, uniforms, cropped=False):
-        start = 0
-        for position, layer in enumerate(self.layers):
-            stop = start + _draws(layer)
-            if isinstance(layer, ImageAugmentation):
-                if not (cropped and position == 0):
-                    images = layer.augment(images, uniforms[:, start:stop])
-            else:
-                images = layer(images, training=True)
-            start = stop
-        return tf.clip_by_value(images, 0.0, 1.0)
-
-
-def _draws(layer):
-    return layer.draws if isinstance(layer, ImageAugmentation) else 0
-
-
-def _to_float(images):
-    if images.dtype == tf.uint8:
-        return tf.cast(images, tf.float32) / 255.0
-    return images
-
-
-def _options():
-    options = tf.data.Options()
-    options.deterministic = True
-    # Several workers share the images of a global batch; files need not be many.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    return options

@@ -4,9 +4,9 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from augmenting import augmented, both_semantics, noise, one_pixel
+from augmenting import ALMOST_ONE, augmented, both_semantics, noise, one_pixel
 
-from byol_keras.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.colors import ColorJitter, Grayscale, Lighting, Solarize
 
 GREY = (0.2989, 0.5870, 0.1140)
 
@@ -192,3 +192,73 @@ def test_solarize_at_128_equals_pil_on_uint8():
 def test_solarize_refuses_a_threshold_on_the_255_scale():
     with pytest.raises(ValueError, match=r"threshold must be in 0\.\.1. Received: 128"):
         Solarize(128)
+
+
+# Lighting
+
+ONE_SIGMA = 0.8413447460685429  # of the normal distribution function at 1
+
+
+@pytest.mark.parametrize(
+    ("place", "component"),
+    [
+        (0, [-0.5675 * 0.2175, -0.5808 * 0.2175, -0.5836 * 0.2175]),
+        (1, [0.7192 * 0.0188, -0.0045 * 0.0188, -0.6948 * 0.0188]),
+        (2, [0.4009 * 0.0045, -0.8140 * 0.0045, 0.4203 * 0.0045]),
+    ],
+)
+def test_lighting_adds_alpha_times_the_principal_component(place, component):
+    draws = [0.5, 0.5, 0.5]  # alpha 0
+    draws[place] = ONE_SIGMA  # alpha equal to its standard deviation
+    shift = one_pixel(Lighting(0.1), [0.5, 0.5, 0.5], *draws) - 0.5
+    np.testing.assert_allclose(shift, 0.1 * np.array(component), atol=2e-7)
+    shift = one_pixel(Lighting(0.2), [0.5, 0.5, 0.5], *draws) - 0.5
+    np.testing.assert_allclose(shift, 0.2 * np.array(component), atol=2e-7)
+
+
+def test_lighting_shifts_all_pixels_of_an_image_alike_and_each_image_by_its_own_draws():
+    images = 0.3 + 0.4 * noise(3, 4, 5, 3)
+    shifts = Lighting().augment(images, noise(3, 3, seed=1)) - images
+    per_image = shifts.numpy()[:, :1, :1]
+    np.testing.assert_allclose(shifts, np.tile(per_image, (1, 4, 5, 1)), atol=1e-6)
+    assert len(np.unique(np.round(per_image[..., 0], 6))) == 3
+
+
+def test_lighting_at_the_middle_of_its_draws_changes_nothing():
+    images = noise(2, 4, 4, 3)
+    result = augmented(Lighting(), images, 0.5, 0.5, 0.5)
+    np.testing.assert_array_equal(result, images)
+
+
+def test_alpha_is_normal_with_its_standard_deviation():
+    images = np.full((20_000, 1, 1, 3), 0.5, np.float32)
+    shifts = Lighting().augment(images, noise(20_000, 3)).numpy()[:, 0, 0] - 0.5
+    alpha = shifts @ [-0.5675, -0.5808, -0.5836] / 0.2175
+    assert abs(alpha.mean()) < 0.003
+    assert abs(alpha.std() - 0.1) < 0.002
+    assert abs(np.mean(np.abs(alpha) < 0.1) - 0.6827) < 0.01
+
+
+@pytest.mark.parametrize("draw", [0.0, ALMOST_ONE])
+def test_lighting_of_the_extreme_draws_is_finite_and_in_0_to_1(draw):
+    images = np.full((1, 1, 1, 3), 0.5, np.float32)
+    shift = augmented(Lighting(), images, draw, draw, draw) - 0.5
+    assert 0.05 < np.abs(shift[..., 0]).max() < 0.1
+    result = augmented(Lighting(10.0), images, draw, draw, draw)
+    assert np.all((result == 0.0) | (result == 1.0))
+
+
+def test_lighting_leaves_other_than_three_channels_alone():
+    images = noise(2, 4, 4, 1)
+    np.testing.assert_array_equal(augmented(Lighting(), images, 0.9, 0.9, 0.9), images)
+
+
+def test_lighting_refuses_a_negative_deviation():
+    with pytest.raises(ValueError, match=r"alpha_std must be at least 0. Received: -1"):
+        Lighting(-1)
+
+
+def test_lighting_is_rebuilt_from_its_config():
+    layer = Lighting(0.3, seed=1)
+    again = Lighting.from_config(layer.get_config())
+    assert (again.alpha_std, again.seed) == (0.3, 1)

@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from augmenting import ALMOST_ONE, both_semantics, noise
+from augmenting import ALMOST_ONE, augmented, both_semantics, noise
 
-from byol_keras.crops import RandomResizedCrop
+from byol_keras.crops import RandomCrop, RandomResizedCrop
+
+# RandomResizedCrop
 
 
 def slice_and_resize(layer, images, uniforms):
@@ -151,3 +153,72 @@ def test_deepmind_area_is_near_uniform_from_008_to_1():
 def test_crop_refuses_arguments_out_of_range(arguments, message):
     with pytest.raises(ValueError, match=message):
         RandomResizedCrop(**arguments)
+
+
+# RandomCrop
+
+
+@pytest.mark.parametrize(
+    ("draws", "top", "left"),
+    [
+        ((0.0, 0.0), 0, 0),
+        ((ALMOST_ONE, ALMOST_ONE), 4, 6),
+        ((0.5, 0.5), 2, 3),  # floor(0.5 * 5), floor(0.5 * 7)
+        ((0.0, ALMOST_ONE), 0, 6),
+        ((0.2, 0.1), 1, 0),
+    ],
+)
+def test_random_crop_of_known_draws_is_that_slice(draws, top, left):
+    images = noise(2, 9, 8, 3)
+    result = augmented(RandomCrop((5, 2)), images, *draws)
+    np.testing.assert_array_equal(result, images[:, top : top + 5, left : left + 2])
+
+
+def test_every_image_is_cropped_at_its_own_place():
+    images = np.broadcast_to(np.arange(6, dtype=np.float32), (3, 2, 6))[..., None] / 10
+    uniforms = np.array([[0.5, 0.0], [0.5, 0.5], [0.5, 0.9]], np.float32)
+    result = RandomCrop((2, 4)).augment(images, uniforms)
+    np.testing.assert_allclose(result[:, 0, 0, 0], [0.0, 0.1, 0.2])
+
+
+def test_all_places_of_a_random_crop_are_equally_likely():
+    rows, columns = np.meshgrid(np.arange(5), np.arange(4), indexing="ij")
+    image = (10 * rows + columns).astype(np.float32)[None, ..., None]
+    images = np.repeat(image, 12_000, axis=0)
+    corners = RandomCrop(3).augment(images, noise(12_000, 2)).numpy()[:, 0, 0, 0]
+    places, counts = np.unique(corners, return_counts=True)
+    assert places.tolist() == [0, 1, 10, 11, 20, 21]
+    assert 1850 < counts.min() <= counts.max() < 2150  # 2000 expected, deviation 41
+
+
+def test_random_crop_of_the_whole_image_returns_it():
+    images = noise(2, 6, 6, 3)
+    result = augmented(RandomCrop(6), images, 0.3, ALMOST_ONE)
+    np.testing.assert_array_equal(result, images)
+
+
+def test_random_crop_refuses_images_that_are_smaller():
+    with pytest.raises(ValueError, match=r"at least \(7, 7\). Received: \(7, 6\)"):
+        augmented(RandomCrop(7), noise(1, 7, 6, 3), 0.0, 0.0)
+
+
+def test_random_crop_refuses_images_of_unknown_size():
+    augment = tf.function(
+        RandomCrop(4).augment,
+        input_signature=[tf.TensorSpec([None, None, 8, 3]), tf.TensorSpec([None, 2])],
+    )
+    with pytest.raises(ValueError, match=r"known size, .* Received: \(None, 8\)"):
+        augment.get_concrete_function()
+
+
+@pytest.mark.parametrize("size", [0, 4.0, (4, 0), (4, 4, 3), "4"])
+def test_random_crop_refuses_sizes_out_of_range(size):
+    with pytest.raises(ValueError, match=r"size must be an int or \(height, width\)"):
+        RandomCrop(size)
+
+
+def test_random_crop_is_rebuilt_from_its_config():
+    layer = RandomCrop((5, 2), seed=3)
+    again = RandomCrop.from_config(layer.get_config())
+    assert (again.size, again.seed) == ((5, 2), 3)
+    assert layer(noise(2, 9, 8, 3)).shape == (2, 5, 2, 3)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.augmentations import RandomApply, RandomHorizontalFlip
+from byol_keras.augmented_view import uniforms_of
 from byol_keras.colors import ColorJitter, Solarize
 from byol_keras.crops import RandomResizedCrop
 from byol_keras.views import TwoViews
@@ -97,7 +98,10 @@ def test_images_of_different_sizes_are_cropped_one_by_one(tmp_path):
     views = make_views()
     (view1, view2) = take(views.dataset(source, BATCH, seed=0), 1)[0]
     expected = [
-        views(source.decode(element["image"])[None], views._uniforms(0, element)[None])
+        views(
+            source.decode(element["image"])[None],
+            uniforms_of(element, 0, views.draws)[None],
+        )
         for element in source.stream(0).take(BATCH)
     ]
     for place, (first, second) in enumerate(expected):

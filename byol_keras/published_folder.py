@@ -1,0 +1,137 @@
+"""A folder that should hold a dataset as it is published, and what it lacks of that."""
+
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from byol_keras import image_files
+from byol_keras.image_data import ImageData
+
+# A file and its label: separated by blanks, or by ";" or "," in other releases.
+_LINE = re.compile(r"(.+?)[ \t;,]+(\d+)")
+
+
+class PublishedFolder:
+    """The folder `path` of a constructor of data; its errors say what belongs there.
+
+    Args:
+        function: str. The constructor's name, for messages.
+        path: the folder, which need not exist.
+        address: str. Where the dataset can be had.
+    """
+
+    def __init__(self, function: str, path: str | os.PathLike, address: str):
+        self.function = function
+        self.root = pathlib.Path(path).expanduser()
+        self.address = address
+
+    def check_split(self, split: str, allowed: Sequence[str] = ("train", "val")):
+        """Raises a `ValueError` unless the split is among the allowed ones."""
+        if split not in allowed:
+            raise ValueError(
+                f"{self.function}.split must be one of {allowed}. Received: {split!r}"
+            )
+
+    def first_file(self, *files: str) -> pathlib.Path:
+        """The first of these relative paths that is a file.
+
+        Raises:
+            ValueError: if none is.
+        """
+        for file in files:
+            if (self.root / file).is_file():
+                return self.root / file
+        raise self.missing(" or ".join(files))
+
+    def missing(self, files: str) -> ValueError:
+        """The error for a folder without these files."""
+        there = "without it" if self.root.is_dir() else "which is no folder"
+        return ValueError(
+            f"{self.function}.path must hold {files} (get it from {self.address}). "
+            f"Received: {self.root}, {there}"
+        )
+
+    def listed(
+        self,
+        name: str,
+        folder: pathlib.Path,
+        files: Sequence[str],
+        labels: Sequence[int] | np.ndarray,
+        class_names: tuple[str, ...],
+    ) -> ImageData:
+        """The listed images of three channels, once all are found in the folder.
+
+        Args:
+            name: str. Of the data.
+            folder: what the paths are relative to.
+            files: relative paths of the images, with "/".
+            labels: integers `[N]` or `[N, classes]`.
+            class_names: names of the classes.
+
+        Raises:
+            ValueError: if there is no image in the list, one leaves the folder, or one
+                is not there.
+        """
+        if not files:
+            raise ValueError(
+                f"{self.function}.path must hold a list of images. "
+                f"Received: an empty list in {self.root}"
+            )
+        absent = _absent_files(folder, files)
+        if absent:
+            raise ValueError(
+                f"{self.function}.path must hold all images of its list (get them from "
+                f"{self.address}). Received: {folder} without {len(absent)} of "
+                f"{len(files)}, such as {absent[0]}"
+            )
+        paths = [os.path.join(folder, file) for file in files]
+        rows = image_files.file_rows(paths, np.asarray(labels, np.int64))
+        return ImageData(name, len(files), 3, None, class_names, rows, names=files)
+
+
+def read_list(path: pathlib.Path) -> tuple[list[str], list[int]]:
+    """Files and labels of a text of lines such as `a/abbey/1.jpg 0`, or with `;`.
+
+    Raises:
+        ValueError: if a line is another.
+    """
+    files, labels = [], []
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            match = _LINE.fullmatch(line.strip())
+            if match:
+                files.append(match[1])
+                labels.append(int(match[2]))
+            elif line.strip():
+                raise malformed(path, "of a file and its label", number, line)
+    return files, labels
+
+
+def malformed(path: pathlib.Path, rule: str, number: int, line: str) -> ValueError:
+    """The error for a line of a list that is not as the rule says."""
+    return ValueError(
+        f"{path.name} must hold lines {rule}. "
+        f"Received: {line.strip()!r} in line {number} of {path}"
+    )
+
+
+def _absent_files(folder, files):
+    # One listing per folder takes seconds for millions of files; asking for each file,
+    # on a network disk, would take minutes.
+    present, absent = {}, []
+    for file in files:
+        parent, _, base = file.rpartition("/")
+        if os.path.isabs(file) or ".." in parent.split("/"):
+            raise ValueError(
+                "a list of images must hold paths that stay below its folder. "
+                f"Received: {file}, below {folder}"
+            )
+        if parent not in present:
+            inner = folder / parent
+            present[parent] = set(os.listdir(inner)) if inner.is_dir() else set()
+        if base not in present[parent]:
+            absent.append(file)
+    return absent

@@ -1,0 +1,149 @@
+"""Parts of a dataset: a share of every class, or the files that a list names."""
+
+import os
+import pathlib
+
+import gin
+import numpy as np
+
+from byol_keras.image_data import ImageData
+
+
+@gin.register
+def stratified_subset(
+    data: ImageData,
+    fraction: float | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+) -> ImageData:
+    """The same share, or the same number, of the examples of every class.
+
+    Which ones is a pure function of the labels and the seed; with one seed, a smaller
+    subset is part of every larger one.
+
+    Args:
+        data: `ImageData` with one label per image.
+        fraction: float in 0..1, 0 excluded. A class of n examples keeps
+            `round(fraction * n)` of them, but at least 1.
+        per_class: int, instead of `fraction`. So many examples of each class.
+        seed: int, at least 0.
+
+    Returns:
+        `ImageData` of the chosen examples, in stored order.
+
+    Raises:
+        ValueError: if not exactly one of `fraction` and `per_class` is given, one is
+            out of its range, a class has fewer than `per_class` examples, or `data`
+            have no labels, several per image, or are in files too large for memory.
+    """
+    _check_share(fraction, per_class)
+    labels = data.labels()
+    if labels.ndim != 1:
+        raise ValueError(
+            "stratified_subset.data must have one label per image. "
+            f"Received: {data.name}, with {labels.shape[1]} labels per image"
+        )
+    classes, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if per_class is None:
+        kept = np.maximum(1, np.round(fraction * counts))
+        share = f"{100 * fraction:g} %"
+    else:
+        kept, share = np.full_like(counts, per_class), str(per_class)
+        if counts.min() < per_class:
+            raise ValueError(
+                f"per_class must be at most {counts.min()}, the number of examples of "
+                f"class {classes[counts.argmin()]}. Received: {per_class}"
+            )
+    chosen = np.flatnonzero(_ranks(labels, counts, seed) < kept[labels])
+    return data.subset(chosen, f"{data.name}, {share} of each class, seed {seed}")
+
+
+@gin.register
+def listed_subset(data: ImageData, names_file: str | os.PathLike) -> ImageData:
+    """The examples whose files a list names, such as the 1 % and 10 % of ImageNet.
+
+    Args:
+        data: `ImageData` of image files.
+        names_file: text of one file per line: its path relative to the folder of the
+            data, or its name alone.
+
+    Returns:
+        `ImageData` of these examples, each once, in stored order.
+
+    Raises:
+        ValueError: if the list is missing or empty, names a file that is not among the
+            data or is so more than once; or if the data are no files.
+
+    Source: the lists of ImageNet are in google-research/simclr, imagenet_subsets; TFDS
+        has the same images as `imagenet2012_subset/1pct` and `/10pct`.
+    """
+    path = pathlib.Path(names_file).expanduser()
+    if data.names is None:
+        raise ValueError(
+            "listed_subset.data must be image files, which have names. "
+            f"Received: {data.name}"
+        )
+    if not path.is_file():
+        raise ValueError(
+            f"listed_subset.names_file must be an existing file. Received: {path}"
+        )
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    names = sorted({line for line in lines if line})
+    if not names:
+        raise ValueError(
+            f"listed_subset.names_file must name files. Received: {path} without any"
+        )
+    places = _places_of(names, data)
+    return data.subset(places, f"{data.name}, files of {path.name}")
+
+
+def _check_share(fraction, per_class):
+    if (fraction is None) == (per_class is None):
+        raise ValueError(
+            "stratified_subset needs either fraction or per_class. "
+            f"Received: {fraction!r} and {per_class!r}"
+        )
+    is_number = isinstance(fraction, (int, float))
+    if fraction is not None and not (is_number and 0.0 < fraction <= 1.0):
+        raise ValueError(
+            f"fraction must be in 0..1, 0 excluded. Received: {fraction!r}"
+        )
+    if per_class is not None and not (isinstance(per_class, int) and per_class >= 1):
+        raise ValueError(f"per_class must be an int from 1 on. Received: {per_class!r}")
+
+
+def _ranks(labels, counts, seed):
+    """int64 `[N]`: the place of every example in a random order of its class.
+
+    Labels are 0..len(counts) - 1. NumPy keeps the raw numbers of a bit generator the
+    same in all versions, unlike its shuffles.
+    """
+    draws = np.random.PCG64(seed).random_raw(len(labels))
+    order = np.lexsort((draws, labels))
+    first = np.cumsum(counts) - counts
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - np.repeat(first, counts)
+    return ranks
+
+
+def _places_of(names, data):
+    """Sorted places in the data of the files of these names, one for each."""
+    found = {name: [] for name in names}
+    for place, file in enumerate(data.names):
+        for name in {file, file.rpartition("/")[2]}:
+            if name in found:
+                found[name].append(place)
+    _refuse("are not among the data", [n for n in names if not found[n]], names, data)
+    _refuse(
+        "are of several images", [n for n in names if len(found[n]) > 1], names, data
+    )
+    return np.unique([places[0] for places in found.values()])
+
+
+def _refuse(problem, wrong, names, data):
+    if wrong:
+        raise ValueError(
+            f"listed_subset.names_file must name one file of {data.name} per line. "
+            f"Received: {len(wrong)} of {len(names)} names that {problem}, such as "
+            f"{', '.join(wrong[:3])}"
+        )
