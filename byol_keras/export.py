@@ -1,12 +1,16 @@
 """Writes a backbone as `.keras` and SavedModel; `load_backbone` reads both back."""
 
+import collections
 import contextlib
+import io
 import os
 import random
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import keras
 import tensorflow as tf
 
@@ -60,9 +64,9 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
     try:
         if found.name == "saved_model.pb":
             return _load_saved_model(found.parent)
-        return keras.saving.load_model(found, compile=False)
+        return _load_keras_file(found)
     except Exception as error:  # the loaders raise what their file formats raise
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
             f"path must hold a backbone that loads ({reason}). Received: {found}"
         ) from error
@@ -180,6 +184,42 @@ def _save_saved_model(backbone, shape, path):
     archive.track(backbone)
     archive.add_endpoint("serve", serve)
     archive.write_out(str(path), verbose=False)
+
+
+def _load_keras_file(path: Path) -> keras.Model:
+    """The model of a file that is whole and whose arrays are all the model's."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"{damaged} in it is damaged")
+        with archive.open("model.weights.h5") as weights:
+            stored = _arrays_of_h5(weights)
+    model = keras.saving.load_model(path, compile=False)
+    own = collections.Counter(tuple(variable.shape) for variable in model.variables)
+    surplus = []
+    for name, shape in stored.items():
+        own[shape] -= 1
+        if own[shape] < 0:
+            surplus.append(f"{name} {shape}")
+    if surplus:
+        raise ValueError(
+            f"{len(surplus)} arrays of it belong to no weight of its model, of these "
+            f"shapes: {', '.join(surplus)}"
+        )
+    return model
+
+
+def _arrays_of_h5(file) -> dict[str, tuple[int, ...]]:
+    """Shapes of all arrays in an HDF5 file, by path."""
+    shapes = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[name] = item.shape
+
+    with h5py.File(io.BytesIO(file.read()), "r") as content:
+        content.visititems(visit)
+    return shapes
 
 
 def _load_saved_model(folder: Path) -> keras.Model:

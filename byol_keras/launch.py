@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import sys
 
 import gin
@@ -13,6 +14,10 @@ from absl import flags, logging
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 EXIT_USER_ERROR = 2
+
+# Gin lists under a heading whatever was called, with or without parameters.
+_CALLED = re.compile(r"^# Parameters for (?:\w+/)*(\S+):$", re.MULTILINE)
+_REFERENCE = re.compile(r"@((?:\w+/)*)(?:\w+\.)*(\w+)")
 
 
 def define_flags() -> None:
@@ -81,19 +86,47 @@ def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
 def unused_bindings() -> list[str]:
     """Bindings that nothing has used so far, as `scope/name.parameter`.
 
-    Call it when everything that the configuration names has been built.
+    Call it when everything that the configuration names has been built. What a used
+    binding hands on as a function that is called later, as `[@knn]` to a callback,
+    counts as used with all that it names.
     """
     configured = _bindings(gin.config_str(max_line_length=10**6))
+    operative_text = gin.operative_config_str(max_line_length=10**6)
     # Gin lists what was used under the scope of its caller: `jitter/ColorJitter.hue`.
-    operative = set()
-    for name in _bindings(gin.operative_config_str(max_line_length=10**6)):
-        operative |= {name, name.rpartition("/")[2]}
-    return sorted(configured - operative)
+    used = set()
+    for name in _bindings(operative_text):
+        used |= {name, name.rpartition("/")[2]}
+    return sorted(
+        set(configured) - used - _used_later(configured, used, operative_text)
+    )
 
 
-def _bindings(text: str) -> set[str]:
-    lines = (line.partition(" = ")[0] for line in text.splitlines() if " = " in line)
-    return {name for name in lines if name[:1].isalpha() and "." in name}
+def _used_later(configured, used, operative_text):
+    """Names of bindings that functions not called yet, and what they name, will use."""
+    called = set(_CALLED.findall(operative_text))
+    references = [
+        (scope, function)
+        for name in used & set(configured)
+        for scope, function in _REFERENCE.findall(configured[name])
+        if function not in called
+    ]
+    later = set()
+    while references:
+        scope, function = references.pop()
+        owners = {function, f"{scope}{function}"}
+        found = {name for name in configured if name.rpartition(".")[0] in owners}
+        for name in found - later:
+            references += _REFERENCE.findall(configured[name])
+        later |= found
+    return later
+
+
+def _bindings(text: str) -> dict[str, str]:
+    """Values, as they are written, by name."""
+    pairs = (line.partition(" = ") for line in text.splitlines() if " = " in line)
+    return {
+        name: value for name, _, value in pairs if name[:1].isalpha() and "." in name
+    }
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:

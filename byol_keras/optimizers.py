@@ -1,4 +1,4 @@
-"""LARS: momentum SGD with a step size of its own for every tensor."""
+"""LARS, and the momentum SGD of the frameworks that the protocols come from."""
 
 import re
 
@@ -137,6 +137,72 @@ class LARS(keras.optimizers.Optimizer):
             "trust_coefficient": self.trust_coefficient,
             "form": self.form,
             "exclude": list(self.exclude),
+        }
+
+
+@gin.register
+@keras.saving.register_keras_serializable(package="byol_keras")
+class MomentumSGD(keras.optimizers.Optimizer):
+    """SGD with momentum and coupled weight decay, as torch and optax compute it.
+
+    With gradient g, weights w, weight decay d, momentum m and u = g + d w, one step is
+    v <- m v + u, then w <- w - lr v, or with Nesterov w <- w - lr (u + m v).
+
+    `keras.optimizers.SGD` is another optimizer wherever the learning rate changes or
+    weights decay: it keeps the learning rate inside v, so that past gradients keep the
+    rate of their own time, and its decay w <- w - lr d w leaves v alone.
+
+    Args:
+        learning_rate: float, or a `LearningRateSchedule` of the optimizer step.
+        momentum: float, in 0..1, 1 not included. Defaults to 0.9.
+        nesterov: bool. Defaults to False.
+        weight_decay: float, not negative. Of every variable. Defaults to 0.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: if `momentum` or `weight_decay` is outside its range.
+
+    Source: torch.optim.SGD without dampening, which mmselfsup 0.x uses; optax.sgd,
+        which DeepMind's BYOL uses.
+    """
+
+    def __init__(
+        self, learning_rate, momentum=0.9, nesterov=False, weight_decay=0.0, **kwargs
+    ):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` must be in [0, 1). Received: {momentum!r}")
+        if not weight_decay >= 0:  # so that NaN is refused too
+            raise ValueError(
+                f"`weight_decay` must not be negative. Received: {weight_decay!r}"
+            )
+        super().__init__(learning_rate, **kwargs)
+        self.momentum = momentum
+        self.nesterov = nesterov
+        # Under the name `weight_decay` the base class would apply it a second time.
+        self.coupled_weight_decay = weight_decay
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient, variable, learning_rate):
+        momentum = self.momentums[self._get_variable_index(variable)]
+        weights = ops.convert_to_tensor(variable)
+        gradient = ops.cast(gradient, variable.dtype)
+        gradient = gradient + self.coupled_weight_decay * weights
+        velocity = self.momentum * momentum + gradient
+        self.assign(momentum, velocity)
+        step = gradient + self.momentum * velocity if self.nesterov else velocity
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "nesterov": self.nesterov,
+            "weight_decay": self.coupled_weight_decay,
         }
 
 

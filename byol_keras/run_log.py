@@ -131,14 +131,15 @@ class Progress(keras.callbacks.Callback):
         # Without it an interrupted run leaves the terminal without a cursor.
         atexit.register(self._bar.stop)
         self._bar.start()
-        self._start = None
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._start = None
         self._bar.update(self._task, description=f"epoch {epoch + 1}/{self.epochs}")
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
-        # The first step of a process traces the graph; it says nothing of the speed.
+        # The speed is that of the steps after an epoch's first, which may trace the
+        # graph; what callbacks do between epochs takes no part in it.
         self._start = self._start or (self.step, time.perf_counter())
         if self.step % self.every_steps == 0:
             self._bar.update(self._task, status=self._status(logs))

@@ -19,15 +19,20 @@ from rich.table import Table
 
 from byol_keras import (
     augmentations,  # noqa: F401, registers names for gin
+    augmented_view,  # noqa: F401
     backbones,  # noqa: F401
+    benchmarks,  # noqa: F401
     blurs,  # noqa: F401
     byol,  # noqa: F401
     colors,  # noqa: F401
     crops,  # noqa: F401
     data,  # noqa: F401
+    evaluation_callbacks,  # noqa: F401
     externals,  # noqa: F401
+    labelled_lists,  # noqa: F401
     launch,
     optimizers,  # noqa: F401
+    subsets,  # noqa: F401
 )
 from byol_keras.callbacks import EpochEnds, TargetEMA
 from byol_keras.checkpoints import Checkpoints, SaveEachEpoch
@@ -69,7 +74,7 @@ def train(
     precision: str = "float32",
     jit_compile: bool = False,
     log_every_steps: int = 20,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[Callable | keras.callbacks.Callback] = (),
 ) -> None:
     """Pre-trains BYOL and exports its backbone into the run folder.
 
@@ -91,7 +96,8 @@ def train(
         precision: Keras dtype policy; see `launch.set_precision`.
         jit_compile: bool. Compile the step with XLA.
         log_every_steps: int. Steps between two lines of `metrics.jsonl`.
-        callbacks: further Keras callbacks.
+        callbacks: further Keras callbacks: () -> callback, as `[@OnlineProbe]`, or made
+            already.
     """
     console = Console()
     with launch.user_errors():
@@ -115,6 +121,7 @@ def train(
             optimizer = optimizer_fn(learning_rate=learning_rate_fn(length))
             model.compile(optimizer=optimizer, jit_compile=jit_compile)
             model.optimizer.build(model.trainable_variables)
+        callbacks = [_make_callback(callback, model) for callback in callbacks]
         target_ema = target_ema_fn(
             total_steps=length.total_steps, batch_size=batch_size
         )
@@ -140,6 +147,14 @@ def train(
         _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
     export_backbone(model.online.backbone, folder / "export")
     console.print(f"backbone exported to {folder / 'export'}")
+
+
+def _make_callback(callback, model):
+    if not isinstance(callback, keras.callbacks.Callback):
+        callback = callback()
+    # `fit` hands over the model too, but what does not fit it is to end here.
+    callback.set_model(model)
+    return callback
 
 
 def _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks):

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -215,6 +216,53 @@ def test_unusable_file_is_named_in_one_line(name, tmp_path):
     assert message.startswith("path must hold a backbone that loads (")
     assert message.endswith(f"Received: {tmp_path / name}")
     assert "\n" not in message
+
+
+def dense_model(*units):
+    images = outputs = keras.Input((4, 4, 3))
+    for number, width in enumerate(units):
+        outputs = keras.layers.Dense(width, name=f"dense{number}")(outputs)
+    return keras.Model(images, outputs)
+
+
+def with_weights_of(model, other, folder):
+    """A file of the one model that holds the weights of the other."""
+    path = folder / "mixed.keras"
+    model.save(path)
+    other.save_weights(folder / "other.weights.h5")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["model.weights.h5"] = (folder / "other.weights.h5").read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ((5, 2), r"dense0"),  # another shape
+        ((4,), r"dense1"),  # one layer is missing
+        ((4, 2, 7), r"2 arrays .*belong to no weight.*dense_2/vars/0 \(2, 7\).*\(7,\)"),
+    ],
+)
+def test_weights_that_do_not_match_are_listed(other, message, tmp_path):
+    path = with_weights_of(dense_model(4, 2), dense_model(*other), tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        load_backbone(path)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_bytes_are_noticed(tmp_path):
+    path = tmp_path / "backbone.keras"
+    dense_model(64, 64).save(path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(50)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.weights\.h5.*Received"):
+        load_backbone(path)
 
 
 def test_code_in_a_keras_file_is_not_run(tmp_path):

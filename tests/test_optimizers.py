@@ -8,7 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from byol_keras.optimizers import DEFAULT_EXCLUDE, LARS, MMSELFSUP_0X_EXCLUDE
+from byol_keras.optimizers import (
+    DEFAULT_EXCLUDE,
+    LARS,
+    MMSELFSUP_0X_EXCLUDE,
+    MomentumSGD,
+)
 from byol_keras.schedules import WarmupCosine
 
 # Weights and momenta after step 1 (rate 0.5) and step 2 (rate 0.25), float64.
@@ -314,3 +319,70 @@ def test_two_mirrored_devices_take_the_steps_of_one(form):
 def test_lars_names_the_wrong_argument(arguments, message):
     with pytest.raises(ValueError, match=message):
         LARS(0.1, **arguments)
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """0.5, 0.25, 0.125, ..."""
+
+    def __call__(self, step):
+        return 0.5 ** (keras.ops.cast(step, "float32") + 1.0)
+
+
+def weights_after(gradients, start=(1.0, -2.0), **settings):
+    variable = keras.Variable(np.array(start, np.float32))
+    optimizer = MomentumSGD(Halving(), momentum=0.5, **settings)
+    for gradient in gradients:
+        gradient = keras.ops.convert_to_tensor(np.array(gradient, np.float32))
+        optimizer.apply([gradient], [variable])
+    return variable.numpy()
+
+
+def test_learning_rate_is_outside_of_the_momentum():
+    # v = 1, 3.5; w = 1 - 0.5 * 1 - 0.25 * 3.5
+    found = weights_after([[1.0, 0.0], [3.0, 0.0]])
+    np.testing.assert_allclose(found, [-0.375, -2.0])
+
+
+def test_weight_decay_goes_through_the_momentum():
+    # u = 0.1 * w. First w: u = v = 0.1, w = 0.95; then u = 0.095, v = 0.145.
+    found = weights_after([[0.0, 0.0]] * 2, weight_decay=0.1)
+    np.testing.assert_allclose(found, [0.91375, -1.8275], rtol=1e-6)
+
+
+def test_nesterov_step_looks_one_momentum_ahead():
+    # v = 1, 3.5; steps 1 + 0.5 * 1 and 3 + 0.5 * 3.5.
+    found = weights_after([[1.0, 0.0], [3.0, 0.0]], nesterov=True)
+    np.testing.assert_allclose(found, [1 - 0.5 * 1.5 - 0.25 * 4.75, -2.0])
+
+
+def test_steps_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(5, 2)).astype(np.float32)
+    weights = torch.tensor([1.0, -2.0], requires_grad=True)
+    theirs = torch.optim.SGD(
+        [weights], lr=1.0, momentum=0.5, nesterov=True, weight_decay=0.01
+    )
+    for step, gradient in enumerate(gradients):
+        theirs.param_groups[0]["lr"] = 0.5 ** (step + 1)
+        weights.grad = torch.tensor(gradient)
+        theirs.step()
+    found = weights_after(gradients, nesterov=True, weight_decay=0.01)
+    np.testing.assert_allclose(found, weights.detach().numpy(), rtol=1e-6)
+
+
+def test_configuration_restores_the_optimizer():
+    optimizer = MomentumSGD(0.1, momentum=0.8, nesterov=True, weight_decay=0.02)
+    config = optimizer.get_config()
+    restored = MomentumSGD.from_config(config).get_config()
+    assert restored == config
+    assert (config["momentum"], config["nesterov"]) == (0.8, True)
+    assert config["weight_decay"] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("momentum", 1.0), ("momentum", -0.1), ("weight_decay", -1.0)]
+)
+def test_argument_out_of_range_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must .*Received: "):
+        MomentumSGD(0.1, **{name: value})

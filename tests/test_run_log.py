@@ -92,3 +92,19 @@ def test_progress_shows_epoch_step_loss_and_speed(capsys, monkeypatch, first_ste
     assert f"{first_step + 4}/6" in shown
     assert "loss 0.125" in shown
     assert "images/s" in shown
+
+
+def test_progress_speed_leaves_out_the_time_between_epochs(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    bar = Progress(total_steps=4, first_step=0, batch_size=16, every_steps=2, epochs=2)
+    bar.on_train_begin()
+    # Steps take 1 second; the first epoch ends at 2, the second begins at 1000.
+    clock = iter([1.0, 2.0, 1001.0, 1002.0])
+    with monkeypatch.context() as patch:
+        patch.setattr("byol_keras.run_log.time.perf_counter", lambda: next(clock))
+        for epoch in range(2):
+            bar.on_epoch_begin(epoch)
+            for step in range(2):
+                bar.on_train_batch_end(step, {"loss": 0.125})
+    bar.on_train_end()
+    assert "loss 0.125  16 images/s" in capsys.readouterr().out
