@@ -1,0 +1,13 @@
+"""Detection with two-stage detectors on parts of TensorFlow's Model Garden.
+
+Importing this registers names for gin and needs no extra; making a detector does.
+"""
+
+from byol_keras.benchmarks.detection import (  # noqa: F401, registers names for gin
+    dataset,
+    faster_rcnn_c4,
+    mask_rcnn_fpn,
+)
+from byol_keras.benchmarks.detection.benchmark import detection_coco, detection_voc
+
+__all__ = ["detection_coco", "detection_voc"]

@@ -1,0 +1,325 @@
+"""Images with boxes and masks in the layouts of PASCAL VOC and COCO, as published."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import gin
+import numpy as np
+from absl import logging
+
+from byol_keras.benchmarks.detection.masks import read_segmentation
+from byol_keras.labelled_lists import VOC_CLASSES
+from byol_keras.published_folder import PublishedFolder
+
+# Boxes end beyond the image by less than this through rounding in the files.
+_ROUNDING = 0.5
+
+
+class Annotated(NamedTuple):
+    """An image file and the `n` objects in it.
+
+    Args:
+        image_path: str.
+        height, width: int. Of the image in pixels, as its annotation says.
+        image_id: of the dataset: str of VOC, int of COCO.
+        boxes: float32 `[n, 4]`: ymin, xmin, ymax, xmax in pixels. Edges, not pixels: a
+            box of the whole image is `(0, 0, height, width)`.
+        labels: int64 `[n]` from 0.
+        difficult: bool `[n]`: neither found nor missed in evaluation: VOC's difficult
+            objects, COCO's crowds.
+        masks: list of `n` polygons or run lengths of COCO, or None without masks.
+    """
+
+    image_path: str
+    height: int
+    width: int
+    image_id: str | int
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    masks: list | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectionData:
+    """Images for detection, of training or of test.
+
+    Args:
+        name: str. For messages.
+        class_names: of the labels.
+        examples: in the order of the list or file.
+        bad: one line for each annotation that was repaired or left out.
+        category_ids: COCO's ids of the labels, or None.
+        trains_difficult: bool. Whether difficult objects are trained on like others.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    examples: list[Annotated]
+    bad: list[str]
+    category_ids: tuple[int, ...] | None = None
+    trains_difficult: bool = False
+
+
+@gin.register
+def voc_detection(
+    path: str | os.PathLike,
+    splits: Sequence[tuple[str, str]] = (("2007", "trainval"), ("2012", "trainval")),
+    keep_difficult: bool = False,
+) -> DetectionData:
+    """PASCAL VOC for detection: 20 classes.
+
+    Args:
+        path: VOCdevkit as distributed, with `VOC{year}/ImageSets/Main/{split}.txt`,
+            `VOC{year}/Annotations` and `VOC{year}/JPEGImages`; or the folder that
+            contains it.
+        splits: pairs of year and split, one after another. The default is VOC07+12 of
+            16,551 images; `(("2007", "test"),)` is the test of published figures.
+        keep_difficult: bool. Whether difficult objects are trained on, as detectron2
+            does and mmdetection does not. Evaluation knows them either way.
+
+    Returns:
+        `DetectionData`. Bad annotations are in its `bad` and in one warning.
+
+    Raises:
+        ValueError: if a list is missing, names a file outside its folder, or no image
+            of them can be read.
+
+    Source: host.robots.ox.ac.uk/pascal/VOC. The files count pixels from 1, and xmax and
+        ymax are the last ones of the object: a box starts at xmin - 1 and ends at xmax,
+        as in detectron2.
+    Deviation: mmdetection ends boxes at xmax - 1 and ymax - 1, one pixel less.
+    """
+    source = PublishedFolder("voc_detection", path, "host.robots.ox.ac.uk/pascal/VOC")
+    if not all(isinstance(p, (tuple, list)) and len(p) == 2 for p in splits):
+        raise ValueError(
+            "voc_detection.splits must be pairs of year and split, such as "
+            f'(("2007", "test"),). Received: {splits!r}'
+        )
+    images, bad = [], []
+    for year, split in splits:
+        file = f"VOC{year}/ImageSets/Main/{split}.txt"
+        listing = source.first_file(file, f"VOCdevkit/{file}")
+        for line in listing.read_text().splitlines():
+            if line.strip():
+                image_id = line.split()[0]
+                root = listing.parents[2]
+                images.append((root, image_id, _below(root, f"{image_id}.jpg")))
+    paths = [str(root / "JPEGImages" / file) for root, _, file in images]
+    examples = []
+    for (root, image_id, _), image_path, is_image in zip(
+        images, paths, _are_images(paths), strict=True
+    ):
+        annotation = root / "Annotations" / f"{image_id}.xml"
+        try:
+            if not is_image:
+                raise ValueError(f"no readable image at {image_path}")
+            examples.append(_read_voc(annotation, image_path, image_id, bad))
+        except (OSError, ValueError, ElementTree.ParseError) as error:
+            bad.append(f"{annotation}: left out, {error}")
+    name = f"VOC {' + '.join(' '.join(pair) for pair in splits)} in {source.root}"
+    _report(name, examples, bad, source)
+    return DetectionData(
+        name, VOC_CLASSES, examples, bad, trains_difficult=keep_difficult
+    )
+
+
+@gin.register
+def coco_detection(path: str | os.PathLike, split: str = "train2017") -> DetectionData:
+    """COCO instances: boxes and masks of 80 classes; the classes are those of the file.
+
+    Args:
+        path: folder that holds `annotations/instances_{split}.json` and the images of
+            it in `{split}/`.
+        split: `"train2017"` or `"val2017"`, or another of such names.
+
+    Returns:
+        `DetectionData`, images without objects included. Labels are the places of the
+        category ids in their sorted order. Crowds are "difficult": not trained on, and
+        ignored in evaluation. Bad annotations are in its `bad` and in one warning.
+
+    Raises:
+        ValueError: if the JSON file is missing or not such a one, names an image
+            outside the folder, or no image of it can be read.
+
+    Source: cocodataset.org.
+    """
+    source = PublishedFolder("coco_detection", path, "cocodataset.org/#download")
+    listing = source.first_file(f"annotations/instances_{split}.json")
+    records, objects, categories = _read_coco(listing)
+    label_of = {category: label for label, category in enumerate(categories)}
+    folder, bad, read = source.root / split, [], []
+    for record in records:
+        file = _below(folder, str(record.get("file_name")))
+        try:
+            size = _positive(record["height"]), _positive(record["width"])
+            read.append((str(folder / file), size, record["id"]))
+        except (KeyError, TypeError, ValueError) as error:
+            bad.append(f"image {file}: left out, {type(error).__name__}: {error}")
+    paths = [image_path for image_path, _, _ in read]
+    examples = []
+    for (image_path, size, image_id), is_image in zip(
+        read, _are_images(paths), strict=True
+    ):
+        found = objects.pop(image_id, [])
+        if is_image:
+            found = _read_coco_objects(found, size, label_of, bad)
+            examples.append(Annotated(image_path, *size, image_id, *found))
+        else:
+            bad.append(f"image {image_id}: left out, no readable image at {image_path}")
+    bad += [f"image {i}: {len(objects[i])} objects of no image" for i in objects]
+    name = f"COCO {split} in {source.root}"
+    _report(name, examples, bad, source)
+    names, ids = tuple(categories.values()), tuple(categories)
+    return DetectionData(name, names, examples, bad, ids)
+
+
+def _below(folder, file):
+    """The relative path of a file, refused if it leaves its folder."""
+    path = pathlib.PurePath(file)
+    if path.is_absolute() or ".." in path.parts or "\\" in file:
+        raise ValueError(
+            "a list of images must hold paths that stay below its folder. "
+            f"Received: {file}, below {folder}"
+        )
+    return file
+
+
+def _are_images(paths):
+    """Whether each file is there and begins like a JPEG or PNG image."""
+
+    def check(path):
+        try:
+            with open(path, "rb") as file:
+                return file.read(4).startswith((b"\xff\xd8\xff", b"\x89PNG"))
+        except OSError:
+            return False
+
+    # A network disk answers many at a time.
+    with ThreadPoolExecutor(32) as pool:
+        return list(pool.map(check, paths, chunksize=256))
+
+
+def _report(name, examples, bad, source):
+    if not examples:
+        reason = f", the first: {bad[0]}" if bad else " in its list"
+        raise ValueError(
+            f"{source.function}.path must hold readable images and annotations (get "
+            f"them from {source.address}). Received: {source.root}, none{reason}"
+        )
+    if bad:
+        logging.warning(
+            "%d bad annotations in %s, repaired or left out. The first: %s",
+            len(bad),
+            name,
+            "; ".join(bad[:3]),
+        )
+
+
+def _read_voc(annotation, image_path, image_id, bad) -> Annotated:
+    root = ElementTree.parse(annotation).getroot()
+    height, width = (_positive(_number(root, f"size/{x}")) for x in ("height", "width"))
+    boxes, labels, difficult = [], [], []
+    for item in root.findall("object"):
+        name = (item.findtext("name") or "").strip()
+        where = f"{annotation}: {name}"
+        try:
+            if name not in VOC_CLASSES:
+                raise ValueError("unknown class")
+            ymin, xmin, ymax, xmax = (
+                _number(item, f"bndbox/{x}") for x in ("ymin", "xmin", "ymax", "xmax")
+            )
+            box = (ymin - 1, xmin - 1, ymax, xmax)
+            boxes.append(_clipped(box, height, width, where, bad))
+        except ValueError as error:
+            bad.append(f"{where}: left out, {error}")
+            continue
+        labels.append(VOC_CLASSES.index(name))
+        difficult.append((item.findtext("difficult") or "0").strip() == "1")
+    arrays = _arrays(boxes, labels, difficult)
+    return Annotated(image_path, height, width, image_id, *arrays, None)
+
+
+def _number(element, path) -> float:
+    text = element.findtext(path)
+    if text is None:
+        raise ValueError(f"no {path}")
+    return float(text)
+
+
+def _positive(number) -> int:
+    if not (math.isfinite(number) and number >= 1):
+        raise ValueError(f"an image of side {number}")
+    return int(number)
+
+
+def _clipped(box, height, width, where, bad):
+    """The part of a box within the image; says so in `bad` where that is less."""
+    if 0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width:
+        return box
+    if not all(math.isfinite(edge) for edge in box):
+        raise ValueError("a box that is not of numbers")
+    limits = (height, width, height, width)
+    clipped = [
+        min(max(edge, 0), limit) for edge, limit in zip(box, limits, strict=True)
+    ]
+    ymin, xmin, ymax, xmax = clipped
+    if ymax <= ymin or xmax <= xmin:
+        raise ValueError("a box without area in the image")
+    if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _ROUNDING:
+        bad.append(f"{where}: clipped, a box beyond the image")
+    return clipped
+
+
+def _arrays(boxes, labels, difficult):
+    return (
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.array(difficult, bool),
+    )
+
+
+def _read_coco(listing):
+    """Images, objects by the id of their image, and names of categories by id."""
+    try:
+        with open(listing, encoding="utf-8") as file:
+            content = json.load(file)
+        categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        objects = {}
+        for item in content["annotations"]:
+            objects.setdefault(item.get("image_id"), []).append(item)
+        images = [dict(image) for image in content["images"]]
+        return images, objects, dict(sorted(categories.items()))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{listing.name} must be JSON of images, annotations with their image_id, "
+            f"and categories ({type(error).__name__}: {error}). Received: {listing}"
+        ) from error
+
+
+def _read_coco_objects(items, size, label_of, bad):
+    """Boxes, labels, crowds and masks of the objects of one image."""
+    boxes, labels, crowds, masks = [], [], [], []
+    for item in items:
+        where = f"annotation {item.get('id')} of image {item['image_id']}"
+        try:
+            if item["category_id"] not in label_of:
+                raise ValueError("unknown class")
+            mask = read_segmentation(item["segmentation"], *size)
+            x, y, width, height = item["bbox"]
+            box = (y, x, y + height, x + width)
+            boxes.append(_clipped(box, *size, where, bad))
+        except (KeyError, TypeError, ValueError) as error:
+            bad.append(f"{where}: left out, {error}")
+            continue
+        labels.append(label_of[item["category_id"]])
+        crowds.append(bool(item.get("iscrowd", 0)))
+        masks.append(mask)
+    return *_arrays(boxes, labels, crowds), masks

@@ -1,0 +1,89 @@
+"""Pictures of what a detector found: boxes, names, scores and masks on the image."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from byol_keras.benchmarks.detection.masks import bitmap
+
+_OPACITY = 0.45  # of masks
+_GOLDEN_RATIO = 0.61803399
+
+
+def draw_detections(
+    image: np.ndarray,
+    detections: tuple,
+    class_names: Sequence[str],
+    path: str | os.PathLike,
+    min_score: float = 0.3,
+) -> None:
+    """Writes an image with its detections, each class in a colour of its own, as PNG.
+
+    Args:
+        image: `[h, w, 3]`, uint8, or float in 0..1.
+        detections: tuple of boxes `[m, 4]` (ymin, xmin, ymax, xmax in pixels), scores
+            `[m]`, labels `[m]` from 0, and masks, bool `[m, h, w]` or what
+            `masks.encode_masks` makes of them, or None.
+        class_names: of the labels.
+        path: of the PNG. Its folder is made.
+        min_score: float. Detections below are left out.
+
+    Raises:
+        ValueError: if Pillow is not installed.
+    """
+    Image, ImageDraw = _pillow()
+    boxes, scores, labels, masks = detections
+    pixels = np.array(image)
+    if pixels.dtype != np.uint8:
+        pixels = (255 * np.clip(pixels, 0, 1)).round().astype(np.uint8)
+    shown = [place for place in np.argsort(scores) if scores[place] >= min_score]
+    if masks is not None:
+        for place in shown:
+            mask = masks[place]
+            if isinstance(mask, dict):
+                mask = bitmap(mask, *pixels.shape[:2])
+            mask, color = np.asarray(mask, bool), np.array(_color(labels[place]))
+            blend = (1 - _OPACITY) * pixels[mask] + _OPACITY * color
+            pixels[mask] = blend.round().astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    for place in shown:
+        text = f"{class_names[labels[place]]} {scores[place]:.2f}"
+        _draw_box(draw, np.asarray(boxes[place]), text, _color(labels[place]))
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, "png")
+
+
+def _pillow():
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as error:
+        raise ValueError(
+            'drawing needs Pillow: pip install "byol_keras[dense]". '
+            "Received: an environment without it"
+        ) from error
+    return Image, ImageDraw
+
+
+def _color(label) -> tuple[int, int, int]:
+    """Hues far apart for neighbouring labels: steps of the golden ratio."""
+    hue = 6 * ((0.05 + _GOLDEN_RATIO * int(label)) % 1)
+    channels = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    return tuple(int(255 * channel) for channel in channels)
+
+
+def _draw_box(draw, box, text, color):
+    # A box ends where its last pixel ends.
+    ymin, xmin, ymax, xmax = (float(edge) for edge in box)
+    right, bottom = max(xmin, xmax - 1), max(ymin, ymax - 1)
+    draw.rectangle([xmin, ymin, right, bottom], outline=color)
+    _, _, text_width, text_height = draw.textbbox((0, 0), text)
+    # Above the box, and within it only at the top of the image.
+    start = (xmin + 1, max(0.0, ymin - text_height - 1))
+    end = (start[0] + text_width, start[1] + text_height)
+    draw.rectangle([xmin, start[1], *end], fill=color)
+    luminance = np.dot(color, (0.299, 0.587, 0.114))
+    draw.text(start, text, fill="black" if luminance > 110 else "white")

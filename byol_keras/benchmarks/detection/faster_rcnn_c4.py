@@ -1,0 +1,89 @@
+"""Faster R-CNN C4: stages 1 to 3 find regions, stage 4 looks at each of them."""
+
+import gin
+import keras
+from keras import layers
+
+from byol_keras.benchmarks.detection.region_ops import Regions
+from byol_keras.benchmarks.detection.two_stage import (
+    TwoStageDetector,
+    batch_norm,
+    box_outputs,
+    rpn_head,
+    trainable_backbone,
+)
+
+ROI_SIZE = 14
+
+
+@gin.register
+class FasterRCNNC4(TwoStageDetector):
+    """Faster R-CNN with a C4 head, all of whose weights are trained.
+
+    Args:
+        backbone: functional `keras.Model` with `feature4` of stride 16 and `feature5`
+            made from it; see `trainable_backbone`. It is copied.
+        num_classes: int. Without the background.
+        image_size: (height, width) of the canvas that holds every image.
+        regions: `Regions` whose only level is 4.
+        rpn_channels: int. Of the convolution in front of the proposals.
+
+    Raises:
+        ValueError: if the backbone is another one; what differs is listed.
+
+    Source: mmselfsup 0.x `faster_rcnn_r50_c4_mstrain_24k_voc0712.py`: RoIs of 14x14,
+        the last stage with stride 2, one more BatchNormalization, the average.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        image_size: tuple[int, int],
+        regions: Regions = gin.REQUIRED,
+        rpn_channels: int = 1024,
+    ):
+        super().__init__(num_classes, image_size, regions)
+        backbone = trainable_backbone(backbone, {"feature4": 16, "feature5": 32})
+        self.trunk, self.stage5 = split(backbone)
+        channels = self.trunk.output.shape[-1]
+        self.rpn = rpn_head(channels, rpn_channels, regions.anchors_per_cell)
+        self.box_head = _box_head(self.stage5, num_classes)
+        self.built = True
+
+    def pyramid(self, images, training):
+        """`feature4`, as a pyramid of one level."""
+        return {"4": self.trunk(images, training=training)}
+
+    def classify(self, maps, rois, training):
+        """Logits and offsets of proposals `[B, K, 4]`, flat: `[B * K, ...]`."""
+        cells = self.regions.align(maps, rois, ROI_SIZE)
+        return self.box_head(cells, training=training)
+
+
+def split(backbone: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Images -> `feature4`, and from there -> `feature5`; layers are the backbone's.
+
+    Raises:
+        ValueError: if `feature5` is not made from `feature4` alone.
+    """
+    outputs = backbone.output
+    tensor = outputs["feature4"]
+    # Our backbones name `feature4` by an Identity, beside the way to `feature5`.
+    while isinstance(tensor._keras_history.operation, layers.Identity):
+        tensor = tensor._keras_history.operation.input
+    try:
+        stage5 = keras.Model(tensor, outputs["feature5"], name="stage5")
+    except ValueError as error:
+        raise ValueError(
+            "backbone must make feature5 from feature4 alone. "
+            f"Received: {backbone.name!r}, where it is not"
+        ) from error
+    return keras.Model(backbone.input, tensor, name="trunk"), stage5
+
+
+def _box_head(stage5, num_classes):
+    cells = keras.Input((ROI_SIZE, ROI_SIZE, stage5.input.shape[-1]))
+    x = batch_norm("box_head_bn")(stage5(cells))
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)
+    return keras.Model(cells, box_outputs(x, num_classes), name="box_head")

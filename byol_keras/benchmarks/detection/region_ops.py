@@ -1,0 +1,290 @@
+"""What a two-stage detector computes without weights, by TensorFlow's Model Garden.
+
+Boxes are ymin, xmin, ymax, xmax in pixels of the batch's canvas. Class 0 is the
+background, so a label counts from 1. In tensors of a batch, rows of -1 fill up.
+"""
+
+import types
+from collections.abc import Mapping, Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+
+def model_garden() -> types.SimpleNamespace:
+    """The parts of `tf-models-official` that detectors use, imported when asked for.
+
+    Raises:
+        ValueError: if it, or something that it needs, is not installed.
+    """
+    try:
+        # It registers names with gin, which is locked once a file is parsed.
+        with gin.unlock_config():
+            from official.vision.losses import maskrcnn_losses
+            from official.vision.modeling import layers
+            from official.vision.ops import anchor, box_ops, mask_ops
+    except ImportError as error:
+        raise ValueError(
+            'detection must find the extra "dense": pip install "byol_keras[dense]". '
+            f"Received: {error}"
+        ) from error
+    return types.SimpleNamespace(
+        losses=maskrcnn_losses,
+        layers=layers,
+        anchor=anchor,
+        box_ops=box_ops,
+        mask_ops=mask_ops,
+    )
+
+
+@gin.register
+class Regions:
+    """Anchors, proposals, samples, detections and the losses of a two-stage detector.
+
+    Args:
+        anchor_sizes: dict, pyramid level -> sides of its square anchors, in pixels.
+        aspect_ratios: numbers, width over height; every size has an anchor of each.
+        rpn_samples, rpn_foreground: anchors per image that count in the loss, and the
+            largest share of them that lie on an object.
+        rpn_positive_iou, rpn_negative_iou: from where an anchor lies on an object, and
+            below which it is background. The best anchor of an object always counts.
+        pre_nms, proposals: best boxes of a level that enter non-maximum suppression
+            in training, and the number of proposals of an image that come out.
+        test_pre_nms, test_proposals: the same in inference.
+        proposal_nms: of two proposals with a larger overlap, one is dropped.
+        roi_samples, roi_foreground: proposals per image to train the heads on, and the
+            largest share of them on objects.
+        roi_iou: from where a proposal lies on an object; below, it is background.
+        box_weights: what offsets y, x, height and width are multiplied by as targets
+            of the second stage: 1 / 0.1 and 1 / 0.2.
+        score_threshold, detection_nms, max_detections: of the detections of an image.
+
+    Source: see gin/protocol/detection_voc.gin and detection_coco.gin.
+    Deviation: of the Model Garden: RoIAlign takes one sample per bin, at its centre,
+        and grid points have no half-pixel offset; anchors lie at the centres of cells,
+        not at their corners; the best anchor of an object counts however small its
+        overlap is. Its Huber loss is not used: box losses are L1, as published.
+    """
+
+    def __init__(
+        self,
+        anchor_sizes: Mapping[int, Sequence[float]] = gin.REQUIRED,
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        rpn_samples: int = 256,
+        rpn_foreground: float = 0.5,
+        rpn_positive_iou: float = 0.7,
+        rpn_negative_iou: float = 0.3,
+        pre_nms: int = 2000,
+        proposals: int = 2000,
+        test_pre_nms: int = 1000,
+        test_proposals: int = 1000,
+        proposal_nms: float = 0.7,
+        roi_samples: int = 512,
+        roi_foreground: float = 0.25,
+        roi_iou: float = 0.5,
+        box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+        score_threshold: float = 0.05,
+        detection_nms: float = 0.5,
+        max_detections: int = 100,
+    ):
+        self.settings = {k: v for k, v in locals().items() if k != "self"}
+        self._garden = garden = model_garden()
+        self.anchor_sizes = {int(k): tuple(v) for k, v in anchor_sizes.items()}
+        self.aspect_ratios = tuple(aspect_ratios)
+        self.anchors_per_cell = len(self.aspect_ratios) * max(
+            len(sizes) for sizes in self.anchor_sizes.values()
+        )
+        self.rpn_samples = rpn_samples
+        self._rpn_labels = {
+            "match_threshold": rpn_positive_iou,
+            "unmatched_threshold": rpn_negative_iou,
+            "rpn_batch_size_per_im": rpn_samples,
+            "rpn_fg_fraction": rpn_foreground,
+        }
+        self._propose = garden.layers.MultilevelROIGenerator(
+            pre_nms_top_k=pre_nms,
+            num_proposals=proposals,
+            nms_iou_threshold=proposal_nms,
+            test_pre_nms_top_k=test_pre_nms,
+            test_num_proposals=test_proposals,
+            test_nms_iou_threshold=proposal_nms,
+        )
+        self._sample = garden.layers.ROISampler(
+            num_sampled_rois=roi_samples,
+            foreground_fraction=roi_foreground,
+            foreground_iou_threshold=roi_iou,
+            background_iou_high_threshold=roi_iou,
+        )
+        self.max_foreground = int(roi_samples * roi_foreground)
+        self.box_weights = list(box_weights)
+        self._detect = garden.layers.DetectionGenerator(
+            pre_nms_score_threshold=score_threshold,
+            nms_iou_threshold=detection_nms,
+            max_num_detections=max_detections,
+            nms_version="batched",
+        )
+
+    def anchors(self, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
+        """Level -> float32 `[h, w, 4 * anchors_per_cell]`, for a canvas of this size.
+
+        Raises:
+            ValueError: if a level's cells do not fill the canvas.
+        """
+        stride = 2 ** max(self.anchor_sizes)
+        if any(side % stride for side in image_size):
+            raise ValueError(
+                f"image_size must be divisible by the stride {stride} of the last "
+                f"level. Received: {image_size!r}"
+            )
+        found = {}
+        for level, sizes in self.anchor_sizes.items():
+            of_sizes = [
+                self._garden.anchor.Anchor(
+                    level, level, 1, self.aspect_ratios, size / 2**level, image_size
+                ).multilevel_boxes[str(level)]
+                for size in sizes
+            ]
+            found[str(level)] = np.concatenate([boxes.numpy() for boxes in of_sizes], 2)
+        return found
+
+    def propose(self, scores, deltas, anchors, image_shape, training):
+        """Proposals, float32 `[B, proposals, 4]`, best first, without gradient."""
+        batched = {level: boxes[tf.newaxis] for level, boxes in anchors.items()}
+        images = tf.shape(image_shape)[0]
+        batched = {k: tf.repeat(v, images, axis=0) for k, v in batched.items()}
+        rois, _ = self._propose(deltas, scores, batched, image_shape, training=training)
+        return tf.stop_gradient(rois)
+
+    def sample(self, rois, boxes, classes):
+        """Proposals and true boxes to train the heads on, with what they lie on.
+
+        Returns:
+            `rois` `[B, roi_samples, 4]`, `classes` int `[B, roi_samples]`, `boxes`, the
+            true ones, and `indices` of these; a background's are 0 and -1.
+        """
+        sampled = self._sample(rois, boxes, classes)
+        names = ("rois", "boxes", "classes", "indices")
+        return dict(zip(names, map(tf.stop_gradient, sampled), strict=True))
+
+    def align(self, maps, rois, size):
+        """RoIAlign of `maps`, level -> `[B, h, w, C]`: `[B * K, size, size, C]`."""
+        cells = self._garden.layers.MultilevelROIAligner(crop_size=size)(maps, rois)
+        channels = maps[min(maps)].shape[-1]
+        return tf.reshape(cells, [-1, size, size, channels])
+
+    def rpn_losses(self, scores, deltas, anchors, batch):
+        """Objectness by cross-entropy, offsets by L1; per sampled anchor."""
+        targets = tf.map_fn(
+            lambda example: self._rpn_targets(anchors, *example),
+            (batch["boxes"], batch["classes"], batch["image_info"][:, 1]),
+            fn_output_signature=(
+                {k: tf.int32 for k in anchors},
+                {k: tf.float32 for k in anchors},
+            ),
+        )
+        score_targets, box_targets = targets
+        for level in anchors:
+            score_targets[level] = tf.ensure_shape(
+                score_targets[level], scores[level].shape
+            )
+        score_loss = self._garden.losses.RpnScoreLoss(self.rpn_samples)
+        images = tf.cast(tf.shape(batch["boxes"])[0], tf.float32)
+        box_loss = tf.add_n(
+            [
+                l1_loss(
+                    deltas[level],
+                    box_targets[level],
+                    tf.repeat(score_targets[level] == 1, 4, axis=-1),
+                )
+                for level in anchors
+            ]
+        )
+        return {
+            "rpn_score": score_loss(scores, score_targets),
+            "rpn_box": box_loss / (self.rpn_samples * images),
+        }
+
+    def _rpn_targets(self, anchors, boxes, classes, image_shape):
+        """Targets of the anchors of one image, by level.
+
+        Anchors whose centre lies beyond the image, on what fills up the canvas, are
+        never sampled, as in mmdetection.
+        """
+        anchors = {level: tf.constant(boxes) for level, boxes in anchors.items()}
+        flat = tf.concat([tf.reshape(a, [-1, 4]) for a in anchors.values()], axis=0)
+        centers = (flat[:, :2] + flat[:, 2:]) / 2
+        inside = tf.reduce_all(centers < image_shape, axis=-1)
+
+        class InsideLabeler(self._garden.anchor.RpnAnchorLabeler):
+            def _get_rpn_samples(self, match_results):
+                match_results = tf.where(inside, match_results, -2)
+                return super()._get_rpn_samples(match_results)
+
+        real = classes > 0
+        return InsideLabeler(**self._rpn_labels).label_anchors(
+            anchors,
+            tf.boolean_mask(boxes, real),
+            tf.boolean_mask(classes, real)[:, tf.newaxis],
+        )
+
+    def box_losses(self, logits, deltas, samples):
+        """Classes by cross-entropy, offsets by L1; per sampled proposal."""
+        classes = samples["classes"]
+        class_loss = self._garden.losses.FastrcnnClassLoss()(logits, classes)
+        rois = samples["rois"]
+        targets = self._garden.box_ops.encode_boxes(
+            samples["boxes"], rois, self.box_weights
+        )
+        shape = tf.shape(logits)
+        by_class = tf.reshape(deltas, [shape[0], shape[1], -1, 4])
+        own = tf.gather(by_class, classes, batch_dims=2)
+        on_object = tf.repeat(classes[..., tf.newaxis] > 0, 4, axis=-1)
+        count = tf.cast(shape[0] * shape[1], tf.float32)
+        box_loss = l1_loss(own, targets, on_object) / count
+        return {"box_class": class_loss, "box": box_loss}
+
+    def mask_samples(self, samples, masks, size):
+        """Proposals on objects, their classes, and masks `[B, K, size, size]`, 0 or 1.
+
+        Args:
+            samples: of `sample`.
+            masks: float32 `[B, n, s, s]` of objects, each within its box.
+            size: int. Side of the masks that are to be learnt.
+        """
+        sampler = self._garden.layers.MaskSampler(size, self.max_foreground)
+        rois, classes, targets = sampler(
+            samples["rois"],
+            samples["boxes"],
+            samples["classes"],
+            samples["indices"],
+            masks,
+        )
+        targets = tf.cast(tf.stop_gradient(targets) >= 0.5, tf.float32)
+        return rois, classes, targets
+
+    def mask_loss(self, logits, targets, classes):
+        """Cross-entropy of the masks `[B, K, s, s]` of proposals on objects."""
+        return self._garden.losses.MaskrcnnLoss()(logits, targets, classes)
+
+    def detect(self, logits, deltas, rois, image_shape):
+        """Detections of a batch, best first.
+
+        Returns:
+            `boxes` float32 `[B, max_detections, 4]`, `scores`, `classes` from 1, and
+            `count` int `[B]`: those after the first `count` only fill up.
+        """
+        found = self._detect(deltas, logits, rois, image_shape, self.box_weights)
+        return {
+            "boxes": found["detection_boxes"],
+            "scores": found["detection_scores"],
+            "classes": found["detection_classes"],
+            "count": found["num_detections"],
+        }
+
+
+def l1_loss(predicted, targets, counted):
+    """Sum of the absolute differences where `counted`, bool, is true."""
+    difference = tf.abs(tf.cast(predicted, tf.float32) - targets)
+    # Not a product: what does not count may be infinite.
+    return tf.reduce_sum(tf.where(counted, difference, 0.0))

@@ -1,0 +1,175 @@
+"""Average precision of detections on PASCAL VOC, by the two published conventions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from byol_keras.benchmarks.average_precision import average_precision_of_hits
+
+
+class _Convention(NamedTuple):
+    """How an implementation decides whether a detection has found an object."""
+
+    thresholds: tuple[float, ...]  # of the overlap
+    strict: bool  # the overlap must exceed the threshold, not only reach it
+    pixels: bool  # boxes count pixels from 1, last ones included, and are rounded
+
+
+CONVENTIONS = {
+    "mmdetection": _Convention((0.5,), strict=False, pixels=False),
+    "detectron2": _Convention(
+        tuple(percent / 100 for percent in range(50, 100, 5)), strict=True, pixels=True
+    ),
+}
+
+
+def voc_detection_ap(
+    data, detections: Sequence, convention: str = "mmdetection"
+) -> dict[str, float]:
+    """Mean over the classes of the 11-point average precision of detections.
+
+    The best detections come first and take the object of their class that they overlap
+    most, if it is enough; a second detection of an object is wrong, and one of a
+    difficult object counts neither way.
+
+    Args:
+        data: `dataset.DetectionData`.
+        detections: for each image of `data.examples` a tuple of boxes `[m, 4]` (ymin,
+            xmin, ymax, xmax in pixels of the image), scores `[m]`, labels `[m]` from 0,
+            and whatever follows.
+        convention: `"mmdetection"`: an overlap of 0.5 or more; `"detectron2"`: above
+            0.5, 0.55, ..., 0.95, with boxes one pixel larger and rounded to a decimal,
+            and scores rounded to three.
+
+    Returns:
+        `AP50` in percent, and of detectron2's convention also `AP`, the mean over its
+        thresholds, and `AP75`.
+
+    Raises:
+        ValueError: if the convention is unknown, the numbers of images differ, or there
+            is no object to find.
+
+    Source: mmdetection 2.x, core/evaluation/mean_ap.py; detectron2,
+        evaluation/pascal_voc_evaluation.py.
+    Deviation: classes without an object are left out of the mean, as mmdetection does;
+        detectron2 would count them as 0. Equal scores keep their order.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(
+            f"convention must be one of {tuple(CONVENTIONS)}. Received: {convention!r}"
+        )
+    check_detections(data, detections)
+    rule = CONVENTIONS[convention]
+    per_class = []
+    for label in range(len(data.class_names)):
+        num_objects = sum(
+            np.sum((x.labels == label) & ~x.difficult) for x in data.examples
+        )
+        if num_objects:
+            ranking = _ranking(data.examples, detections, label, rule)
+            per_class.append(
+                [
+                    average_precision_of_hits(
+                        _hits(*ranking, threshold, rule), int(num_objects), "11_points"
+                    )
+                    for threshold in rule.thresholds
+                ]
+            )
+    means = 100 * np.mean(per_class, axis=0)
+    if convention == "mmdetection":
+        return {"AP50": float(means[0])}
+    at_75 = rule.thresholds.index(0.75)
+    return {
+        "AP": float(means.mean()),
+        "AP50": float(means[0]),
+        "AP75": float(means[at_75]),
+    }
+
+
+def check_detections(data, detections: Sequence) -> None:
+    """Raises a `ValueError` unless there is one of them per image, and an object."""
+    if len(detections) != len(data.examples):
+        raise ValueError(
+            f"detections must be of the {len(data.examples)} images of the data. "
+            f"Received: of {len(detections)}"
+        )
+    if all(example.difficult.all() for example in data.examples):
+        raise ValueError(
+            f"data must hold an object to find that is not difficult. "
+            f"Received: {data.name}"
+        )
+
+
+def box_overlaps(boxes1, boxes2, pixels: bool = False) -> np.ndarray:
+    """Intersection over union of every pair of boxes, float64 `[m, n]`.
+
+    Args:
+        boxes1, boxes2: `[m, 4]` and `[n, 4]`: ymin, xmin, ymax, xmax.
+        pixels: bool. The last row and column belong to the box: sides are one longer.
+    """
+    boxes1, boxes2 = (np.asarray(b, np.float64) for b in (boxes1, boxes2))
+    start = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
+    stop = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
+    shared = np.maximum(stop - start + pixels, 0).prod(axis=-1)
+    area1, area2 = (
+        (b[:, 2:] - b[:, :2] + pixels).prod(axis=-1) for b in (boxes1, boxes2)
+    )
+    return shared / (area1[:, None] + area2[None] - shared)
+
+
+def _ranking(examples, detections, label, rule):
+    """Of a class's detections, by falling score: best overlap and the object of it.
+
+    Returns:
+        float64 `[m]`, the best overlap of each detection; int `[m]`, the number of the
+        object; bool `[m]`, whether that is difficult.
+    """
+    scores, overlaps, objects, difficult = [[]], [[]], [[]], [[]]
+    num_before = 0
+    for example, (boxes, image_scores, labels, *_) in zip(
+        examples, detections, strict=True
+    ):
+        found, true = np.asarray(labels) == label, example.labels == label
+        if found.any() and true.any():
+            overlap = box_overlaps(
+                _as_counted(np.asarray(boxes)[found], rule),
+                _as_counted(example.boxes[true], rule),
+                rule.pixels,
+            )
+            best = overlap.argmax(axis=1)
+            overlaps.append(overlap.max(axis=1))
+            objects.append(num_before + best)
+            difficult.append(example.difficult[true][best])
+        elif found.any():
+            overlaps.append(np.full(found.sum(), -1.0))
+            objects.append(np.full(found.sum(), -1))
+            difficult.append(np.zeros(found.sum(), bool))
+        scores.append(np.asarray(image_scores, np.float64)[found])
+        num_before += true.sum()
+    scores = np.concatenate(scores)
+    ranks = np.argsort(-(scores.round(3) if rule.pixels else scores), kind="stable")
+    return (
+        np.concatenate(overlaps)[ranks],
+        np.concatenate(objects).astype(int)[ranks],
+        np.concatenate(difficult).astype(bool)[ranks],
+    )
+
+
+def _as_counted(boxes, rule):
+    if not rule.pixels:
+        return boxes
+    # The first pixel is number 1; the last one is where the box ends.
+    boxes = np.asarray(boxes, np.float32) + np.float32([1, 1, 0, 0])
+    return boxes.astype(np.float64).round(1)
+
+
+def _hits(overlaps, objects, difficult, threshold, rule):
+    """bool: whether each detection is right, those of difficult objects left out."""
+    enough = overlaps > threshold if rule.strict else overlaps >= threshold
+    ignored = enough & difficult
+    candidates = np.flatnonzero(enough & ~difficult)
+    _, first_of_object = np.unique(objects[candidates], return_index=True)
+    hits = np.zeros(len(overlaps), bool)
+    hits[candidates[first_of_object]] = True
+    return hits[~ignored]

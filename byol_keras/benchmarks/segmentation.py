@@ -1,0 +1,336 @@
+"""Semantic segmentation: all weights of a backbone, trained as an FCN."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import gin
+import keras
+import tensorflow as tf
+from absl import logging
+from rich import progress
+
+from byol_keras.benchmarks.fcn import FCN, segmenter
+from byol_keras.benchmarks.results import backbone_digest
+from byol_keras.benchmarks.segmentation_augmentation import SegmentationView
+from byol_keras.benchmarks.segmentation_data import SegmentationData, describe
+from byol_keras.benchmarks.segmentation_inference import draw, predictor
+from byol_keras.benchmarks.segmentation_metrics import Confusion, named_scores, scores
+from byol_keras.benchmarks.training_state import SaveState, TrainingState
+
+_SHOW_EVERY_STEPS = 20
+_READ_AHEAD = 4
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationRecipe:
+    """How an FCN is trained and tested. The defaults are published, for VOC.
+
+    Args:
+        view: `SegmentationView` of the training images.
+        optimizer_fn: (learning_rate) -> Keras optimizer.
+        steps: int.
+        batch_size: int. Images per step, over all replicas.
+        learning_rate: float. Of the first step.
+        end_learning_rate: float. What the learning rate falls to by the last step.
+        power: float. Of the share of steps that remain.
+        output_stride: int. Pixels between two logits; see `fcn.dilated_twin`.
+        channels, auxiliary_channels: int. Of the main and of the auxiliary head.
+        auxiliary_weight: float. Of the auxiliary head's loss.
+        dropout: float in 0..1. Before the logits of both heads.
+        align_corners: bool. How logits are resized; see `fcn.resize_bilinear`.
+        test_scale: two ints. What test images are resized to fit.
+        test_window: None to test whole images, or side and stride of a square window.
+        save_every_steps: int. Steps between two saved states.
+        pictures: int. How many of the first test images are drawn.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: mmselfsup 0.x, `configs/benchmarks/mmsegmentation/`; see gin/protocol/.
+    """
+
+    view: SegmentationView
+    optimizer_fn: Callable = dataclasses.field(repr=False)
+    steps: int = 20_000
+    batch_size: int = 16
+    learning_rate: float = 0.01
+    end_learning_rate: float = 1e-4
+    power: float = 0.9
+    output_stride: int = 8
+    channels: int = 512
+    auxiliary_channels: int = 256
+    auxiliary_weight: float = 0.4
+    dropout: float = 0.1
+    align_corners: bool = False
+    test_scale: Sequence[int] = (2048, 512)
+    test_window: Sequence[int] | None = None
+    save_every_steps: int = 1_000
+    pictures: int = 8
+
+    def __post_init__(self):
+        is_view = isinstance(self.view, SegmentationView)
+        _require(is_view, "view", "a SegmentationView", self.view)
+        function = self.optimizer_fn
+        rule = "a function, without parentheses"
+        _require(callable(function), "optimizer_fn", rule, function)
+        for name in ("steps", "batch_size", "output_stride", "save_every_steps"):
+            value = getattr(self, name)
+            _require(type(value) is int and value > 0, name, "a positive int", value)
+        for name in ("learning_rate", "power"):
+            value = getattr(self, name)
+            _require(value > 0, name, "positive", value)
+        _require(0.0 <= self.dropout < 1.0, "dropout", "in 0..1", self.dropout)
+
+    def schedule(self) -> keras.optimizers.schedules.PolynomialDecay:
+        """The published "poly": a power of the share of steps that remain."""
+        return keras.optimizers.schedules.PolynomialDecay(
+            self.learning_rate, self.steps, self.end_learning_rate, self.power
+        )
+
+
+@gin.register
+def segmentation_voc(
+    backbone: keras.Model,
+    train_data: SegmentationData = gin.REQUIRED,
+    test_data: SegmentationData = gin.REQUIRED,
+    recipe: SegmentationRecipe = gin.REQUIRED,
+    output_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Mean IoU on PASCAL VOC 2012 after all weights were trained as an FCN.
+
+    `backbone` itself stays as it is: a dilated twin of it is trained, with two heads.
+
+    Args:
+        backbone: functional `keras.Model` from code or from a `.keras` file, float32
+            `[B, H, W, 3]` in 0..1 -> dict with `feature4` and `feature5`.
+        train_data, test_data: of the same classes. Examples with bad masks are left
+            out, and named in a warning.
+        recipe: how to train and to test.
+        output_dir: folder for the state of the training, from which the same call
+            continues, and for pictures of image, mask and prediction; in a folder of
+            its own for each backbone, recipe, data and seed. None writes no file.
+        seed: int. Of the heads, the order of the images, the augmentations, dropout.
+
+    Returns:
+        In percent: `segmentation_voc/mIoU`, `segmentation_voc/pixel_accuracy`, and
+        `segmentation_voc/IoU_<class>` of each class that is there or predicted.
+
+    Raises:
+        ValueError: for a backbone that cannot be copied or dilated or has no images of
+            3 channels; for data of different classes or without a good mask.
+
+    Source: mmselfsup 0.x, `fcn_r50-d8_512x512_20k_voc12aug`.
+    """
+    return _segmentation(
+        "segmentation_voc", backbone, train_data, test_data, recipe, output_dir, seed
+    )
+
+
+@gin.register
+def segmentation_cityscapes(
+    backbone: keras.Model,
+    train_data: SegmentationData = gin.REQUIRED,
+    test_data: SegmentationData = gin.REQUIRED,
+    recipe: SegmentationRecipe = gin.REQUIRED,
+    output_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Mean IoU on Cityscapes after all weights were trained as an FCN.
+
+    Arguments and errors are those of `segmentation_voc`; so are the results, under
+    `segmentation_cityscapes/`.
+
+    Source: mmselfsup 0.x, `fcn_r50-d8_769x769_40k_cityscapes`.
+    """
+    name = "segmentation_cityscapes"
+    return _segmentation(
+        name, backbone, train_data, test_data, recipe, output_dir, seed
+    )
+
+
+def _segmentation(name, backbone, train_data, test_data, recipe, output_dir, seed):
+    _check_run(name, backbone, train_data, test_data, recipe)
+    run = _run_name(backbone, train_data, recipe, seed)
+    folder = None if output_dir is None else pathlib.Path(output_dir) / run
+    train_data, test_data = (_good(name, data) for data in (train_data, test_data))
+    model = build(backbone, len(train_data.class_names), recipe, seed)
+    train(model, train_data, recipe, seed, folder and folder / "state.npz", name)
+    return test(model, test_data, recipe, folder, name)
+
+
+def build(
+    backbone: keras.Model, num_classes: int, recipe: SegmentationRecipe, seed: int
+) -> FCN:
+    """The model of a recipe, ready to be trained from its first step."""
+    network = segmenter(
+        backbone,
+        num_classes,
+        recipe.output_stride,
+        recipe.channels,
+        recipe.auxiliary_channels,
+        recipe.dropout,
+        seed,
+    )
+    model = FCN(network, recipe.auxiliary_weight, recipe.align_corners)
+    optimizer = recipe.optimizer_fn(learning_rate=recipe.schedule())
+    model.compile(optimizer=optimizer, jit_compile=False)
+    model.optimizer.build(network.trainable_variables)
+    return model
+
+
+def train(
+    model: FCN,
+    data: SegmentationData,
+    recipe: SegmentationRecipe,
+    seed: int,
+    state_path: pathlib.Path | None = None,
+    title: str = "segmentation",
+) -> None:
+    """Trains a model of `build` in place, from its saved state if there is one.
+
+    Args:
+        model: see `build`.
+        data: of good masks only.
+        recipe: that the model was built by.
+        seed: int. Of the order of the images and of the augmentations.
+        state_path: of the saved state, or None to save none.
+        title: str. What the line of progress is called.
+    """
+    step, callbacks = 0, []
+    if state_path:
+        state = TrainingState(state_path, model)
+        step = state.restore()
+        callbacks = [SaveState(state, step, recipe.save_every_steps)]
+    if step >= recipe.steps:
+        return
+    if step:
+        logging.info("%s goes on at step %d of %s", title, step, state_path)
+    dataset = recipe.view.dataset(
+        data, recipe.batch_size, seed, start=step * recipe.batch_size
+    )
+    with _bar() as bar:
+        model.fit(
+            dataset,
+            steps_per_epoch=recipe.steps - step,
+            shuffle=False,  # the dataset has its own, reproducible order
+            verbose=0,
+            callbacks=[_Progress(bar, title, step, recipe.steps), *callbacks],
+        )
+
+
+def test(
+    model: FCN,
+    data: SegmentationData,
+    recipe: SegmentationRecipe,
+    folder: pathlib.Path | None,
+    name: str,
+) -> dict[str, float]:
+    """Scores of a trained model, under the keys of a benchmark; draws pictures.
+
+    Args:
+        model: see `build`.
+        data: of good masks only.
+        recipe: that the model was built by.
+        folder: where `predictions/<image>.png` are drawn; None for nowhere.
+        name: str. What the keys begin with.
+    """
+    predict = predictor(model, recipe.test_scale, recipe.test_window)
+    confusion = Confusion(len(data.class_names))
+    examples = data.rows().ordered().prefetch(_READ_AHEAD).as_numpy_iterator()
+    with _bar() as bar:
+        tracked = bar.track(examples, len(data.images), description=f"{name}, test")
+        for place, example in enumerate(tracked):
+            prediction = predict(example["image"])
+            confusion.add(example["mask"], prediction)
+            if folder and place < recipe.pictures:
+                stem = pathlib.Path(data.images[place]).stem
+                path = folder / "predictions" / f"{stem}.png"
+                draw(example["image"], example["mask"], prediction, path)
+    return named_scores(name, scores(confusion.counts), data.class_names)
+
+
+def _good(name, data):
+    good, bad = data.without_bad_masks()
+    if bad:
+        logging.warning("%s, %s: %s", name, data.name, describe(bad))
+    return good
+
+
+def _run_name(backbone, train_data, recipe, seed):
+    """A name that two runs share only if one may continue what the other has begun.
+
+    Besides the trained backbone, baselines and other seeds run in the same folder.
+    """
+    optimizer = recipe.optimizer_fn(learning_rate=recipe.schedule())
+    config = optimizer.get_config() | {"learning_rate": recipe.schedule().get_config()}
+    config.pop("name")  # numbered through a process
+    parts = (
+        backbone_digest(backbone),
+        train_data.digest(),
+        dataclasses.replace(recipe, pictures=0, save_every_steps=1),
+        (type(optimizer).__name__, config),
+        seed,
+    )
+    return f"run-{hashlib.sha256(repr(parts).encode()).hexdigest()[:10]}"
+
+
+def _bar():
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+
+
+class _Progress(keras.callbacks.Callback):
+    """Shows the loss and the time left in one line, which stays at the end."""
+
+    async_safe = False
+
+    def __init__(self, bar, title, step, steps):
+        super().__init__()
+        self.bar = bar
+        self.title = title
+        self.step = step
+        self.steps = steps
+        self.task = bar.add_task(title, total=steps, completed=step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        # Reading the loss waits for the device.
+        if self.step % _SHOW_EVERY_STEPS and self.step < self.steps:
+            return
+        loss = f"{self.title}, loss {float(logs['loss']):.3f}"
+        self.bar.update(self.task, completed=self.step, description=loss)
+
+
+def _check_run(name, backbone, train_data, test_data, recipe):
+    shape = getattr(backbone, "input_shape", None)
+    if not isinstance(shape, tuple) or shape[-1] != 3:
+        raise ValueError(
+            f"{name}.backbone must take one batch of images of 3 channels. "
+            f"Received: {backbone.name!r}, which takes {shape}"
+        )
+    if train_data.class_names != test_data.class_names:
+        raise ValueError(
+            f"{name}.test_data must be of the classes of train_data. "
+            f"Received: {test_data.name}"
+        )
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    rule = f"divisible by the {replicas} replicas"
+    divisible = recipe.batch_size % replicas == 0
+    _require(divisible, "batch_size", rule, recipe.batch_size)
+
+
+def _require(holds, argument, rule, received):
+    if not holds:
+        raise ValueError(
+            f"SegmentationRecipe.{argument} must be {rule}. Received: {received!r}"
+        )

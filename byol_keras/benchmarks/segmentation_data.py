@@ -1,0 +1,349 @@
+"""Images with a class for every pixel, in the layouts in which they are published."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from byol_keras.benchmarks.segmentation_metrics import IGNORED
+from byol_keras.labelled_lists import VOC_CLASSES
+from byol_keras.published_folder import PublishedFolder
+from byol_keras.sources import Rows, file_stamps
+
+CITYSCAPES_CLASSES = (
+    "road",
+    "sidewalk",
+    "building",
+    "wall",
+    "fence",
+    "pole",
+    "traffic light",
+    "traffic sign",
+    "vegetation",
+    "terrain",
+    "sky",
+    "person",
+    "rider",
+    "car",
+    "truck",
+    "bus",
+    "train",
+    "motorcycle",
+    "bicycle",
+)
+# The labelIds of the classes above; the other ids up to 33 are ignored.
+# Source: cityscapesScripts, `helpers/labels.py`.
+_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
+_CITYSCAPES_LAST_ID = 33
+
+_LISTS = "VOC2012/ImageSets/Segmentation"
+_SBD_ADDRESS = "home.bharathh.info/pubs/codes/SBD"
+
+_UNKNOWN = 254
+_CHECKS_AT_ONCE = 8
+_SHOWN_PROBLEMS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationData:
+    """Images and their masks, read from files when they are wanted.
+
+    Args:
+        name: str. What it is and where it lies.
+        class_names: names by class.
+        images: paths of the images.
+        masks: paths of the masks: images with one value per pixel, palette or not, or
+            SBD's `.mat` files.
+        values: uint8 `[256]`: value in a mask -> class, 255 for ignored pixels, or 254
+            for values that no mask should have.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    images: tuple[str, ...]
+    masks: tuple[str, ...]
+    values: np.ndarray
+
+    def digest(self) -> str:
+        """Hex digest that changes with the files, their order, and their meaning."""
+        digest = hashlib.sha256(repr(self.class_names).encode() + self.values.tobytes())
+        for stamp in file_stamps((*self.images, *self.masks)):
+            digest.update(stamp)
+        return digest.hexdigest()
+
+    def problem(self, place: int) -> str | None:
+        """What is wrong with the mask at a place, in a few words; None if nothing is.
+
+        The image is opened for its size only.
+        """
+        from PIL import Image
+
+        try:
+            mask = _read_values(self.masks[place])
+        except Exception as error:  # of Pillow or SciPy: bytes that are no mask
+            return f"unreadable ({type(error).__name__})"
+        with Image.open(self.images[place]) as image:
+            size = (image.height, image.width)
+        if mask.shape != size:
+            return f"of shape {mask.shape} on an image of {size}"
+        found = np.unique(mask)
+        known = found[(found >= 0) & (found < len(self.values))]
+        unknown = {*found} - {*known[self.values[known] != _UNKNOWN]}
+        return f"with value {min(unknown)}" if unknown else None
+
+    def without_bad_masks(self) -> tuple["SegmentationData", list[str]]:
+        """The examples whose masks are good, and a line for each of the others.
+
+        Raises:
+            ValueError: if none is good.
+        """
+        require_pillow()
+        with concurrent.futures.ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
+            problems = list(pool.map(self.problem, range(len(self.masks))))
+        good = [place for place, problem in enumerate(problems) if problem is None]
+        bad = [
+            f"{path} is {problem}"
+            for path, problem in zip(self.masks, problems, strict=True)
+            if problem is not None
+        ]
+        if not good:
+            raise ValueError(
+                f"path must hold good masks. Received: {self.name}, where {bad[0]}"
+            )
+        return dataclasses.replace(
+            self,
+            images=tuple(self.images[place] for place in good),
+            masks=tuple(self.masks[place] for place in good),
+        ), bad
+
+    def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 `[h, w, 3]`, and its mask uint8 `[h, w]`: class, or 255."""
+        from PIL import Image
+
+        with Image.open(self.images[place]) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        return pixels, self.values[_read_values(self.masks[place])]
+
+    def rows(self) -> Rows:
+        """The examples by place: dicts of `image` and `mask`; see `read`."""
+
+        def fetch(place):
+            image, mask = tf.numpy_function(
+                self.read, [place], (tf.uint8, tf.uint8), stateful=False
+            )
+            return {
+                "image": tf.ensure_shape(image, (None, None, 3)),
+                "mask": tf.ensure_shape(mask, (None, None)),
+            }
+
+        files = (*self.images, *self.masks)
+        return Rows(len(files) // 2, fetch, contents=lambda: file_stamps(files))
+
+
+def describe(bad: Sequence[str]) -> str:
+    """One line about the masks that `without_bad_masks` found."""
+    shown = "; ".join(bad[:_SHOWN_PROBLEMS])
+    more = len(bad) - _SHOWN_PROBLEMS
+    return f"{len(bad)} bad masks left out: {shown}" + (
+        f"; and {more} more" if more > 0 else ""
+    )
+
+
+def require_pillow() -> None:
+    """Raises a `ValueError` that says how to install Pillow where it is missing."""
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            "segmentation needs Pillow, which reads palette masks: "
+            'pip install pillow, or "byol_keras[dense]". Received: no module PIL'
+        ) from error
+
+
+@gin.register
+def voc_segmentation(
+    path: str | os.PathLike,
+    splits: Sequence[str] = ("train", "aug"),
+    sbd_path: str | os.PathLike | None = None,
+) -> SegmentationData:
+    """PASCAL VOC 2012 segmentation: 20 classes and the background.
+
+    1,464 images in `"train"`, 1,449 in `"val"`, and 9,118 more in `"aug"`: those of
+    SBD that are in neither.
+
+    Args:
+        path: VOCdevkit as distributed, or the folder that contains it, with
+            `VOC2012/ImageSets/Segmentation/{split}.txt`, `VOC2012/JPEGImages` and
+            `VOC2012/SegmentationClass`. For `"aug"` also `aug.txt` beside the other
+            lists, and `VOC2012/SegmentationClassAug`; or else `sbd_path`.
+        splits: names of lists, whose images follow one another.
+        sbd_path: SBD as distributed, `benchmark_RELEASE/dataset`, with `train.txt`,
+            `val.txt` and `cls/*.mat`. Needs SciPy.
+
+    Raises:
+        ValueError: if a list, an image in it, or its mask is missing.
+
+    Source: host.robots.ox.ac.uk/pascal/VOC/voc2012; SBD: Hariharan et al. 2011. The
+        extended set is that of mmsegmentation 0.x.
+    """
+    if not (isinstance(splits, (list, tuple)) and splits):
+        raise ValueError(
+            f"voc_segmentation.splits must be a list of names. Received: {splits!r}"
+        )
+    root = pathlib.Path(path).expanduser()
+    root = root / "VOCdevkit" if (root / "VOCdevkit").is_dir() else root
+    address = "host.robots.ox.ac.uk/pascal/VOC/voc2012"
+    source = PublishedFolder("voc_segmentation", root, address)
+    images, masks = [], []
+    for split in splits:
+        if split == "aug" and sbd_path is not None:
+            names, folder, suffix = _sbd(source, pathlib.Path(sbd_path).expanduser())
+        else:
+            names, folder, suffix = _voc_masks(source, split)
+        images += _present(source, root / "VOC2012/JPEGImages", names, ".jpg")
+        masks += _present(source, folder, names, suffix)
+    values = np.full(256, _UNKNOWN, np.uint8)
+    values[:21], values[IGNORED] = np.arange(21), IGNORED
+    name = f"VOC2012 segmentation in {root}, {' and '.join(splits)}"
+    classes = ("background", *VOC_CLASSES)
+    return SegmentationData(name, classes, tuple(images), tuple(masks), values)
+
+
+@gin.register
+def cityscapes_segmentation(
+    path: str | os.PathLike, split: str = "train"
+) -> SegmentationData:
+    """Cityscapes, fine annotations: 2,975 training and 500 validation images.
+
+    Args:
+        path: folder with `leftImg8bit/{split}/<city>/*_leftImg8bit.png` and
+            `gtFine/{split}/<city>/*_gtFine_labelTrainIds.png`, or `..._labelIds.png`
+            as in the archives, of which 19 ids are the classes.
+        split: `"train"` or `"val"`.
+
+    Raises:
+        ValueError: if there are no images, or one has no mask.
+
+    Source: cityscapes-dataset.com; cityscapesScripts for the ids.
+    """
+    source = PublishedFolder(
+        "cityscapes_segmentation", path, "cityscapes-dataset.com/downloads"
+    )
+    source.check_split(split)
+    folder = source.root / "leftImg8bit" / split
+    stems = sorted(
+        file.relative_to(folder).as_posix().removesuffix("_leftImg8bit.png")
+        for file in folder.glob("*/*_leftImg8bit.png")
+    )
+    if not stems:
+        raise source.missing(f"leftImg8bit/{split}/<city>/*_leftImg8bit.png")
+    annotations = source.root / "gtFine" / split
+    for kind in ("labelTrainIds", "labelIds"):
+        masks = [annotations / f"{stem}_gtFine_{kind}.png" for stem in stems]
+        absent = [mask for mask in masks if not mask.is_file()]
+        if not absent:
+            break
+    else:
+        raise source.missing(
+            f"gtFine/{split}/<city>/*_gtFine_labelIds.png for all {len(stems)} images, "
+            f"such as {absent[0].name}"
+        )
+    return SegmentationData(
+        f"Cityscapes in {source.root}, {split}",
+        CITYSCAPES_CLASSES,
+        tuple(str(folder / f"{stem}_leftImg8bit.png") for stem in stems),
+        tuple(map(str, masks)),
+        _cityscapes_values(kind),
+    )
+
+
+def _cityscapes_values(kind):
+    values = np.full(256, _UNKNOWN, np.uint8)
+    values[IGNORED] = IGNORED
+    classes = np.arange(len(CITYSCAPES_CLASSES))
+    if kind == "labelTrainIds":
+        values[classes] = classes
+    else:
+        values[: _CITYSCAPES_LAST_ID + 1] = IGNORED
+        values[list(_CITYSCAPES_IDS)] = classes
+    return values
+
+
+def _read_values(path: str) -> np.ndarray:
+    """The values of a mask as they are in its file, integers `[h, w]`."""
+    if path.endswith(".mat"):
+        return _scipy_io().loadmat(path)["GTcls"][0, 0]["Segmentation"]
+    from PIL import Image
+
+    with Image.open(path) as mask:
+        return np.asarray(mask)
+
+
+def _scipy_io():
+    try:
+        from scipy import io
+    except ImportError as error:
+        raise ValueError(
+            "voc_segmentation.sbd_path needs SciPy to read .mat files: "
+            'pip install "byol_keras[benchmarks]". Received: no module scipy'
+        ) from error
+    return io
+
+
+def _voc_masks(source, split):
+    """Names in a list, the folder of their masks, and the suffix."""
+    kind = "SegmentationClassAug" if split == "aug" else "SegmentationClass"
+    listing = source.root / _LISTS / f"{split}.txt"
+    if split == "aug" and not listing.is_file():
+        raise ValueError(
+            f"voc_segmentation.path must hold {_LISTS}/aug.txt and VOC2012/{kind} "
+            "(mmsegmentation's voc_aug.py makes them), or sbd_path be SBD (get it from "
+            f"{_SBD_ADDRESS}). Received: {source.root}, without it"
+        )
+    names = _names(source.first_file(f"{_LISTS}/{split}.txt"))
+    return names, source.root / "VOC2012" / kind, ".png"
+
+
+def _sbd(source, folder):
+    """Names of SBD's images that are not in VOC's lists, their folder, the suffix."""
+    _scipy_io()
+    names = set()
+    for split in ("train", "val"):
+        listing = folder / f"{split}.txt"
+        if not listing.is_file():
+            raise ValueError(
+                f"voc_segmentation.sbd_path must hold {split}.txt and cls/*.mat (get "
+                f"them from {_SBD_ADDRESS}). Received: {folder}, without {split}.txt"
+            )
+        names |= {*_names(listing)}
+    for split in ("train", "val"):
+        names -= {*_names(source.first_file(f"{_LISTS}/{split}.txt"))}
+    return sorted(names), folder / "cls", ".mat"
+
+
+def _names(listing: pathlib.Path) -> list[str]:
+    names = listing.read_text().split()
+    if not names:
+        raise ValueError(
+            f"{listing.name} must list images, one name in a line. "
+            f"Received: an empty list, {listing}"
+        )
+    return names
+
+
+def _present(source, folder, names, suffix) -> list[str]:
+    """Paths of the named files, once all are found in the folder."""
+    present = {*os.listdir(folder)} if folder.is_dir() else set()
+    absent = [name for name in names if name + suffix not in present]
+    if absent:
+        raise source.missing(
+            f"{folder.name}/*{suffix} for all {len(names)} names of its list, "
+            f"such as {absent[0]}{suffix}"
+        )
+    return [str(folder / f"{name}{suffix}") for name in names]

@@ -1,0 +1,97 @@
+"""Saves what the next step of a benchmark's training depends on, and restores it."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+
+class TrainingState:
+    """All variables of a model and of its optimizer, and the step, in one file.
+
+    Args:
+        path: of the `.npz` file; its folder is created when it is first written.
+        model: compiled `keras.Model`, which is built, as is its optimizer.
+    """
+
+    def __init__(self, path: str | os.PathLike, model: keras.Model):
+        self.path = pathlib.Path(path)
+        self.model = model
+
+    def save(self, step: int) -> None:
+        """Writes the state whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            arrays = {
+                name: keras.ops.convert_to_numpy(variable)
+                for name, variable in self._variables().items()
+            }
+            np.savez(file, step=np.int64(step), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+    def restore(self) -> int:
+        """Loads the state, if there is one.
+
+        Returns:
+            The step at which it was written; 0 if there is none.
+
+        Raises:
+            ValueError: if its variables are not those of the model.
+        """
+        if not self.path.is_file():
+            return 0
+        with np.load(self.path, allow_pickle=False) as saved:
+            variables = self._variables()
+            shapes = {name: saved[name].shape for name in saved.files if name != "step"}
+            if shapes != {name: tuple(v.shape) for name, v in variables.items()}:
+                raise ValueError(
+                    "output_dir must hold the state of the same model and optimizer, "
+                    f"or none. Received: {self.path}, of another"
+                )
+            for name, variable in variables.items():
+                variable.assign(saved[name])
+            return int(saved["step"])
+
+    def _variables(self):
+        """By position: Keras numbers unnamed layers through a process."""
+        parts = {
+            "model": self.model.variables,
+            "optimizer": self.model.optimizer.variables,
+        }
+        return {
+            f"{part}/{position:04d}": variable
+            for part, variables in parts.items()
+            for position, variable in enumerate(variables)
+        }
+
+
+class SaveState(keras.callbacks.Callback):
+    """Saves a `TrainingState` every n-th step and at the end.
+
+    Args:
+        state: to save.
+        first_step: int. Step at which this process starts.
+        every_steps: int.
+    """
+
+    # Calls that Keras makes from another thread would race with the next step.
+    async_safe = False
+
+    def __init__(self, state: TrainingState, first_step: int, every_steps: int):
+        super().__init__()
+        self.state = state
+        self.step = first_step
+        self.every_steps = every_steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step % self.every_steps == 0:
+            self.state.save(self.step)
+
+    def on_train_end(self, logs=None):
+        if self.step % self.every_steps:
+            self.state.save(self.step)

@@ -1,0 +1,177 @@
+"""COCO's average precision is that of pycocotools, to the last digit."""
+
+import builtins
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from random_detections import data_of
+from scenes import COCO_IDS, make_scenes, write_coco
+
+from byol_keras.benchmarks.detection.coco_metrics import coco_ap
+from byol_keras.benchmarks.detection.dataset import coco_detection
+from byol_keras.benchmarks.detection.masks import bitmap, encode_masks
+
+# The last of several objects is a crowd.
+SCENES = [
+    scene._replace(
+        difficult=np.arange(len(scene.labels)) == max(1, len(scene.labels) - 1)
+    )
+    for scene in make_scenes(8, size=(64, 80), seed=5)
+]
+NO_DETECTIONS = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), None)
+
+
+@pytest.fixture
+def needs_pycocotools():
+    pytest.importorskip("pycocotools")
+
+
+@pytest.fixture
+def coco(tmp_path, needs_pycocotools):
+    write_coco(tmp_path, {"val2017": SCENES})
+    return tmp_path
+
+
+def exact(scene):
+    keep = ~scene.difficult
+    scores = np.linspace(0.9, 0.5, keep.sum())
+    return scene.boxes[keep], scores, scene.labels[keep], scene.masks[keep]
+
+
+def random_answers(scene, rng):
+    """Objects moved by a pixel or two, some of another class, and one invented."""
+    places = rng.integers(0, len(scene.labels), 4)
+    boxes, masks = [], []
+    for place in places:
+        shift = rng.integers(-3, 4, 2)
+        boxes.append(scene.boxes[place] + np.tile(shift, 2) + rng.uniform(-1, 1, 4))
+        masks.append(np.roll(scene.masks[place], shift, axis=(0, 1)))
+    labels = np.where(rng.uniform(size=4) < 0.2, 0, scene.labels[places])
+    boxes.append(np.array([5.0, 5.0, 30.0, 30.0]))
+    masks.append(np.zeros_like(masks[0]))
+    masks[-1][5:30, 5:30] = True
+    labels = np.append(labels, rng.integers(0, 3))
+    return np.array(boxes, np.float32), rng.uniform(size=5), labels, np.array(masks)
+
+
+def direct(folder, detections, kind):
+    """pycocotools on the file itself, with the ids of the file."""
+    import pycocotools.mask
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    path = folder / "annotations" / "instances_val2017.json"
+    ids = [image["id"] for image in json.loads(path.read_text())["images"]]
+    results = []
+    for image_id, (boxes, scores, labels, masks) in zip(ids, detections, strict=True):
+        for i in range(len(labels)):
+            result = {
+                "image_id": image_id,
+                "category_id": COCO_IDS[labels[i]],
+                "score": float(scores[i]),
+            }
+            if kind == "bbox":
+                ymin, xmin, ymax, xmax = boxes[i].astype(float)
+                result["bbox"] = [xmin, ymin, xmax - xmin, ymax - ymin]
+            else:
+                mask = np.asfortranarray(masks[i].astype(np.uint8))
+                result["segmentation"] = pycocotools.mask.encode(mask)
+            results.append(result)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(path))
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return 100 * evaluation.stats[:3]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_detections_score_as_pycocotools_says(coco, seed):
+    rng = np.random.default_rng(seed)
+    detections = [random_answers(scene, rng) for scene in SCENES]
+    result = coco_ap(coco_detection(coco, "val2017"), detections)
+    for prefix, kind in (("box", "bbox"), ("mask", "segm")):
+        ours = [result[f"{prefix}_{name}"] for name in ("AP", "AP50", "AP75")]
+        assert ours == direct(coco, detections, kind).tolist()
+        assert 5 < ours[0] < ours[1] < 95
+
+
+def test_exact_detections_score_100_with_crowds_left_out(coco):
+    assert sum(scene.difficult.sum() for scene in SCENES) > 1
+    result = coco_ap(coco_detection(coco, "val2017"), [exact(x) for x in SCENES])
+    assert result["box_AP"] == pytest.approx(100.0)
+    assert result["mask_AP50"] == pytest.approx(100.0)
+    assert result["mask_AP"] > 98  # polygons are drawn a little differently
+
+
+def test_detections_of_a_crowd_are_not_wrong(coco):
+    detections = []
+    for scene in SCENES:
+        boxes, scores, labels, _ = exact(scene)
+        crowd = scene.difficult
+        detections.append(
+            (
+                np.concatenate([scene.boxes[crowd], boxes]),
+                np.concatenate([np.full(crowd.sum(), 0.99), scores]),
+                np.concatenate([scene.labels[crowd], labels]),
+                None,
+            )
+        )
+    result = coco_ap(coco_detection(coco, "val2017"), detections)
+    assert result["box_AP"] == pytest.approx(100.0)
+
+
+def test_encoded_masks_score_like_masks(coco):
+    rng = np.random.default_rng(0)
+    detections = [random_answers(scene, rng) for scene in SCENES]
+    encoded = [(*found[:3], encode_masks(found[3])) for found in detections]
+    data = coco_detection(coco, "val2017")
+    assert coco_ap(data, encoded) == coco_ap(data, detections)
+
+
+def test_encoded_masks_are_those_masks(needs_pycocotools):
+    masks = SCENES[0].masks
+    encoded = encode_masks(masks)
+    np.testing.assert_array_equal([bitmap(m, 64, 80) for m in encoded], masks)
+    assert encode_masks(masks[:0]) == []
+
+
+def test_masks_are_not_scored_where_there_are_none(coco):
+    detections = [(*exact(scene)[:3], None) for scene in SCENES]
+    result = coco_ap(coco_detection(coco, "val2017"), detections)
+    assert list(result) == ["box_AP", "box_AP50", "box_AP75"]
+
+
+def test_no_detections_score_0(coco):
+    result = coco_ap(coco_detection(coco, "val2017"), [NO_DETECTIONS] * len(SCENES))
+    assert result == {"box_AP": 0.0, "box_AP50": 0.0, "box_AP75": 0.0}
+
+
+def test_nothing_is_printed(coco, capfd):
+    coco_ap(coco_detection(coco, "val2017"), [exact(scene) for scene in SCENES])
+    assert capfd.readouterr().out == ""
+
+
+def test_masks_are_refused_for_data_without(needs_pycocotools):
+    data = data_of([[[10, 10, 30, 30]]], [[0]])
+    found = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), [])
+    with pytest.raises(ValueError, match="without masks for data without masks"):
+        coco_ap(data, [found])
+
+
+def test_missing_pycocotools_is_named_with_the_command(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("pycocotools"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    data = data_of([[[10, 10, 30, 30]]], [[0]])
+    with pytest.raises(ValueError, match=r'pip install "byol_keras\[dense\]"'):
+        coco_ap(data, [NO_DETECTIONS])

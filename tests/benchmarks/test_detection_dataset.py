@@ -1,0 +1,303 @@
+"""Detection data are read as published; what is bad in them is counted, not fatal."""
+
+import json
+
+import numpy as np
+import pytest
+from scenes import COCO_IDS, make_scenes, voc_xml, write_coco, write_vocdevkit
+
+from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
+from byol_keras.benchmarks.detection.masks import bitmap
+
+pytest.importorskip("PIL")
+SCENES = make_scenes(6, seed=1)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    splits = {"trainval": SCENES[:3], "test": SCENES[3:5]}
+    write_vocdevkit(tmp_path, {"2007": splits, "2012": {"trainval": SCENES[5:]}})
+    return tmp_path
+
+
+@pytest.fixture
+def coco(tmp_path):
+    write_coco(tmp_path, {"train2017": SCENES})
+    return tmp_path
+
+
+def edit_json(folder, change):
+    path = folder / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def assert_is_scene(example, scene):
+    np.testing.assert_array_equal(example.boxes, scene.boxes)
+    np.testing.assert_array_equal(example.labels, scene.labels)
+    np.testing.assert_array_equal(example.difficult, scene.difficult)
+    assert (example.height, example.width) == scene.semantic.shape
+
+
+# VOC.
+
+
+def test_voc_of_two_years_is_read_in_the_order_of_the_lists(voc):
+    data = voc_detection(voc)
+    assert [x.image_id for x in data.examples] == [
+        "000001",
+        "000002",
+        "000003",
+        "2008_000001",
+    ]
+    for example, scene in zip(data.examples, [*SCENES[:3], SCENES[5]], strict=True):
+        assert_is_scene(example, scene)
+        assert example.masks is None
+    assert data.bad == []
+    assert data.class_names[:3] == ("aeroplane", "bicycle", "bird")
+    assert len(data.class_names) == 20
+
+
+def test_voc_may_lie_in_a_folder_vocdevkit(voc):
+    (voc / "VOCdevkit").mkdir()
+    (voc / "VOC2007").rename(voc / "VOCdevkit" / "VOC2007")
+    data = voc_detection(voc, splits=[("2007", "test")])
+    assert_is_scene(data.examples[1], SCENES[4])
+
+
+def test_voc_box_of_the_whole_image_ends_at_its_size(voc):
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    change_first_box(path, xmin=1, ymin=1, xmax=128, ymax=96)
+    box = voc_detection(voc).examples[0].boxes[0]
+    np.testing.assert_array_equal(box, [0, 0, 96, 128])
+
+
+def test_voc_box_beyond_the_image_is_clipped_and_counted(voc):
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    change_first_box(path, xmin=-20, ymin=11, xmax=500, ymax=30)
+    data = voc_detection(voc)
+    np.testing.assert_array_equal(data.examples[0].boxes[0], [10, 0, 30, 128])
+    assert len(data.bad) == 1
+    assert "000001.xml" in data.bad[0]
+    assert "clipped" in data.bad[0]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        {"xmin": 30, "ymin": 11, "xmax": 29, "ymax": 30},
+        {"xmin": 200, "ymin": 11, "xmax": 220, "ymax": 30},
+        {"xmin": "nan", "ymin": 11, "xmax": 30, "ymax": 30},
+        {"xmin": "left", "ymin": 11, "xmax": 30, "ymax": 30},
+    ],
+    ids=["no area", "outside", "not finite", "no number"],
+)
+def test_voc_box_without_area_is_left_out_and_counted(voc, box):
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    change_first_box(path, **box)
+    data = voc_detection(voc)
+    assert len(data.examples[0].labels) == len(SCENES[0].labels) - 1
+    assert len(data.bad) == 1
+
+
+def test_voc_object_of_unknown_class_is_left_out_and_counted(voc):
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    path.write_text(path.read_text().replace("<name>", "<name>un", 1))
+    data = voc_detection(voc)
+    np.testing.assert_array_equal(data.examples[0].labels, SCENES[0].labels[1:])
+    assert len(data.bad) == 1
+    assert "unknown class" in data.bad[0]
+
+
+def test_parts_of_an_object_are_not_objects(voc):
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    part = (
+        "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
+        "<xmax>2</xmax><ymax>2</ymax></bndbox></part></object>"
+    )
+    path.write_text(path.read_text().replace("</object>", part, 1))
+    data = voc_detection(voc)
+    assert_is_scene(data.examples[0], SCENES[0])
+    assert data.bad == []
+
+
+@pytest.mark.parametrize("harm", ["xml", "no xml", "image", "no image", "size"])
+def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
+    xml = voc / "VOC2007" / "Annotations" / "000002.xml"
+    image = voc / "VOC2007" / "JPEGImages" / "000002.jpg"
+    if harm == "xml":
+        xml.write_text("<annotation><object>")
+    elif harm == "no xml":
+        xml.unlink()
+    elif harm == "image":
+        image.write_bytes(b"no image")
+    elif harm == "no image":
+        image.unlink()
+    else:
+        xml.write_text(xml.read_text().replace("<width>128", "<width>0"))
+    data = voc_detection(voc)
+    assert [x.image_id for x in data.examples] == ["000001", "000003", "2008_000001"]
+    assert len(data.bad) == 1
+    assert "000002" in data.bad[0]
+
+
+def test_difficult_objects_are_known_whether_trained_on_or_not(voc):
+    scene = SCENES[0]._replace(difficult=np.arange(len(SCENES[0].labels)) == 1)
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    path.write_text(voc_xml(scene, "000001"))
+    for keep in (False, True):
+        data = voc_detection(voc, keep_difficult=keep)
+        assert data.trains_difficult is keep
+        assert data.examples[0].difficult.tolist() == [False, True, False, False]
+
+
+# COCO.
+
+
+def test_coco_is_read_with_its_masks_and_crowds(coco):
+    data = coco_detection(coco)
+    assert data.bad == []
+    assert data.class_names == ("person", "bicycle", "car")
+    assert data.category_ids == COCO_IDS[:3]
+    for number, (example, scene) in enumerate(zip(data.examples, SCENES, strict=True)):
+        assert example.image_id == 100 + 7 * number
+        assert_is_scene(example, scene)
+        for segmentation, mask in zip(example.masks, scene.masks, strict=True):
+            read = bitmap(segmentation, *mask.shape)
+            assert np.mean(read == mask) > 0.999
+
+
+def test_both_codes_of_masks_are_among_the_scenes(coco):
+    kinds = {type(m) for x in coco_detection(coco).examples for m in x.masks}
+    assert kinds == {list, dict}
+
+
+def test_coco_image_without_objects_stays(coco):
+    def drop(content):
+        content["annotations"] = [
+            item for item in content["annotations"] if item["image_id"] != 107
+        ]
+
+    edit_json(coco, drop)
+    example = coco_detection(coco).examples[1]
+    assert example.boxes.shape == (0, 4)
+    assert example.masks == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"category_id": 4},
+        {"bbox": [3, 3, 0, 10]},
+        {"bbox": [3, 3, 10]},
+        {"bbox": [500, 3, 10, 10]},
+        {"segmentation": [[1, 1, 2, 2]]},
+        {"segmentation": {"size": [2, 2], "counts": [4]}},
+        {"segmentation": {"size": [96, 128], "counts": [4]}},
+        {"segmentation": None},
+        {"segmentation": [["a", "b", "c", "d", "e", "f"]]},
+    ],
+    ids=str,
+)
+def test_bad_coco_annotation_is_left_out_and_counted(coco, change):
+    edit_json(coco, lambda content: content["annotations"][0].update(change))
+    data = coco_detection(coco)
+    np.testing.assert_array_equal(data.examples[0].labels, SCENES[0].labels[1:])
+    assert len(data.examples[0].masks) == len(SCENES[0].labels) - 1
+    assert len(data.bad) == 1
+    assert "annotation 1000 of image 100" in data.bad[0]
+
+
+def test_coco_box_beyond_the_image_is_clipped_and_counted(coco):
+    change = {"bbox": [-5, 10, 1000, 20]}
+    edit_json(coco, lambda content: content["annotations"][0].update(change))
+    data = coco_detection(coco)
+    np.testing.assert_array_equal(data.examples[0].boxes[0], [10, 0, 30, 128])
+    assert len(data.bad) == 1
+
+
+def test_a_hundredth_of_a_pixel_beyond_the_image_is_not_counted(coco):
+    change = {"bbox": [100, 10, 28.01, 20]}
+    edit_json(coco, lambda content: content["annotations"][0].update(change))
+    data = coco_detection(coco)
+    np.testing.assert_array_equal(data.examples[0].boxes[0], [10, 100, 30, 128])
+    assert data.bad == []
+
+
+def test_coco_image_that_is_missing_is_left_out_and_counted(coco):
+    (coco / "train2017" / f"{107:012}.jpg").unlink()
+    data = coco_detection(coco)
+    assert [x.image_id for x in data.examples] == [100, 114, 121, 128, 135]
+    assert len(data.bad) == 1
+    assert "107" in data.bad[0]
+
+
+def test_coco_objects_of_no_image_are_counted(coco):
+    edit_json(coco, lambda content: content["annotations"][0].update(image_id=5))
+    data = coco_detection(coco)
+    assert len(data.bad) == 1
+    assert "image 5" in data.bad[0]
+
+
+# What ends a run, in one line.
+
+
+@pytest.mark.parametrize("file", ["../secret.jpg", "/etc/secret.jpg", "..\\x.jpg"])
+def test_path_that_leaves_the_folder_is_refused(coco, voc, file):
+    edit_json(coco, lambda content: content["images"][0].update(file_name=file))
+    with pytest.raises(ValueError, match="below its folder"):
+        coco_detection(coco)
+    listing = voc / "VOC2007" / "ImageSets" / "Main" / "trainval.txt"
+    listing.write_text(file.removesuffix(".jpg"))
+    with pytest.raises(ValueError, match="below its folder"):
+        voc_detection(voc)
+
+
+def test_missing_files_are_named_with_their_place_and_source(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"path must hold VOC2007/ImageSets/Main/trainval.txt or .*VOC"
+    ):
+        voc_detection(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"annotations/instances_val2017.json \(get it from cocodat"
+    ):
+        coco_detection(tmp_path, "val2017")
+
+
+def test_data_without_any_readable_image_are_refused(coco):
+    for path in (coco / "train2017").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="must hold readable images") as info:
+        coco_detection(coco)
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"images": []}',
+        '{"images": [3], "annotations": [], "categories": []}',
+        '{"images": [], "annotations": [3], "categories": []}',
+    ],
+)
+def test_file_that_is_not_of_coco_is_refused(tmp_path, content):
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match="must be JSON of images, annotations"):
+        coco_detection(tmp_path, "val2017")
+
+
+def test_split_that_is_no_pair_is_refused(voc):
+    with pytest.raises(ValueError, match="must be pairs of year and split"):
+        voc_detection(voc, splits=("2007", "test"))
+
+
+def change_first_box(path, **edges):
+    text = path.read_text()
+    start, stop = text.index("<bndbox>"), text.index("</bndbox>")
+    inner = "".join(f"<{edge}>{value}</{edge}>" for edge, value in edges.items())
+    path.write_text(f"{text[:start]}<bndbox>{inner}{text[stop:]}")

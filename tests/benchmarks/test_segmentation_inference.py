@@ -1,0 +1,104 @@
+"""Claims about byol_keras.benchmarks.segmentation_inference: whole images, windows."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from byol_keras.benchmarks.fcn import FCN
+from byol_keras.benchmarks.segmentation_inference import (
+    draw,
+    predictor,
+    voc_palette,
+    window_starts,
+)
+
+
+def brightest_channel(align_corners=False):
+    """A model whose class is the brightest channel of a pixel."""
+    images = keras.Input((None, None, 3))
+    logits = layers.Identity()(images)
+    network = keras.Model(images, {"main": logits, "auxiliary": logits})
+    return FCN(network, align_corners=align_corners)
+
+
+def stripes(height=9, width=14):
+    """An image, and the channel that is the brightest in each of its columns."""
+    mask = np.broadcast_to(np.arange(width) // 3 % 3, (height, width))
+    return np.eye(3, dtype=np.uint8)[mask] * 255, mask.astype(np.uint8)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("window", [None, (9, 5), (6, 4), (20, 10)])
+def test_prediction_has_the_size_of_the_image(window, align_corners):
+    image, mask = stripes()
+    predict = predictor(brightest_channel(align_corners), (14, 9), window)
+    np.testing.assert_array_equal(predict(image), mask)
+
+
+def test_network_sees_the_image_at_the_scale():
+    seen = []
+
+    class Watched(FCN):
+        def call(self, images, training=None):
+            tf.py_function(lambda x: seen.append(tuple(x.shape)), [images], [])
+            return super().call(images, training)
+
+    model = Watched(brightest_channel().segmenter)
+    assert predictor(model, (42, 27))(stripes()[0]).shape == (9, 14)
+    assert seen == [(1, 27, 42, 3)]
+
+
+class Ramp(layers.Layer):
+    """Logits of two classes: 2 everywhere, and the column in the image."""
+
+    def call(self, images):
+        flat = tf.zeros_like(images[..., :1])
+        columns = tf.cast(tf.range(tf.shape(images)[2]), tf.float32)
+        return tf.concat([flat + 2.0, flat + columns[:, None]], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2)
+
+
+def test_logits_are_the_mean_over_the_windows():
+    images = keras.Input((None, None, 3))
+    logits = Ramp()(images)
+    model = FCN(keras.Model(images, {"main": logits, "auxiliary": logits}))
+    image = np.zeros((4, 6, 3), np.uint8)
+    # Columns 0-3 and 2-5: means 0, 1, (2 + 0) / 2, (3 + 1) / 2, 2, 3, against 2.
+    assert predictor(model, (6, 4), (4, 2))(image)[0].tolist() == [0, 0, 0, 0, 0, 1]
+    assert predictor(model, (6, 4))(image)[0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(1025, [0, 256]), (2049, [0, 513, 1026, 1280]), (769, [0]), (500, [0])],
+)
+def test_published_windows_cover_the_image(length, expected):
+    assert window_starts(length, side=769, stride=513) == expected
+
+
+def test_palette_is_that_of_voc():
+    palette = voc_palette()
+    assert palette[0].tolist() == [0, 0, 0]
+    assert palette[1].tolist() == [128, 0, 0]
+    assert palette[6].tolist() == [0, 128, 128]
+    assert palette[15].tolist() == [192, 128, 128]
+    assert palette[20].tolist() == [0, 64, 128]
+    assert palette[255].tolist() == [224, 224, 192]
+
+
+def test_picture_is_image_mask_and_prediction_side_by_side(tmp_path):
+    image_module = pytest.importorskip("PIL.Image")
+    image, mask = stripes()
+    mask[0, 0], prediction = 255, np.ones_like(mask)
+    path = tmp_path / "new" / "picture.png"
+    draw(image, mask, prediction, path)
+    with image_module.open(path) as file:
+        found = np.asarray(file)
+    assert found.shape == (9, 3 * 14 + 2 * 4, 3)
+    np.testing.assert_array_equal(found[:, :14], image)
+    np.testing.assert_array_equal(found[:, 18:32], voc_palette()[mask])
+    np.testing.assert_array_equal(found[:, 36:], np.full((9, 14, 3), (128, 0, 0)))
