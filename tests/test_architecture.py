@@ -16,37 +16,95 @@ MAY_IMPORT = {
     "__init__": {"*"},
     "assets.make_fashion_mnist_small": {"data"},
     "augmentations": set(),
+    "augmented_view": {"augmentations", "crops"},
     "backbones": set(),
     "benchmarks.__init__": {"benchmarks.*"},
-    "benchmarks.__main__": {"benchmarks", "benchmarks.*", "data", "export", "launch"},
+    "benchmarks.__main__": {"*"},
+    "benchmarks.accuracy": set(),
+    "benchmarks.average_precision": set(),
     "benchmarks.baselines": {"benchmarks.*", "data", "export"},
-    "benchmarks.features": {"benchmarks.*", "data", "export"},
-    "benchmarks.knn": {"benchmarks.*", "data", "export"},
+    "benchmarks.detection.__init__": {"benchmarks.*"},
+    "benchmarks.detection.batches": {"augmented_view", "benchmarks.*", "sources"},
+    "benchmarks.detection.benchmark": {"benchmarks.*"},
+    "benchmarks.detection.coco_metrics": {"benchmarks.*"},
+    "benchmarks.detection.dataset": {
+        "benchmarks.*",
+        "labelled_lists",
+        "published_folder",
+    },
+    "benchmarks.detection.drawing": {"benchmarks.*"},
+    "benchmarks.detection.faster_rcnn_c4": {"benchmarks.*"},
+    "benchmarks.detection.mask_rcnn_fpn": {"benchmarks.*"},
+    "benchmarks.detection.masks": set(),
+    "benchmarks.detection.region_ops": {"benchmarks.*"},
+    "benchmarks.detection.training": {"benchmarks.*", "optimizers"},
+    "benchmarks.detection.two_stage": {"benchmarks.*"},
+    "benchmarks.detection.voc_metrics": {"benchmarks.*"},
+    "benchmarks.fcn": {"benchmarks.*"},
+    "benchmarks.feature_cache": set(),
+    "benchmarks.features": {"benchmarks.*"},
+    "benchmarks.finetune": {"benchmarks.*", "export", "schedules"},
+    "benchmarks.heads": {"benchmarks.*", "schedules"},
+    "benchmarks.knn": {"benchmarks.*"},
+    "benchmarks.learning_rates": {"schedules"},
+    "benchmarks.linear": {"benchmarks.*", "schedules"},
+    "benchmarks.linear_svms": {"benchmarks.*"},
+    "benchmarks.logistic": {"benchmarks.*"},
+    "benchmarks.low_shot_svm": {"benchmarks.*"},
+    "benchmarks.pooling": set(),
+    "benchmarks.published": set(),
+    "benchmarks.results": {"__init__", "benchmarks.*", "launch"},
+    "benchmarks.segmentation": {"benchmarks.*"},
+    "benchmarks.segmentation_augmentation": {"augmented_view", "benchmarks.*"},
+    "benchmarks.segmentation_data": {
+        "benchmarks.*",
+        "labelled_lists",
+        "published_folder",
+        "sources",
+    },
+    "benchmarks.segmentation_inference": {"benchmarks.*"},
+    "benchmarks.segmentation_metrics": set(),
+    "benchmarks.splits": set(),
+    "benchmarks.svm": {"benchmarks.*"},
+    "benchmarks.table": {"benchmarks.*"},
+    "benchmarks.training_state": set(),
+    "benchmarks.transforms": set(),
     "blurs": {"augmentations"},
     "byol": {"backbones", "losses"},
     "callbacks": {"byol"},
     "checkpoints": {"byol"},
     "colors": {"augmentations"},
     "crops": {"augmentations"},
-    "data": {"image_data", "image_files", "tfds_records"},
+    "data": {"image_data", "image_files", "sources", "tfds_records"},
+    "evaluation_callbacks": set(),
     "export": set(),
     "externals": set(),
-    "image_data": set(),
-    "image_files": {"image_data"},
+    "image_data": {"sources"},
+    "image_files": {"image_data", "sources"},
+    "labelled_lists": {"image_data", "image_files", "published_folder"},
     "launch": set(),
     "losses": set(),
     "optimizers": set(),
+    "published_folder": {"image_data", "image_files"},
     "run_log": set(),
     "schedules": set(),
-    "tfds_records": {"image_data"},
+    "sources": set(),
+    "subsets": {"image_data"},
+    "tfds_records": {"image_data", "sources"},
     "train": {"*"},
-    "views": {"augmentations", "crops"},
+    "views": {"augmented_view"},
 }
 # Run with `python -m`; nothing imports them.
 COMMAND_LINES = ("assets.make_fashion_mnist_small", "benchmarks.__main__", "train")
 # Evaluation must work for any backbone, whatever made it.
 HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "train", "views"}
-GIN_ANYWHERE = {"REQUIRED", "constant", "external_configurable", "register"}
+GIN_ANYWHERE = {
+    "REQUIRED",
+    "configurable",
+    "constant",
+    "external_configurable",
+    "register",
+}
 # A folder that exists only on the machine of whoever wrote the line.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp|root|home|Users)/")
 TEXT_SUFFIXES = ("", ".cfg", ".gin", ".json", ".md", ".py", ".toml", ".yml")
@@ -183,7 +241,9 @@ def test_flags_and_gin_calls_live_in_launch_and_the_command_lines(name):
         and isinstance(node.value, ast.Name)
         and node.value.id == "gin"
     }
-    assert used <= GIN_ANYWHERE
+    # The Model Garden registers names with gin when it is imported, which is late.
+    late = {"unlock_config"} if name == "benchmarks.detection.region_ops" else set()
+    assert used <= GIN_ANYWHERE | late
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,6 +3,30 @@
 Importing the package registers every benchmark for gin: one file, one import here.
 """
 
+from byol_keras.benchmarks import (
+    learning_rates,  # noqa: F401, registers names for gin
+    transforms,  # noqa: F401
+)
+from byol_keras.benchmarks.finetune import finetune
 from byol_keras.benchmarks.knn import knn
+from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
+from byol_keras.benchmarks.logistic import logistic
+from byol_keras.benchmarks.low_shot_svm import low_shot_svm
+from byol_keras.benchmarks.segmentation import (
+    segmentation_cityscapes,
+    segmentation_voc,
+)
+from byol_keras.benchmarks.svm import svm
 
-__all__ = ["knn"]
+__all__ = [
+    "finetune",
+    "knn",
+    "linear",
+    "linear_features",
+    "linear_sweep",
+    "logistic",
+    "low_shot_svm",
+    "segmentation_cityscapes",
+    "segmentation_voc",
+    "svm",
+]

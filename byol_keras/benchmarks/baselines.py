@@ -15,7 +15,7 @@ class RawPixels(keras.Model):
 
 def raw_pixels(backbone: keras.Model, seed: int) -> keras.Model:
     """Features that nothing was learned for."""
-    return RawPixels()
+    return RawPixels(name="raw_pixels")
 
 
 def random_init(backbone: keras.Model, seed: int) -> keras.Model:

@@ -1,88 +1,33 @@
 """Frozen features of labelled images: what kNN, linear probes and SVMs start from."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import gin
 import keras
 import numpy as np
 import tensorflow as tf
+from rich import progress
+
+from byol_keras.benchmarks.feature_cache import FeatureCache, computation_digest
+from byol_keras.benchmarks.pooling import pool_feature
+
+_LABELS = "labels"
 
 
 class Features(NamedTuple):
-    """Features float32 `[N, D]` and labels int64 `[N]` of one split, as stored."""
+    """Features float32 `[N, D]` and labels int64 of one split, in stored order.
+
+    Labels are `[N]`; or `[N, classes]` where an image may be of several classes. Arrays
+    from a cache are memory-mapped and read-only.
+    """
 
     features: np.ndarray
     labels: np.ndarray
-
-
-@gin.register
-def resize_center_crop(
-    image: tf.Tensor, size: int = 224, resize: int = 256, interpolation="bilinear"
-) -> tf.Tensor:
-    """Short side to `resize`, then the central `size` x `size`.
-
-    Args:
-        image: uint8 `[h, w, C]`.
-        size, resize: int. Pixels.
-        interpolation: "bilinear" or "bicubic", antialiased as PIL does.
-
-    Returns:
-        float32 `[size, size, C]` in 0..1.
-
-    Raises:
-        ValueError: if `size` is not within 1 and `resize`.
-
-    Source: mmselfsup 0.x, evaluation pipelines of its benchmarks.
-    Deviation: pixels stay in float after the resize; Pillow rounds them to uint8.
-    """
-    if not 1 <= size <= resize:
-        raise ValueError(f"size must be within 1 and resize={resize}. Received: {size}")
-    short = tf.cast(tf.reduce_min(tf.shape(image)[:2]), tf.float32)
-    scaled = tf.cast(tf.shape(image)[:2], tf.float32) * (resize / short)
-    height_width = tf.maximum(tf.cast(tf.math.floor(scaled + 1e-4), tf.int32), resize)
-    image = _resize(image, height_width, interpolation, antialias=True)
-    # Half pixels round to even, as Python's `round` does in torchvision.
-    margin = tf.cast(height_width - size, tf.float32) / 2.0
-    top, left = tf.unstack(tf.cast(tf.round(margin), tf.int32))
-    return tf.ensure_shape(
-        image[top : top + size, left : left + size], [size, size, image.shape[-1]]
-    )
-
-
-@gin.register
-def deepmind_center_crop(image: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """The central square of 7/8 of the short side, resized to `size` x `size`.
-
-    Args:
-        image: uint8 `[h, w, C]`.
-        size: int. Pixels.
-
-    Returns:
-        float32 `[size, size, C]` in 0..1; bicubic without antialiasing.
-
-    Source: DeepMind's `byol/utils/dataset.py`.
-    """
-    side, top, left = deepmind_crop_box(*tf.unstack(tf.shape(image)[:2]), size)
-    crop = image[top : top + side, left : left + side]
-    return _resize(crop, (size, size), "bicubic", antialias=False)
-
-
-def deepmind_crop_box(height, width, size: int = 224):
-    """Side, top and left of DeepMind's central crop, int32 scalars."""
-    short = tf.cast(tf.minimum(height, width), tf.float32)
-    side = tf.cast(size / (size + 32) * short, tf.int32)
-    return side, (height - side + 1) // 2, (width - side + 1) // 2
-
-
-def _resize(image, height_width, interpolation, antialias):
-    image = tf.image.resize(
-        tf.cast(image, tf.float32) / 255.0,
-        height_width,
-        method=interpolation,
-        antialias=antialias,
-    )
-    return tf.clip_by_value(image, 0.0, 1.0)
 
 
 def extract_features(
@@ -92,18 +37,33 @@ def extract_features(
     feature: str = "avgpool",
     batch_size: int = 256,
 ) -> Features:
-    """Runs a backbone in inference mode over a labelled split.
+    """One feature of all images; see `extract_all`."""
+    return extract_all(backbone, data, [feature], transform, batch_size)[feature]
+
+
+@gin.configurable
+def extract_all(
+    backbone: keras.Model,
+    data,
+    features: Sequence[str],
+    transform: Callable | None = None,
+    batch_size: int = 256,
+    cache_dir: str | None = None,
+) -> dict[str, Features]:
+    """Runs a backbone in inference mode over a labelled split, once for all features.
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
-        data: `data.ImageData` with labels.
+        data: `image_data.ImageData` with labels.
+        features: names; see `read_feature`.
         transform: uint8 `[h, w, C]` -> float32 `[H, W, C]` in 0..1; None feeds images
             as they are stored, which must then be of one size.
-        feature: key of the backbone's dict. Feature maps are flattened.
         batch_size: int. Images per forward pass.
+        cache_dir: folder to keep features in, on disk instead of in memory, and to find
+            them again. None keeps them in memory.
 
     Returns:
-        `Features` of all images, in stored order.
+        `Features` by name, of all images, in stored order.
 
     Raises:
         ValueError: for data without labels, of another channel count than the
@@ -112,6 +72,54 @@ def extract_features(
             images whose class is kept secret.
     """
     _check_data(backbone, data, transform)
+    batches = _batches(data, transform, batch_size)
+    if not cache_dir:
+        arrays = _run(backbone, features, batches, data, _in_memory)
+    else:
+        cache = FeatureCache(cache_dir)
+        keys = _keys(backbone, features, transform, data, batches.element_spec[0])
+        missing = [name for name in features if cache.read(keys[name]) is None]
+        if missing or cache.read(keys[_LABELS]) is None:
+            with contextlib.ExitStack() as files:
+
+                def in_file(name, shape, dtype):
+                    file = cache.write(keys[name], shape, dtype)
+                    return files.enter_context(file)
+
+                _run(backbone, missing, batches, data, in_file)
+        arrays = {name: cache.read(key) for name, key in keys.items()}
+    return {name: Features(arrays[name], arrays[_LABELS]) for name in features}
+
+
+def read_feature(outputs, name: str) -> tf.Tensor:
+    """One feature of a backbone's outputs, as `[B, D]`.
+
+    Args:
+        outputs: dict of features, or a tensor `[B, D]`, which is its "avgpool".
+        name: a key of the dict, whose maps are flattened; or "pooled1" to "pooled5":
+            feature1 to feature5 pooled as `pooling.pool_feature` does and flattened
+            channels first, as torch does.
+
+    Raises:
+        ValueError: if the backbone does not return it.
+    """
+    if not isinstance(outputs, dict):
+        outputs = {"avgpool": outputs}
+    level = re.fullmatch("pooled([1-5])", name)
+    key = f"feature{level[1]}" if level else name
+    if key not in outputs:
+        raise ValueError(
+            f"feature must be one of the backbone's {sorted(outputs)}. "
+            f"Received: {key!r}"
+        )
+    values = outputs[key]
+    if level:
+        values = tf.transpose(pool_feature(values, int(level[1])), [0, 3, 1, 2])
+    return tf.reshape(tf.cast(values, tf.float32), [tf.shape(values)[0], -1])
+
+
+def _batches(data, transform, batch_size):
+    """Dataset of images float32 `[B, H, W, C]` in 0..1 and labels, in stored order."""
 
     def prepare(element):
         image = element["image"]
@@ -119,36 +127,64 @@ def extract_features(
         return image, element["label"]
 
     dataset = data.ordered().map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-    forward = _forward(backbone, feature, dataset.element_spec[0])
-
-    features, labels = None, np.empty(data.num_examples, np.int64)
-    position = 0
-    for images, batch_labels in dataset:
-        block = forward(images).numpy()
-        if features is None:
-            features = np.empty((data.num_examples, block.shape[1]), np.float32)
-        features[position : position + len(block)] = block
-        labels[position : position + len(block)] = batch_labels.numpy()
-        position += len(block)
-    if labels.min() < 0:
-        raise ValueError(
-            f"labels must be 0 or more. Received: {labels.min()} in {data.name}"
-        )
-    return Features(features, labels)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _forward(backbone, feature, images):
-    """One graph, for batches of every size: images -> float32 `[B, D]`."""
+def _forward(backbone, features, images):
+    outputs = backbone(images, training=False)
+    return {name: read_feature(outputs, name) for name in features}
 
-    def forward(images):
-        outputs = _select(backbone(images, training=False), feature)
-        return tf.reshape(tf.cast(outputs, tf.float32), [tf.shape(images)[0], -1])
 
+def _keys(backbone, features, transform, data, images):
+    """Digests of all that determines each array, by name."""
+    pixels = [data.digest(), "stored"]
+    if transform:
+        image = data.ordered().element_spec["image"]
+        pixels[1] = computation_digest(transform, image)
+    keys = {_LABELS: _digest(pixels[:1])}
+    for name in features:
+        forward = functools.partial(_forward, backbone, [name])
+        keys[name] = _digest([*pixels, computation_digest(forward, images)])
+    return keys
+
+
+def _digest(parts):
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _in_memory(name, shape, dtype):
+    return np.empty(shape, dtype)
+
+
+def _run(backbone, features, batches, data, allocate):
+    """Arrays by name, filled batch by batch; the labels are among them."""
+    forward = functools.partial(_forward, backbone, features)
     # Each call makes a new graph; a plain call of the function would be taken for
     # needless retracing and warned of.
-    return tf.function(forward).get_concrete_function(images)
+    forward = tf.function(forward).get_concrete_function(batches.element_spec[0])
+    arrays, position = {}, 0
+    for images, labels in _track(batches, data):
+        _refuse_secret(labels, data)
+        found = {name: value.numpy() for name, value in forward(images).items()}
+        for name, block in (found | {_LABELS: labels.numpy()}).items():
+            if name not in arrays:
+                shape = (data.num_examples, *block.shape[1:])
+                arrays[name] = allocate(name, shape, block.dtype)
+            arrays[name][position : position + len(block)] = block
+        position += len(labels)
+    return arrays
+
+
+def _track(batches, data):
+    return progress.track(batches, f"features of {data.name}", transient=True)
+
+
+def _refuse_secret(labels, data):
+    if labels.shape.rank == 1 and tf.reduce_min(labels) < 0:
+        raise ValueError(
+            f"labels must be 0 or more. Received: {tf.reduce_min(labels)} in "
+            f"{data.name}"
+        )
 
 
 def _check_data(backbone, data, transform):
@@ -166,14 +202,3 @@ def _check_data(backbone, data, transform):
             f"data must have the backbone's {channels} channels. Received: {data.name}"
             f" with {data.channels}"
         )
-
-
-def _select(outputs, feature):
-    if not isinstance(outputs, dict):
-        return outputs
-    if feature not in outputs:
-        raise ValueError(
-            f"feature must be one of the backbone's {sorted(outputs)}. "
-            f"Received: {feature!r}"
-        )
-    return outputs[feature]

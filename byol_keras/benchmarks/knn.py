@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.features import extract_features
+from byol_keras.benchmarks.splits import check_splits
 
 
 @gin.register
@@ -42,6 +44,7 @@ def knn(
     Source: mmselfsup 0.x, `knn_classifier.py` (protocol of arXiv 1805.01978).
     """
     _check_arguments(k, temperature, train_data.num_examples)
+    check_splits("knn", train_data, test_data=test_data)
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
     test = extract_features(backbone, test_data, **read)
@@ -93,20 +96,16 @@ def nearest(
         Similarities float32 `[M, k]`, in falling order, and labels int64 `[M, k]`. Of
         equal similarities the earlier training example comes first.
     """
-    similarities, labels = [], []
-    for start in range(0, len(test_features), test_block):
-        queries = _unit(test_features[start : start + test_block])
-        best, best_labels = None, None
-        for first in range(0, len(train_features), train_block):
-            stop = first + train_block
-            block = _unit(train_features[first:stop])
-            found = tf.math.top_k(
-                tf.matmul(queries, block, transpose_b=True), min(k, len(block))
-            )
-            found_labels = tf.gather(train_labels[first:stop], found.indices)
-            best, best_labels = _merge(best, best_labels, found.values, found_labels, k)
-        similarities.append(best.numpy())
-        labels.append(best_labels.numpy())
+    blocks = range(0, len(test_features), test_block)
+    queries = [_unit(test_features[first : first + test_block]) for first in blocks]
+    best = [None] * len(queries)
+    for first in range(0, len(train_features), train_block):
+        block = _unit(train_features[first : first + train_block])
+        block_labels = train_labels[first : first + train_block]
+        for place, query in enumerate(queries):
+            found = _most_similar(query, block, block_labels, min(k, len(block)))
+            best[place] = _merge(best[place], found, k)
+    similarities, labels = zip(*best, strict=True)
     return np.concatenate(similarities), np.concatenate(labels)
 
 
@@ -116,12 +115,18 @@ def _unit(features):
     )
 
 
-def _merge(best, best_labels, values, labels, k):
+def _most_similar(queries, block, labels, k):
+    found = tf.math.top_k(tf.matmul(queries, block, transpose_b=True), k)
+    return found.values, tf.gather(labels, found.indices)
+
+
+def _merge(best, found, k):
     if best is None:
-        return values, labels
-    values = tf.concat([best, values], axis=1)
-    labels = tf.concat([best_labels, labels], axis=1)
-    top = tf.math.top_k(values, min(k, values.shape[1]))
+        return found
+    similarities, labels = (
+        tf.concat(pair, axis=1) for pair in zip(best, found, strict=True)
+    )
+    top = tf.math.top_k(similarities, min(k, similarities.shape[1]))
     return top.values, tf.gather(labels, top.indices, batch_dims=1)
 
 
@@ -141,9 +146,3 @@ def class_votes(
     votes = np.zeros((len(labels), num_classes))
     np.add.at(votes, (np.arange(len(labels))[:, None], labels), weights)
     return votes
-
-
-def top_accuracy(votes: np.ndarray, labels: np.ndarray, top: int) -> float:
-    """Percent of rows whose label is among the `top` classes of most votes."""
-    ranked = np.argsort(-votes, axis=1, kind="stable")[:, :top]
-    return 100.0 * float(np.mean(np.any(ranked == labels[:, None], axis=1)))

@@ -9,12 +9,7 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.backbones import resnet18
-from byol_keras.benchmarks.features import (
-    deepmind_center_crop,
-    deepmind_crop_box,
-    extract_features,
-    resize_center_crop,
-)
+from byol_keras.benchmarks.features import extract_features
 
 
 class CountingBackbone(keras.Model):
@@ -97,7 +92,7 @@ def test_unlabelled_data_are_refused(backbone):
 
 
 def test_other_channels_than_those_of_the_backbone_are_refused(backbone):
-    with pytest.raises(ValueError, match=r"the backbone's 3 channels.* with 1$"):
+    with pytest.raises(ValueError, match=r"the backbone's 3 channels.* with 1"):
         extract_features(backbone, labelled(channels=1))
 
 
@@ -123,68 +118,3 @@ def test_secret_labels_are_refused(backbone):
     secret = dataclasses.replace(source, source=Secret())
     with pytest.raises(ValueError, match=r"labels must be 0 or more\. Received: -1"):
         extract_features(backbone, secret)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (375, 500, (328, 24, 86)),
-        (333, 500, (291, 21, 105)),
-        (256, 256, (224, 16, 16)),
-        (224, 300, (196, 14, 52)),
-    ],
-)
-def test_deepmind_crop_has_the_reference_side_top_and_left(height, width, expected):
-    box = deepmind_crop_box(tf.constant(height), tf.constant(width))
-    assert tuple(int(number) for number in box) == expected
-
-
-def test_deepmind_crop_of_256_pixels_is_the_image_without_its_border():
-    image = random_images(1, 256, 256)[0]
-    crop = deepmind_center_crop(image)
-    np.testing.assert_allclose(crop, image[16:240, 16:240] / 255.0, atol=1e-6)
-
-
-def test_deepmind_crop_is_resized_to_the_size():
-    crop = deepmind_center_crop(np.full((37, 51, 1), 51, np.uint8), size=24)
-    np.testing.assert_allclose(crop, np.full((24, 24, 1), 0.2), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "top", "left"),
-    [
-        (256, 300, 16, 38),
-        (300, 256, 38, 16),
-        (256, 301, 16, 38),  # 38.5 rounds to even
-        (256, 303, 16, 40),  # and so does 39.5
-    ],
-)
-def test_centre_crop_of_an_image_with_the_right_short_side_is_a_slice(
-    height, width, top, left
-):
-    image = random_images(1, height, width)[0]
-    expected = image[top : top + 224, left : left + 224] / 255.0
-    np.testing.assert_allclose(resize_center_crop(image), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(37, 51, 3), (51, 37, 1), (5, 91, 3), (3, 3, 4)])
-def test_centre_crop_of_odd_sizes_has_the_size_and_keeps_a_constant(shape):
-    crop = resize_center_crop(np.full(shape, 102, np.uint8), size=15, resize=17)
-    np.testing.assert_allclose(crop, np.full((15, 15, shape[-1]), 0.4), atol=1e-6)
-
-
-def test_centre_crop_is_that_of_pillow_up_to_its_rounding():
-    image_module = pytest.importorskip("PIL.Image")
-    image = random_images(1, 75, 100)[0]
-    # Short side 32, long side int(32 * 100 / 75) = 42; margins 2 and 7.
-    resized = image_module.fromarray(image).resize(
-        (42, 32), image_module.Resampling.BILINEAR
-    )
-    expected = np.asarray(resized)[2:30, 7:35] / 255.0
-    crop = resize_center_crop(image, size=28, resize=32)
-    np.testing.assert_allclose(crop, expected, atol=1.01 / 255)
-
-
-def test_centre_crop_larger_than_the_resized_image_is_refused():
-    with pytest.raises(ValueError, match=r"within 1 and resize=200\. Received: 224"):
-        resize_center_crop(random_images(1)[0], size=224, resize=200)

@@ -7,9 +7,10 @@ import sys
 
 import gin
 import keras
+import numpy as np
 import pytest
 
-from byol_keras import launch
+from byol_keras import data, launch
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.export import export_backbone
 
@@ -20,6 +21,55 @@ SMALL = (
     "test/fashion_mnist_small.split = 'test[:20]'",
     "knn.k = (1, 20)",
 )
+
+CALLS = []
+
+
+@gin.register(module="tests")
+def toy(backbone, images=None, offset=0.0, helper=None):
+    """The sum of the weights, and a trace of the call."""
+    CALLS.append("toy")
+    if not backbone.weights:
+        raise ValueError("backbone must have weights. Received: none")
+    total = sum(float(np.sum(weight.numpy())) for weight in backbone.weights)
+    return {"toy/sum": total + offset + (helper() if helper else 0.0)}
+
+
+@gin.register(module="tests")
+def seeded_toy(backbone, offset=0.0, seed=0):
+    CALLS.append(f"seeded_toy {seed}")
+    return {"seeded_toy/value": seed**2 + offset}
+
+
+@gin.register(module="tests")
+def mistaken(backbone, rate=gin.REQUIRED):
+    CALLS.append("mistaken")
+    raise ValueError(f"mistaken.rate must be positive. Received: {rate}")
+
+
+@gin.register(module="tests")
+def broken(backbone):
+    raise ZeroDivisionError("a bug")
+
+
+@gin.register(module="tests")
+def toy_images(first=0):
+    return data.arrays(np.full((2, 4, 4, 1), first, np.uint8), np.arange(2))
+
+
+@gin.register(module="tests")
+def toy_helper(value=1.0):
+    return value
+
+
+@gin.configurable(module="tests")
+def everywhere(value=1.0):
+    return value
+
+
+@pytest.fixture(autouse=True)
+def no_calls():
+    CALLS.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -52,22 +102,40 @@ def in_process(run_folder, *bindings, model_dir=None):
     benchmark(str(run_folder), model_dir)
 
 
-def error_line(capsys, *arguments, **keywords):
+def toys(run_folder, model_dir, *bindings):
+    """Runs what the bindings name, and returns the calls that it took."""
+    gin.clear_config()
+    CALLS.clear()
+    gin.parse_config_files_and_bindings([], list(bindings))
+    benchmark(str(run_folder), model_dir)
+    return list(CALLS)
+
+
+def stored(model_dir, name):
+    return json.loads((model_dir / f"benchmarks/{name}.json").read_text())
+
+
+def error_line(capsys, run, *arguments, **keywords):
     with pytest.raises(SystemExit) as stop:
-        in_process(*arguments, **keywords)
+        run(*arguments, **keywords)
     assert stop.value.code == launch.EXIT_USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
 
-def test_command_writes_the_results_and_prints_them(run_folder):
-    done = command_line(
+@pytest.fixture(scope="module")
+def done(run_folder):
+    """The command that a user types, ended."""
+    return command_line(
         f"--gin_file={RECIPE}",
         f"--model_dir={run_folder}",
         *(f"--gin_param={binding}" for binding in SMALL),
     )
+
+
+def test_command_writes_the_results_and_prints_them(done, run_folder):
     assert done.returncode == 0, done.stderr
-    record = json.loads((run_folder / "benchmarks/knn.json").read_text())
+    record = stored(run_folder, "knn")
     assert record["backbone"] == str(run_folder)
     assert "knn.k = (1, 20)" in record["config"]
     assert list(record["results"]) == ["raw_pixels", "random_init", "trained"]
@@ -79,6 +147,33 @@ def test_command_writes_the_results_and_prints_them(run_folder):
     top1 = [values["knn/top1_k20"] for values in record["results"].values()]
     assert row.split()[1:] == [f"{value:.2f}" for value in top1]
     assert "retracing" not in done.stderr
+
+
+def test_command_ends_with_the_table_and_writes_it(done, run_folder):
+    text = (run_folder / "benchmarks/table.md").read_text()
+    assert done.stdout.endswith(f"\n\n{text}")
+    record = stored(run_folder, "knn")["results"]["trained"]
+    header, _, _, _, trained, published, _ = text.splitlines()
+    assert header == "| percent | kNN k=1 | kNN k=20 |"
+    figures = (record[f"knn/top1_k{k}"] for k in (1, 20))
+    assert trained == "| trained | " + " | ".join(f"{x:.2f}" for x in figures) + " |"
+    assert published.startswith("| published: ResNet-50, ImageNet-1k, 200 epochs, ")
+    assert published.endswith(" | - | 64.2 |")
+
+
+def test_command_keeps_features_in_the_run_folder(done, run_folder):
+    # Two splits, each with features of three models and one file of labels.
+    assert len(list((run_folder / "benchmarks/features").glob("*.npy"))) == 8
+
+
+def test_table_of_an_experiment_reads_the_record(done, run_folder, tmp_path):
+    (tmp_path / "results").mkdir()
+    record = (run_folder / "benchmarks/knn.json").read_text()
+    (tmp_path / "results/seed0.json").write_text(record)
+    command = [sys.executable, "experiments/tables.py", str(tmp_path)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    value = json.loads(record)["results"]["trained"]["knn/top1_k20"]
+    assert printed.splitlines()[2].endswith(f" {value:.2f} |")
 
 
 @pytest.mark.parametrize(
@@ -119,20 +214,293 @@ def test_without_a_run_folder_nothing_is_written(run_folder, tmp_path, monkeypat
 
 
 def test_folder_without_a_backbone_is_one_line(tmp_path, capsys):
-    assert "must hold a backbone" in error_line(capsys, tmp_path)
+    assert "must hold a backbone" in error_line(capsys, in_process, tmp_path)
 
 
 def test_unknown_baseline_is_one_line(run_folder, capsys):
-    line = error_line(capsys, run_folder, "benchmark.baselines = ['supervised']")
+    line = error_line(
+        capsys, in_process, run_folder, "benchmark.baselines = ['supervised']"
+    )
     assert line.startswith("error: benchmark.baselines must be a list of names among")
 
 
 def test_benchmarks_that_are_no_functions_are_one_line(run_folder, capsys):
-    line = error_line(capsys, run_folder, "benchmark.benchmarks = 'knn'")
+    line = error_line(capsys, in_process, run_folder, "benchmark.benchmarks = 'knn'")
     assert line.startswith("error: benchmark.benchmarks must be a list of functions")
 
 
 def test_backbone_of_other_channels_is_one_line(tmp_path, capsys):
     export_backbone(tiny_backbone(channels=3), tmp_path)
-    line = error_line(capsys, tmp_path, "benchmark.baselines = []")
-    assert line.startswith("error: data must have the backbone's 3 channels.")
+    line = error_line(capsys, in_process, tmp_path, "benchmark.baselines = []")
+    assert line.startswith("error: knn: data must have the backbone's 3 channels.")
+
+
+def test_second_run_does_only_what_is_missing(run_folder, tmp_path, capsys):
+    one = "benchmark.benchmarks = [@toy]"
+    two = "benchmark.benchmarks = [@toy, @seeded_toy]"
+    assert toys(run_folder, tmp_path, one) == ["toy"]
+    first = stored(tmp_path, "toy")
+    assert toys(run_folder, tmp_path, two) == ["seeded_toy 0"]
+    assert toys(run_folder, tmp_path, two) == []
+    assert stored(tmp_path, "toy") == first
+    shown = capsys.readouterr().out
+    assert f"toy: stored in {tmp_path / 'benchmarks/toy.json'}" in shown
+    assert "runs anew" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        (("toy.offset = 2.0",), "bindings"),
+        (("toy.images = @b/toy_images()",), "bindings, data"),
+        (("a/toy_images.first = 2",), "bindings, data"),
+        (("toy_helper.value = 2.0",), "bindings"),
+        (("everywhere.value = 2.0",), "bindings"),
+        (("VALUE = 2",), "bindings"),
+        (("benchmark.baselines = ['raw_pixels']",), "baselines"),
+        (("benchmark.seed = 1",), "seeds"),
+        (("benchmark.seeds = 2",), "seeds"),
+    ],
+)
+def test_stored_result_of_other_settings_runs_anew(
+    changed, what, run_folder, tmp_path, capsys
+):
+    settings = (
+        "benchmark.benchmarks = [@toy]",
+        "toy.images = @a/toy_images()",
+        "a/toy_images.first = 1",
+        "b/toy_images.first = %VALUE",
+        "toy.helper = @toy_helper",
+        "VALUE = 5",
+    )
+    assert toys(run_folder, tmp_path, *settings) == ["toy"]
+    assert "toy" in toys(run_folder, tmp_path, *settings, *changed)
+    assert f"toy runs anew: other {what} than stored" in capsys.readouterr().out
+
+
+def test_stored_result_outlives_what_only_another_benchmark_refers_to(
+    run_folder, tmp_path
+):
+    settings = (
+        "benchmark.benchmarks = {'first': @one/toy, 'second': @two/toy}",
+        "one/toy.images = @one/toy_images()",
+        "two/toy.images = @two/toy_images()",
+        "two/toy.helper = @two/toy_helper",
+    )
+    changes = ("two/toy_helper.value = 2.0", "two/toy_images.first = 3")
+    assert toys(run_folder, tmp_path, *settings) == ["toy", "toy"]
+    before = stored(tmp_path, "first")
+    assert toys(run_folder, tmp_path, *settings, *changes) == ["toy"]
+    assert stored(tmp_path, "first") == before
+
+
+def test_other_weights_run_anew(run_folder, tmp_path, capsys):
+    settings = ("benchmark.benchmarks = [@toy]",)
+    toys(run_folder, tmp_path, *settings)
+    export_backbone(tiny_backbone(channels=1), tmp_path / "other")
+    assert toys(tmp_path / "other", tmp_path, *settings) == ["toy"]
+    assert "toy runs anew: other backbone than stored" in capsys.readouterr().out
+
+
+def test_same_weights_elsewhere_do_not_run_anew(run_folder, tmp_path):
+    settings = ("benchmark.benchmarks = [@toy]",)
+    toys(run_folder, tmp_path, *settings)
+    copy = tmp_path / "copy.keras"
+    copy.write_bytes((run_folder / "export/backbone.keras").read_bytes())
+    assert toys(copy, tmp_path, *settings) == []
+
+
+def test_changed_images_under_the_same_name_run_anew(
+    run_folder, tmp_path, monkeypatch, capsys
+):
+    settings = ("benchmark.benchmarks = [@toy]", "toy.images = @toy_images()")
+    toys(run_folder, tmp_path, *settings)
+    monkeypatch.setattr(data.ImageData, "digest", lambda self: "other")
+    assert toys(run_folder, tmp_path, *settings) == ["toy"]
+    assert "toy runs anew: other data than stored" in capsys.readouterr().out
+
+
+def test_names_of_a_dict_are_those_of_the_files_and_scopes_tell_uses_apart(
+    run_folder, tmp_path
+):
+    toys(
+        run_folder,
+        tmp_path,
+        "benchmark.benchmarks = {'plain': @toy, 'shifted': @far/toy}",
+        "far/toy.offset = 100.0",
+    )
+    plain, shifted = (
+        stored(tmp_path, name)["results"]["trained"] for name in ("plain", "shifted")
+    )
+    assert shifted["toy/sum"] == pytest.approx(plain["toy/sum"] + 100.0)
+    header = (tmp_path / "benchmarks/table.md").read_text().splitlines()[0]
+    assert header == "| percent | toy/sum (plain) | toy/sum (shifted) |"
+
+
+def test_benchmarks_under_a_macro_are_found(run_folder, tmp_path):
+    called = toys(
+        run_folder, tmp_path, "benchmark.benchmarks = %SUITE", "SUITE = [@far/toy]"
+    )
+    assert called == ["toy"]
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "expected"),
+    [
+        ("[@toy, @far/toy]", "must have one name for each, so give them names in a"),
+        ("{'a/b': @toy}", "must have names that are good for a file."),
+        ("[]", "must be a list of functions"),
+        ("{'a': 3}", "must be a list of functions"),
+    ],
+)
+def test_names_that_cannot_be_are_one_line(
+    benchmarks, expected, run_folder, tmp_path, capsys
+):
+    binding = f"benchmark.benchmarks = {benchmarks}"
+    line = error_line(capsys, toys, run_folder, tmp_path, binding)
+    assert line.startswith(f"error: benchmark.benchmarks {expected}")
+    assert " Received: " in line
+
+
+@pytest.mark.parametrize("binding", ["benchmark.seeds = 0", "benchmark.seed = 'a'"])
+def test_impossible_seeds_are_one_line(binding, run_folder, capsys):
+    line = error_line(
+        capsys, toys, run_folder, None, "benchmark.benchmarks = [@toy]", binding
+    )
+    assert line.startswith(f"error: {binding.partition(' ')[0]} must be an int")
+
+
+def test_seeds_of_a_function_that_takes_one(run_folder, tmp_path):
+    called = toys(
+        run_folder,
+        tmp_path,
+        "benchmark.benchmarks = [@toy, @seeded_toy]",
+        "benchmark.seed = 1",
+        "benchmark.seeds = 3",
+    )
+    assert called == ["toy", "seeded_toy 1", "seeded_toy 2", "seeded_toy 3"]
+    record = stored(tmp_path, "seeded_toy")
+    values = [{"seeded_toy/value": float(seed**2)} for seed in (1, 2, 3)]
+    assert record["seeds"] == [1, 2, 3]
+    assert record["per_seed"] == {"trained": values}
+    mean, half_width = (
+        record[kind]["trained"]["seeded_toy/value"] for kind in ("results", "interval")
+    )
+    # Of 1, 4, 9: s² = 49 / 3, and t of two degrees is 4.302653.
+    assert mean == pytest.approx(14 / 3)
+    assert half_width == pytest.approx(4.302653 * (49 / 9) ** 0.5, rel=1e-6)
+    assert "| trained | " in (tmp_path / "benchmarks/table.md").read_text()
+    assert "4.67 ± 10.04 |" in (tmp_path / "benchmarks/table.md").read_text()
+
+
+def test_bound_seed_of_a_benchmark_is_its_first(run_folder, tmp_path):
+    called = toys(
+        run_folder,
+        tmp_path,
+        "benchmark.benchmarks = [@seeded_toy]",
+        "benchmark.seeds = 2",
+        "seeded_toy.seed = 7",
+    )
+    assert called == ["seeded_toy 7", "seeded_toy 8"]
+
+
+def test_failing_benchmark_does_not_lose_the_others(run_folder, tmp_path, capsys):
+    settings = (
+        "benchmark.benchmarks = [@mistaken, @toy]",
+        "mistaken.rate = -1",
+        "benchmark.baselines = ['random_init']",
+    )
+    line = error_line(capsys, toys, run_folder, tmp_path, *settings)
+    assert line == "error: mistaken: mistaken.rate must be positive. Received: -1"
+    assert CALLS == ["mistaken", "toy", "toy"]
+    files = {path.name for path in (tmp_path / "benchmarks").iterdir()}
+    assert files == {"toy.json", "table.md"}
+    assert "toy/sum" in (tmp_path / "benchmarks/table.md").read_text()
+
+
+def test_benchmark_without_its_bindings_is_one_line(run_folder, capsys):
+    settings = ("benchmark.benchmarks = [@mistaken]",)
+    line = error_line(capsys, toys, run_folder, None, *settings)
+    assert line == "error: mistaken: rate must be bound. Received: none"
+    assert CALLS == []
+
+
+def test_data_that_cannot_be_made_are_one_line(run_folder, capsys):
+    settings = (
+        "benchmark.benchmarks = [@toy]",
+        "toy.images = @toy_images()",
+        "toy_images.first = 'a'",
+    )
+    line = error_line(capsys, toys, run_folder, None, *settings)
+    assert line.startswith("error: toy: ")
+    assert CALLS == []
+
+
+def test_real_fault_keeps_its_traceback_and_what_was_done(run_folder, tmp_path):
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        toys(run_folder, tmp_path, "benchmark.benchmarks = [@toy, @broken]")
+    assert "toy/sum" in stored(tmp_path, "toy")["results"]["trained"]
+
+
+def test_gap_of_a_baseline_is_a_dash_and_a_reason(run_folder, tmp_path, capsys):
+    settings = (
+        "benchmark.benchmarks = {'a': @toy, 'b': @b/toy}",
+        "benchmark.baselines = ['raw_pixels']",
+    )
+    toys(run_folder, tmp_path, *settings)
+    assert stored(tmp_path, "a")["missing"] == {
+        "raw_pixels": "backbone must have weights. Received: none"
+    }
+    text = (tmp_path / "benchmarks/table.md").read_text()
+    assert "| raw_pixels | - | - |" in text
+    reason = "- raw_pixels, a, b: backbone must have weights. Received: none"
+    assert text.splitlines()[-1] == reason
+    assert text in capsys.readouterr().out
+
+
+def test_features_are_kept_where_the_user_says(run_folder, tmp_path):
+    own = f"extract_all.cache_dir = '{tmp_path / 'own'}'"
+    in_process(run_folder, own, model_dir=tmp_path)
+    assert list((tmp_path / "own").glob("*.npy"))
+    assert not (tmp_path / "benchmarks/features").exists()
+    gin.clear_config()
+    in_process(run_folder, model_dir=tmp_path)
+    assert not (tmp_path / "benchmarks/features").exists(), "stored result not found"
+
+
+def test_small_suite_decays_weights_where_the_protocols_do():
+    launch.parse_gin([str(ROOT / "gin/benchmarks/suite_small.gin")], [])
+    decays = {}
+    for reference in gin.query_parameter("benchmark.benchmarks").values():
+        with gin.config_scope(reference.scopes):
+            bound = gin.get_bindings(reference.selector)
+            if "optimizer_fn" in bound:
+                optimizer = bound["optimizer_fn"](learning_rate=1.0)
+                decays[str(reference)] = optimizer.get_config()["weight_decay"]
+    assert decays == {
+        "@linear": 0.0,
+        "@linear_features": 1e-4,
+        "@percent1/finetune": 0.0,
+        "@percent10/finetune": 0.0,
+    }
+
+
+def test_imagenet_suite_jitters_colours_for_linear_features_alone():
+    launch.parse_gin([str(ROOT / "gin/benchmarks/suite_imagenet.gin")], [])
+    layers = {}
+    for scope in ("plain", "jittered"):
+        with gin.config_scope(scope):
+            found = gin.get_bindings("AugmentedView")["layers"]
+        layers[scope] = [type(layer).__name__ for layer in found]
+    assert layers == {
+        "plain": ["RandomResizedCrop", "RandomHorizontalFlip"],
+        "jittered": [*layers["plain"], "ColorJitter", "Lighting"],
+    }
+    views = {
+        name: str(gin.query_parameter(f"{name}.train_view"))
+        for name in ("linear", "linear_features")
+    }
+    assert views == {
+        "linear": "@plain/AugmentedView()",
+        "linear_features": "@jittered/AugmentedView()",
+    }

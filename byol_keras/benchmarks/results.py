@@ -1,0 +1,233 @@
+"""Records of benchmarks: what was measured, of what, and whether it still holds."""
+
+import functools
+import hashlib
+import inspect
+import json
+import math
+import os
+import pathlib
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+import byol_keras
+from byol_keras import launch
+from byol_keras.benchmarks.baselines import BASELINES
+
+# Drawn anew for every seed, whatever the benchmark.
+RANDOM_BASELINES = ("random_init",)
+CONFIDENCE = 0.95
+
+
+def backbone_digest(backbone: keras.Model) -> str:
+    """Hex digest of a backbone's weights and configuration.
+
+    Args:
+        backbone: what `export.load_backbone` returns.
+    """
+    programs = [layer for layer in backbone.layers if _is_program(layer)]
+    digest = hashlib.sha256()
+    for layer in programs:
+        digest.update(pathlib.Path(layer.filepath, "saved_model.pb").read_bytes())
+    if not programs:
+        digest.update(backbone.to_json().encode())
+    for weight in backbone.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        digest.update(f"{value.shape} {value.dtype}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _is_program(layer):
+    """Whether a layer is a SavedModel, whose configuration is only its path."""
+    return isinstance(layer, keras.layers.TFSMLayer)
+
+
+@functools.cache
+def t_quantile(degrees: int) -> float:
+    """The t within -t..t of which Student's distribution has 95 % of its mass.
+
+    Args:
+        degrees: int. Degrees of freedom, at least 1.
+    """
+    # P(|T| > t) is the incomplete beta function at x = degrees / (degrees + t²).
+    half = tf.constant([degrees / 2, 0.5], tf.float64)
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        x = (low + high) / 2
+        outside = tf.math.betainc(half[0], half[1], tf.constant(x, tf.float64))
+        low, high = (x, high) if outside < 1.0 - CONFIDENCE else (low, x)
+    return math.sqrt(degrees * (1.0 - x) / x)
+
+
+def mean_and_interval(
+    runs: Sequence[Mapping[str, float]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Means over the seeds, and the half-widths of their 95 % intervals.
+
+    Args:
+        runs: metric -> value, of every seed; all with the same metrics.
+
+    Returns:
+        Metric -> mean, and metric -> t s / √n, with s the standard deviation (n - 1);
+        the latter empty for a single seed.
+    """
+    columns = {key: [run[key] for run in runs] for key in runs[0]}
+    means = {key: statistics.fmean(values) for key, values in columns.items()}
+    if len(runs) == 1:
+        return means, {}
+    scale = t_quantile(len(runs) - 1) / math.sqrt(len(runs))
+    return means, {
+        key: scale * statistics.stdev(values) for key, values in columns.items()
+    }
+
+
+def measure(
+    function: Callable[..., dict[str, float]],
+    trained: keras.Model,
+    baselines: Sequence[str],
+    seeds: Sequence[int],
+    output_dir: pathlib.Path | None = None,
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
+    """Runs a benchmark on the trained backbone and on its baselines.
+
+    Args:
+        function: (backbone) -> metric -> number, which may also take a `seed` and an
+            `output_dir`, for pictures and for what it needs to resume.
+        trained: the backbone.
+        baselines: names from `baselines.BASELINES`.
+        seeds: ints. Where neither the function nor the baseline is random, the first
+            one alone is run.
+        output_dir: folder for what the benchmark writes, or None.
+
+    Returns:
+        Model -> results of its seeds, the trained one last; and baseline -> why it has
+        none, for those that end in a ValueError.
+
+    Raises:
+        ValueError: what the benchmark raises for the trained backbone.
+    """
+    parameters = inspect.signature(function).parameters
+    takes_seed = "seed" in parameters
+    if "output_dir" in parameters:
+        function = functools.partial(function, output_dir=output_dir)
+    per_seed, missing = {}, {}
+    # The trained one first: settings that are wrong show before any other work.
+    for model in ("trained", *baselines):
+        is_random = takes_seed or model in RANDOM_BASELINES
+        try:
+            per_seed[model] = [
+                _numbers(function, trained, model, seed, takes_seed)
+                for seed in (seeds if is_random else seeds[:1])
+            ]
+        except ValueError as error:
+            if model == "trained":
+                raise
+            missing[model] = reason(error)
+    per_seed["trained"] = per_seed.pop("trained")
+    return per_seed, missing
+
+
+def reason(error: ValueError) -> str:
+    """What an error says, in one line.
+
+    One that was raised while TensorFlow traced a function begins with a listing of the
+    source, and says what it says below.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    mark = f"{ValueError.__name__}: "
+    raised = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    return (raised or lines or [mark])[0]
+
+
+def _numbers(function, trained, model, seed, takes_seed):
+    backbone = trained if model == "trained" else BASELINES[model](trained, seed)
+    found = function(backbone, seed=seed) if takes_seed else function(backbone)
+    return {key: float(value) for key, value in found.items()}
+
+
+def make_record(
+    per_seed: Mapping[str, Sequence[Mapping[str, float]]],
+    missing: Mapping[str, str],
+    identity: Mapping[str, object],
+    seconds: float,
+) -> dict:
+    """What is written of one benchmark.
+
+    Args:
+        per_seed: model -> metric -> value, one per seed, or a single one where nothing
+            is random.
+        missing: model -> why it has no result.
+        identity: all that the results are a function of: "seeds" and others.
+        seconds: float. What it took, all models together.
+
+    Returns:
+        A dict for JSON; `results` and `interval` are model -> metric -> number.
+    """
+    results, interval = {}, {}
+    for model, runs in per_seed.items():
+        results[model], half_widths = mean_and_interval(runs)
+        if half_widths:
+            interval[model] = half_widths
+    return {
+        "results": results,
+        "interval": interval,
+        "seeds": identity["seeds"],
+        "per_seed": dict(per_seed),
+        "missing": dict(missing),
+        "seconds": round(seconds, 2),
+        "versions": {
+            "byol_keras": byol_keras.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+        },
+        "machine": machine(),
+        "identity": dict(identity),
+    }
+
+
+def machine() -> dict:
+    """The kind of this machine: system, CPUs, accelerators. It has no name."""
+    devices = []
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device)
+        devices.append(details.get("device_name", device.device_type))
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "devices": devices,
+    }
+
+
+def write(folder: pathlib.Path, name: str, record: dict) -> pathlib.Path:
+    """Writes a record, whole or not at all, and returns its path."""
+    path = folder / f"{name}.json"
+    launch.write_text(path, json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def read(folder: pathlib.Path, name: str) -> dict | None:
+    """The stored record; None if there is none, or if it is no JSON object."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def changes(record: dict, identity: Mapping[str, object]) -> list[str]:
+    """What of a record's identity is not as it is now; all of it if it has none.
+
+    Args:
+        record: as `read` returns it.
+        identity: names -> values as JSON returns them: lists, no tuples.
+    """
+    stored = record.get("identity", {})
+    return [name for name, value in identity.items() if stored.get(name) != value]

@@ -1,0 +1,82 @@
+"""Training, validation and test splits: what they share, and holding a part out."""
+
+import numpy as np
+
+# Of the training images, one in so many is held out where nothing else chooses.
+_FOLDS = 5
+
+
+def check_splits(name: str, train_data, **others) -> None:
+    """Raises a `ValueError` unless all splits have labels of the same classes.
+
+    One label per image, and the same channels. A split may lack the last classes of
+    `train_data`; otherwise their names and order must agree, or labels would not.
+
+    Args:
+        name: str. The benchmark's, for messages.
+        train_data: `image_data.ImageData`.
+        **others: other splits, by the names of their arguments; None is left out.
+    """
+    given = {argument: data for argument, data in others.items() if data is not None}
+    for argument, data in {"train_data": train_data, **given}.items():
+        rule = f"{name}.{argument} must have"
+        if data.class_names is None:
+            raise ValueError(f"{rule} labels. Received: {data.name}")
+        if data.ordered().element_spec["label"].shape.rank != 0:
+            raise ValueError(
+                f"{rule} one label per image. Received: {data.name}, with one per class"
+            )
+        if data.channels != train_data.channels:
+            raise ValueError(
+                f"{rule} the {train_data.channels} channels of train_data. "
+                f"Received: {data.channels} in {data.name}"
+            )
+        known = train_data.class_names[: len(data.class_names)]
+        if tuple(data.class_names) != tuple(known):
+            raise ValueError(
+                f"{rule} the {len(train_data.class_names)} classes of train_data, in "
+                f"the same order. Received: {_difference(data, train_data)}"
+            )
+
+
+def _difference(data, train_data):
+    names, known = data.class_names, train_data.class_names
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        return f"{strangers[0]!r}, class {names.index(strangers[0])} of {data.name}"
+    return f"{len(names)} classes in {data.name}"
+
+
+def split_places(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out a fifth of each class, at least one example of two or more.
+
+    Args:
+        labels: int64 `[N]`.
+        seed: int. Another seed holds out others.
+
+    Returns:
+        Places to train on and places held out, int64, each in rising order.
+
+    Raises:
+        ValueError: if there are several labels per example, or no class has two
+            examples.
+    """
+    if labels.ndim != 1:
+        raise ValueError(
+            "labels must be one per image where a part is held out for validation. "
+            f"Received: labels of shape {labels.shape}"
+        )
+    # NumPy keeps raw numbers the same in all versions, unlike its shuffles.
+    draws = np.random.PCG64(seed).random_raw(len(labels))
+    is_held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        places = places[np.argsort(draws[places], kind="stable")]
+        count = max(1, round(len(places) / _FOLDS)) if len(places) > 1 else 0
+        is_held_out[places[:count]] = True
+    if not is_held_out.any():
+        raise ValueError(
+            "train_data must have two images of some class to hold one out for "
+            f"validation. Received: {len(labels)} images of as many classes"
+        )
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

@@ -1,0 +1,157 @@
+"""Linear SVMs on frozen features, one class against the rest: VOC07 classification."""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+
+import gin
+import keras
+import numpy as np
+
+from byol_keras.benchmarks.features import Features, extract_all
+from byol_keras.benchmarks.linear_svms import (
+    COSTS,
+    LINEAR_SVC,
+    check_costs,
+    check_counts,
+    check_int,
+    check_jobs,
+    class_targets,
+    in_processes,
+    known_precision,
+    require_scikit_learn,
+    unit_length,
+    warn_of_unconverged,
+)
+
+
+@gin.register
+def svm(
+    backbone: keras.Model,
+    train_data=gin.REQUIRED,
+    test_data=gin.REQUIRED,
+    transform: Callable | None = None,
+    features: Sequence[str] = ("pooled1", "pooled2", "pooled3", "pooled4", "pooled5"),
+    costs: Sequence[float] = COSTS,
+    folds: int = 3,
+    jobs: int | None = None,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Mean average precision of one linear SVM per class, for each feature.
+
+    A class's cost is the one of best average precision in cross-validation over the
+    training images; its SVM is then fitted to all of them. Images whose label of a
+    class is to be ignored are negatives in training and left out of the test.
+
+    Args:
+        backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features.
+        train_data, test_data: `ImageData` with labels, one or several per image.
+        transform: see `features.extract_features`.
+        features: see `features.extract_all`.
+        costs: the SVM's C, each tried for every class. Defaults to the 19 published.
+        folds: int. Of the cross-validation, stratified and not shuffled.
+        jobs: int. Processes, each with one class; None takes all cores. Each needs
+            memory of about three times one feature of the training images in float64.
+        batch_size: int. Images per forward pass.
+
+    Returns:
+        `svm/<layer>_mAP` for every feature, in percent, where the layer of `pooled5` is
+        `feature5`, as in the published table; and `svm/best_mAP`, the best of them on
+        the test images. The precision is "area" of `average_precision`.
+
+    Raises:
+        ValueError: if scikit-learn is missing; if a class has fewer than `folds`
+            training images, or no test image; for wrong arguments.
+
+    Source: mmselfsup 0.x, svm_voc07; the protocol is that of arXiv 1905.01235.
+    Deviation: see `LINEAR_SVC`.
+    """
+    require_scikit_learn("svm")
+    layers = _layers(features)
+    check_costs("svm.costs", costs)
+    check_int("svm.folds", folds, 2)
+    check_jobs("svm.jobs", jobs)
+    train_targets, test_targets = class_targets(train_data, test_data, "svm")
+    check_counts("svm.train_data", train_data, train_targets == 1, folds)
+    check_counts("svm.train_data", train_data, train_targets != 1, folds, "outside")
+    read = {"transform": transform, "batch_size": batch_size}
+    train = extract_all(backbone, train_data, features, **read)
+    test = extract_all(backbone, test_data, features, **read)
+    fit, results, stopped = cross_validated_svm(costs, folds), {}, 0
+    for feature, layer in layers.items():
+        precisions, unconverged = _class_precisions(
+            fit,
+            Features(unit_length(train[feature].features), train_targets),
+            Features(unit_length(test[feature].features), test_targets),
+            jobs,
+            f"SVMs of {layer}",
+        )
+        results[f"svm/{layer}_mAP"] = 100.0 * float(np.mean(precisions))
+        stopped += unconverged
+    warn_of_unconverged("svm", stopped)
+    return results | {"svm/best_mAP": max(results.values())}
+
+
+def _layers(features):
+    """Feature -> its name in the results."""
+    wanted = features if isinstance(features, (list, tuple)) else ()
+    names = {str(name): re.sub("^pooled", "feature", str(name)) for name in wanted}
+    if not names or len(set(names.values())) < len(features):
+        raise ValueError(
+            "svm.features must be a list of different features, as ['pooled5']. "
+            f"Received: {features!r}"
+        )
+    return names
+
+
+def _class_precisions(fit, train, test, jobs, description):
+    """Average precision of every class, and how many SVMs stopped too early."""
+    # What is to be ignored counts as negative here, as in the reference.
+    signs = np.where(train.labels.T == 1, 1, -1)
+    calls = [(train.features, of_class) for of_class in signs]
+    precisions, stopped = [], 0
+    found = in_processes(fit, calls, jobs, description)
+    for (model, unconverged), targets in zip(found, test.labels.T, strict=True):
+        precisions.append(
+            known_precision(model.decision_function(test.features), targets)
+        )
+        stopped += unconverged
+    return precisions, stopped
+
+
+def cross_validated_svm(costs: Sequence[float], folds: int) -> Callable:
+    """A function that fits the SVM of one class, at the cost that it finds to be best.
+
+    Returns:
+        Function of float64 `[N, D]` and signs `[N]`, 1 or -1, that returns the fitted
+        `LinearSVC` and how many of the SVMs on the way stopped before they converged.
+    """
+
+    # A nested function travels to other processes by value. A module's function would
+    # make each of them import this package, and so TensorFlow.
+    def fit(features, signs):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.model_selection import cross_validate
+        from sklearn.svm import LinearSVC
+
+        precisions, fitted = [], []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for cost in costs:
+                found = cross_validate(
+                    LinearSVC(C=cost, **LINEAR_SVC),
+                    features,
+                    signs,
+                    cv=folds,
+                    scoring="average_precision",
+                    return_estimator=True,
+                    error_score="raise",
+                )
+                precisions.append(np.mean(found["test_score"]))
+                fitted += [model.n_iter_ for model in found["estimator"]]
+            best = LinearSVC(C=costs[np.argmax(precisions)], **LINEAR_SVC)
+            best.fit(features, signs)
+        iterations = np.array([*fitted, best.n_iter_])
+        return best, int(np.sum(iterations >= best.max_iter))
+
+    return fit

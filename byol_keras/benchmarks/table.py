@@ -1,0 +1,131 @@
+"""The results of a run as one Markdown table, above the published figures."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from rich.table import Table
+
+from byol_keras.benchmarks.published import REFERENCES
+
+ABSENT = "-"
+
+# Metric key -> column header, in the order of mmselfsup's BYOL page.
+_HEADERS = (
+    (r"svm/best_mAP", "SVM best layer"),
+    (r"low_shot_svm/k(\d+)_mAP_cost_chosen_on_test", r"low-shot k=\1"),
+    (r"linear_features/feature(\d)_top1", r"Feature\1"),
+    (r"linear/top1", "AvgPool"),
+    (r"linear/top1_best_epoch", "AvgPool, best epoch"),
+    (r"linear_sweep/top1", "linear, rate chosen"),
+    (r"knn/top1_k(\d+)", r"kNN k=\1"),
+    (r"logistic/top1", "logistic"),
+    (r"finetune/top1", "fine-tuned"),
+    (r"detection_voc/(AP\d*)", r"VOC detection \1"),
+    (r"detection_coco/(box|mask)_(AP\d*)", r"COCO \1 \2"),
+    (r"segmentation_voc/mIoU", "VOC segmentation mIoU"),
+)
+
+
+def markdown(records: Mapping[str, dict]) -> str:
+    """One row per model and per published reference, one column per metric.
+
+    The metrics are those of mmselfsup's BYOL page; a benchmark without one of them
+    shows all that it has. A reference has a row if it has one of the figures.
+
+    Args:
+        records: benchmark name -> record, as `results.make_record` makes it.
+
+    Returns:
+        Markdown of several lines: the table, and below it what its signs mean.
+    """
+    columns = list(_columns(records))
+    header = ["percent", *(_header(name, key) for name, key in columns)]
+    rows = [header, ["---", *["---:"] * len(columns)]]
+    for model in _models(records):
+        cells = [cell(records[name], model, key) for name, key in columns]
+        rows.append([model, *cells])
+    for reference in REFERENCES.values():
+        figures = [reference.figures.get(_published_key(*c)) for c in columns]
+        if any(figure is not None for figure in figures):
+            cells = [ABSENT if figure is None else str(figure) for figure in figures]
+            rows.append([f"published: {reference.label}; {reference.source}", *cells])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, *_notes(records)])
+
+
+def of_record(record: dict) -> Table:
+    """All metrics of one benchmark, for the terminal: a column per model."""
+    shown = Table("")
+    for model in record["results"]:
+        shown.add_column(model.replace("_", " "), justify="right")
+    for key in record["results"]["trained"]:
+        shown.add_row(key, *(cell(record, m, key) for m in record["results"]))
+    return shown
+
+
+def cell(record: dict, model: str, key: str) -> str:
+    """A mean, with the half-width of its interval if there are several seeds."""
+    mean = record["results"].get(model, {}).get(key)
+    if mean is None:
+        return ABSENT
+    text = f"{mean:.2f}"
+    half_width = record["interval"].get(model, {}).get(key)
+    return text if half_width is None else f"{text} ± {half_width:.2f}"
+
+
+def _columns(records) -> Iterator[tuple[str, str]]:
+    """Pairs of benchmark name and metric key, in the order of the headers."""
+    pairs = [
+        (name, key) for name in records for key in records[name]["results"]["trained"]
+    ]
+    places = {pair: _place(pair[1]) for pair in pairs}
+    known = {name for name, key in pairs if places[name, key] < len(_HEADERS)}
+    for place in range(len(_HEADERS) + 1):
+        for name, key in pairs:
+            shown = place < len(_HEADERS) or name not in known
+            if places[name, key] == place and shown:
+                yield name, key
+
+
+def _place(key):
+    """The place of a metric's pattern among the headers; their number for no place."""
+    for place, (pattern, _) in enumerate(_HEADERS):
+        if re.fullmatch(pattern, key):
+            return place
+    return len(_HEADERS)
+
+
+def _header(name, key):
+    place, function = _place(key), key.partition("/")[0]
+    text = key
+    if place < len(_HEADERS):
+        text = re.fullmatch(_HEADERS[place][0], key).expand(_HEADERS[place][1])
+    return text if name == function else f"{text} ({name})"
+
+
+def _published_key(name, key):
+    return f"{name}/{key.partition('/')[2]}"
+
+
+def _models(records):
+    """The baselines and the trained backbone, which all records of a run share."""
+    record = next(iter(records.values()))
+    return [*record["identity"]["baselines"], "trained"]
+
+
+def _notes(records):
+    """What the table does not say itself; why there are gaps, each reason once."""
+    notes = []
+    if any("cost_chosen_on_test" in key for _, key in _columns(records)):
+        notes.append("low-shot: at the cost that is best on test images, as published.")
+    counts = {len(record["seeds"]) for record in records.values() if record["interval"]}
+    if counts:
+        numbers = " or ".join(str(count) for count in sorted(counts))
+        notes.append(f"±: half of the 95 % interval (Student t) over {numbers} seeds.")
+    gaps = {}
+    for name, record in records.items():
+        for model, reason in record["missing"].items():
+            gaps.setdefault((model, reason), []).append(name)
+    for (model, reason), names in gaps.items():
+        notes.append(f"{ABSENT} {model}, {', '.join(names)}: {reason}")
+    return ["", *notes] if notes else []

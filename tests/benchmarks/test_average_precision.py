@@ -1,0 +1,85 @@
+"""Claims about byol_keras.benchmarks.average_precision: three rules, told apart."""
+
+import numpy as np
+import pytest
+
+from byol_keras.benchmarks.average_precision import (
+    average_precision,
+    average_precision_of_hits,
+)
+
+EIGHT = [1, 0, 1, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("hits", "num_positives", "rule", "expected"),
+    [
+        (EIGHT, 5, "area", 0.614285714285714),
+        (EIGHT, 5, "11_points", 0.633116883116883),
+        (EIGHT, 5, "11_points_exact", 0.649350649350649),
+        ([1, 0, 1, 1], 10, "area", 0.25),
+        ([1, 0, 1, 1], 10, "11_points", 0.25),
+        ([1, 0, 1, 1], 10, "11_points_exact", 0.318181818181818),
+        (EIGHT, 4, "area", 0.767857142857143),
+        (EIGHT, 4, "11_points", 0.769480519480519),
+    ],
+)
+def test_precision_of_hits_is_the_reference_one(hits, num_positives, rule, expected):
+    found = average_precision_of_hits(np.array(hits), num_positives, rule)
+    assert found == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("area", 0.767857142857143), ("11_points", 0.769480519480519)],
+)
+def test_precision_of_scores_does_not_depend_on_their_order(rule, expected):
+    order = np.random.default_rng(0).permutation(8)
+    scores, is_positive = np.arange(8, 0, -1.0)[order], np.array(EIGHT)[order]
+    found = average_precision(scores, is_positive, rule)
+    assert found == pytest.approx(expected, abs=1e-14)
+
+
+RULES = ("area", "11_points", "11_points_exact")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_precision_is_1_where_all_positives_come_first(rule):
+    assert average_precision(np.array([3.0, 2, 1]), [True, True, False], rule) == 1.0
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("hits", [[], [0, 0]])
+def test_precision_is_0_where_nothing_is_found(rule, hits):
+    assert average_precision_of_hits(np.array(hits), 3, rule) == 0.0
+
+
+def test_area_is_that_under_the_envelope_drawn_step_by_step():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        hits = rng.random(12) < 0.4
+        positives = int(hits.sum()) + int(rng.integers(1, 4))
+        recall = np.cumsum(hits) / positives
+        precision = np.cumsum(hits) / np.arange(1, 13)
+        area, reached = 0.0, 0.0
+        for r in recall:
+            area += (r - reached) * max(precision[recall >= r])
+            reached = r
+        assert average_precision_of_hits(hits, positives) == pytest.approx(area)
+
+
+def test_of_equal_scores_the_earlier_ranks_first():
+    scores = np.ones(4)
+    assert average_precision(scores, [True, False, False, False]) == 1.0
+    assert average_precision(scores, [False, False, False, True]) == 0.25
+
+
+@pytest.mark.parametrize(("hits", "num_positives"), [([0, 0], 0), ([1, 1, 0], 1)])
+def test_too_few_positives_are_one_line(hits, num_positives):
+    with pytest.raises(ValueError, match=r"num_positives must be \d or more\. Rec"):
+        average_precision_of_hits(np.array(hits), num_positives)
+
+
+def test_unknown_rule_is_one_line():
+    with pytest.raises(ValueError, match=r"rule must be one of .*Received: '101'"):
+        average_precision(np.ones(1), [True], "101")
