@@ -31,6 +31,7 @@ MAY_IMPORT = {
         "benchmarks.*",
         "labelled_lists",
         "published_folder",
+        "sources",
     },
     "benchmarks.detection.drawing": {"benchmarks.*"},
     "benchmarks.detection.faster_rcnn_c4": {"benchmarks.*"},

@@ -206,10 +206,10 @@ class StandIns:
         else:
             build()
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (200, 28, 28, 3), dtype=np.uint8)
+        images = rng.integers(0, 256, (60, 28, 28, 3), dtype=np.uint8)
         if self.constructor == "voc_classification":
-            return image_data(images, np.tile(np.eye(20, dtype=np.int64), (10, 1)))
-        return data.arrays(images, np.arange(200) % 10)
+            return image_data(images, np.tile(np.eye(20, dtype=np.int64), (3, 1)))
+        return data.arrays(images, np.arange(60) % 10)
 
     @property
     def overrides(self):
@@ -227,7 +227,7 @@ LABELLED = [
 ]
 # What a recipe binds to run for long -> what makes it short.
 SHORT = {
-    "batch_size": 100,
+    "batch_size": 20,
     "epochs": {int: 1, tuple: (1,)},
     "base_learning_rates": (0.1,),
     "head_multipliers": (1,),

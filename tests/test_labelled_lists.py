@@ -1,9 +1,7 @@
 """Datasets are read as they are published, and what is missing is named in one line."""
 
 import json
-import pathlib
 
-import gin
 import numpy as np
 import pytest
 from small_datasets import (
@@ -25,8 +23,6 @@ from byol_keras.labelled_lists import (
     places205,
     voc_classification,
 )
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def labels_read(data):
@@ -346,14 +342,3 @@ def test_a_voc_image_that_is_not_there_is_named(tmp_path):
     (tmp_path / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").unlink()
     with pytest.raises(ValueError, match=r"without 1 of 2, such as JPEGImages/000001"):
         voc_classification(tmp_path)
-
-
-# gin
-
-
-def test_the_fragment_of_places205_reads_the_training_images(tmp_path):
-    gin.parse_config_file(str(ROOT / "gin/data/places205.gin"))
-    folder = make_places205(tmp_path)
-    gin.bind_parameter("places205.path", str(folder))
-    data = gin.get_configurable("places205")()
-    assert data.num_examples == 6

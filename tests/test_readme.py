@@ -1,5 +1,6 @@
 """Every command and example of the README does what it says."""
 
+import importlib
 import json
 import pathlib
 import re
@@ -66,7 +67,7 @@ def test_paths_and_recipes_of_the_readme_exist():
         assert (ROOT / path).exists(), path
     for name in re.findall(r"\| `([^`]+\.gin)`", README):
         for expanded in expand(name):
-            assert (ROOT / "gin/pretrain" / expanded).exists(), expanded
+            assert list(ROOT.glob(f"gin/*/{expanded}")), expanded
 
 
 def expand(name):
@@ -100,19 +101,32 @@ def test_first_command_learns_more_than_random_weights_hold(tmp_path):
     assert set(names["features"]) == {f"feature{n}" for n in range(1, 6)} | {"avgpool"}
 
 
-def test_quickstart_table_is_generated_from_the_results(monkeypatch):
+@pytest.fixture
+def tables(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "experiments")
-    from tables import table
+    return importlib.import_module("tables")
 
+
+@pytest.mark.parametrize("kind", ["seeds_table", "suite_table"])
+def test_quickstart_tables_are_generated_from_the_results(kind, tables):
     folder = ROOT / "experiments/fashion_mnist_small_resnet18_36e"
+    table = getattr(tables, kind)(folder)
     for readme in (README, (folder / "README.md").read_text()):
-        assert table(folder) in readme
+        assert table in readme
+
+
+def test_ratios_of_the_readme_are_those_measured():
+    found = json.loads((ROOT / "experiments/speed/frozen_features.json").read_text())
+    for part in ("knn", "extraction"):
+        assert f"{found[part]['ratio']:.2f} times" in README
+    assert found["knn"]["ratio"] <= 1.5
+    assert found["extraction"]["ratio"] <= 1.1
 
 
 def test_every_quickstart_gained_five_points_over_random_weights():
     folder = ROOT / "experiments/fashion_mnist_small_resnet18_36e/results"
-    paths = list(folder.glob("*.json"))
-    assert paths
+    paths = list(folder.glob("seed*.json"))
+    assert len(paths) == 3
     for path in paths:
         results = json.loads(path.read_text())["results"]
         gain = results["trained"]["knn/top1_k20"]

@@ -7,6 +7,7 @@ from byol_keras.benchmarks import (
     learning_rates,  # noqa: F401, registers names for gin
     transforms,  # noqa: F401
 )
+from byol_keras.benchmarks.detection import detection_coco, detection_voc
 from byol_keras.benchmarks.finetune import finetune
 from byol_keras.benchmarks.knn import knn
 from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
@@ -19,6 +20,8 @@ from byol_keras.benchmarks.segmentation import (
 from byol_keras.benchmarks.svm import svm
 
 __all__ = [
+    "detection_coco",
+    "detection_voc",
     "finetune",
     "knn",
     "linear",

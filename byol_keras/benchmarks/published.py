@@ -92,9 +92,9 @@ REFERENCES = {
         {
             "svm/best_mAP": 85.86,
             **_levels("linear_features", 15.52, 34.50, 47.22, 62.78, 71.61),
-            "detection_voc/AP": 49.00,
-            "detection_voc/AP50": 79.60,
-            "detection_voc/AP75": 52.80,
+            "detection_voc_detectron2/AP": 49.00,
+            "detection_voc_detectron2/AP50": 79.60,
+            "detection_voc_detectron2/AP75": 52.80,
         },
     ),
     "r50_bs256_accumulate16_ep300": Reference(

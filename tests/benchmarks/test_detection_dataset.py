@@ -1,6 +1,7 @@
 """Detection data are read as published; what is bad in them is counted, not fatal."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -301,3 +302,13 @@ def change_first_box(path, **edges):
     start, stop = text.index("<bndbox>"), text.index("</bndbox>")
     inner = "".join(f"<{edge}>{value}</{edge}>" for edge, value in edges.items())
     path.write_text(f"{text[:start]}<bndbox>{inner}{text[stop:]}")
+
+
+def test_digest_changes_with_a_box_and_is_the_same_for_the_same_files(voc):
+    before, again = voc_detection(voc).digest(), voc_detection(voc).digest()
+    annotation = next((voc / "VOC2007/Annotations").iterdir())
+    text = annotation.read_text()
+    xmin = re.search(r"<xmin>(\d+)</xmin>", text)
+    moved = f"<xmin>{int(xmin[1]) + 1}</xmin>"
+    annotation.write_text(text.replace(xmin[0], moved, 1))
+    assert before == again != voc_detection(voc).digest()

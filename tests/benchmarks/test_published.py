@@ -32,7 +32,7 @@ PAGE_300 = "byol_resnet50_8xb32-accum16-coslr-300e_in1k"
         (PAGE_300, "linear/top1", 72.93),
         (PAGE_300, "linear_features_places205/feature2_top1", 36.68),
         (PAGE_300, "knn/top1_k20", 66.3),
-        ("r50_bs2048_accumulate2_ep200_fp16", "detection_voc/AP", 49.00),
+        ("r50_bs2048_accumulate2_ep200_fp16", "detection_voc_detectron2/AP", 49.00),
         ("r50_bs256_accumulate16_ep300", "svm/best_mAP", 86.58),
         ("paper_resnet50_1000e", "linear_sweep/top1", 74.3),
         ("paper_resnet50_1000e", "finetune_1percent/top1", 53.2),

@@ -1,6 +1,7 @@
 """Images with boxes and masks in the layouts of PASCAL VOC and COCO, as published."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from absl import logging
 from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.labelled_lists import VOC_CLASSES
 from byol_keras.published_folder import PublishedFolder
+from byol_keras.sources import file_stamps
 
 # Boxes end beyond the image by less than this through rounding in the files.
 _ROUNDING = 0.5
@@ -66,6 +68,19 @@ class DetectionData:
     bad: list[str]
     category_ids: tuple[int, ...] | None = None
     trains_difficult: bool = False
+
+    def digest(self) -> str:
+        """Hex digest that changes with the files, their order and their annotations."""
+        kind = (self.class_names, self.category_ids, self.trains_difficult)
+        digest = hashlib.sha256(repr(kind).encode())
+        for example in self.examples:
+            parts = (example.height, example.width, example.image_id, example.masks)
+            digest.update(repr(parts).encode())
+            for array in (example.boxes, example.labels, example.difficult):
+                digest.update(array.tobytes())
+        for stamp in file_stamps(example.image_path for example in self.examples):
+            digest.update(stamp)
+        return digest.hexdigest()
 
 
 @gin.register

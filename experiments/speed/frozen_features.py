@@ -1,0 +1,102 @@
+"""Times kNN against its bare matrix product, and extraction against the forward pass.
+
+    python experiments/speed/frozen_features.py
+
+Each pair is measured side by side in one process, several times in turn; what counts is
+the median of the ratios. Writes `frozen_features.json` beside this file.
+"""
+
+import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
+
+import json
+import pathlib
+import resource
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from byol_keras import data, resnet18
+from byol_keras.benchmarks.features import extract_features
+from byol_keras.benchmarks.knn import nearest
+from byol_keras.benchmarks.results import machine
+
+REPEATS = 3
+TRAIN, TEST, DIMENSIONS, K = 60_000, 10_000, 512, 200
+IMAGES, IMAGE_SIZE, BATCH = 8_192, 32, 256
+
+
+def seconds(function) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def compare(ours, bare) -> dict[str, float]:
+    """Medians over interleaved repeats, after one call of each to warm up."""
+    ours(), bare()
+    pairs = [(seconds(ours), seconds(bare)) for _ in range(REPEATS)]
+    return {
+        "ours_seconds": statistics.median(pair[0] for pair in pairs),
+        "bare_seconds": statistics.median(pair[1] for pair in pairs),
+        "ratio": statistics.median(pair[0] / pair[1] for pair in pairs),
+    }
+
+
+def peak_gigabytes() -> float:
+    """Largest memory that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure_knn() -> dict[str, float]:
+    """Nearest neighbours among random features; memory above the features."""
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(TRAIN, DIMENSIONS)).astype(np.float32)
+    test = rng.normal(size=(TEST, DIMENSIONS)).astype(np.float32)
+    labels = rng.integers(0, 10, TRAIN)
+
+    def product():
+        for first in range(0, TEST, 1_024):
+            tf.matmul(test[first : first + 1_024], train, transpose_b=True)
+
+    before = peak_gigabytes()
+    nearest(train, labels, test, K)
+    above = peak_gigabytes() - before
+    found = compare(lambda: nearest(train, labels, test, K), product)
+    return found | {"gigabytes_above_features": above}
+
+
+def measure_extraction() -> dict[str, float]:
+    """Extraction from images in memory; the forward pass has its batches prepared."""
+    rng = np.random.default_rng(0)
+    shape = (IMAGES, IMAGE_SIZE, IMAGE_SIZE, 3)
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
+    source = data.arrays(images, np.zeros(IMAGES, np.int64))
+    backbone = resnet18(stem="small")
+    forward = tf.function(lambda batch: backbone(batch, training=False)["avgpool"])
+    batches = tf.split(tf.cast(images, tf.float32) / 255.0, IMAGES // BATCH)
+
+    def bare():
+        for batch in batches:
+            forward(batch).numpy()
+
+    return compare(lambda: extract_features(backbone, source, batch_size=BATCH), bare)
+
+
+def main():
+    """Measures, prints and writes."""
+    results = {
+        "machine": machine(),
+        "repeats": REPEATS,
+        "knn": measure_knn(),
+        "extraction": measure_extraction(),
+    }
+    text = json.dumps(results, indent=1)
+    print(text)
+    pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
