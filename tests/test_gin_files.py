@@ -123,9 +123,17 @@ def files(*folders):
 
 
 PRETRAIN, BENCHMARKS = files("pretrain"), files("benchmarks")
+
+
+def _slow(name):
+    """Marks the recipes that take half a minute even on small data."""
+    is_slow = name.startswith(("suite_", "svm_", "finetune_fashion"))
+    return [pytest.mark.slow] if is_slow else []
+
+
 # Detection and segmentation, on data of another kind, are run by tests of their own.
 CLASSIFICATION = [
-    case
+    pytest.param(*case.values, id=case.id, marks=_slow(case.values[0].stem))
     for case in BENCHMARKS
     if not case.values[0].stem.startswith(("detection_", "segmentation_"))
 ]
@@ -222,6 +230,7 @@ LABELLED = [
     StandIns("fashion_mnist_small", ()),
     StandIns("fashion_mnist_idx", ABSENT_PATH),
     StandIns("image_folder", ABSENT_PATH),
+    StandIns("inaturalist2018", ABSENT_PATH),
     StandIns("places205", ABSENT_PATH),
     StandIns("voc_classification", ABSENT_PATH),
 ]
