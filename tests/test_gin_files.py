@@ -126,8 +126,8 @@ PRETRAIN, BENCHMARKS = files("pretrain"), files("benchmarks")
 
 
 def _slow(name):
-    """Marks the recipes that take half a minute even on small data."""
-    is_slow = name.startswith(("suite_", "svm_", "finetune_fashion"))
+    """Marks the recipes that take long even on small data."""
+    is_slow = name.startswith(("suite_", "svm_", "finetune_"))
     return [pytest.mark.slow] if is_slow else []
 
 
