@@ -34,13 +34,7 @@ class Checkpoints:
         """Writes `step_<step>.npz` whole or not at all; removes the oldest ones."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{step:09d}.npz"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            arrays = {name: _numpy(v) for name, v in self._variables().items()}
-            np.savez(file, step=np.int64(step), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_variables(path, step, self._variables())
         for old in self.paths()[: -self.keep]:
             old.unlink()
         return path
@@ -71,26 +65,40 @@ class Checkpoints:
             return int(saved["step"])
 
     def _variables(self) -> dict[str, keras.Variable]:
-        """All variables by part and position.
-
-        Keras numbers unnamed layers through a process, so paths are no stable names.
-        """
         model = self.model
-        parts = {
-            "online": model.online.variables,
-            "target": model.target.variables,
-            "predictor": model.predictor.variables,
-            "optimizer": model.optimizer.variables,
-        }
-        return {
-            f"{part}/{position:04d}": variable
-            for part, variables in parts.items()
-            for position, variable in enumerate(variables)
-        }
+        return by_position(
+            {
+                "online": model.online.variables,
+                "target": model.target.variables,
+                "predictor": model.predictor.variables,
+                "optimizer": model.optimizer.variables,
+            }
+        )
 
 
-def _numpy(variable):
-    return keras.ops.convert_to_numpy(variable)
+def by_position(parts: dict[str, list]) -> dict[str, keras.Variable]:
+    """The variables of some parts under names that a second process gives them too.
+
+    Keras numbers unnamed layers through a process, so paths are no stable names.
+    """
+    return {
+        f"{part}/{position:04d}": variable
+        for part, variables in parts.items()
+        for position, variable in enumerate(variables)
+    }
+
+
+def write_variables(
+    path: pathlib.Path, step: int, variables: dict[str, keras.Variable]
+) -> None:
+    """Writes step and variables as `.npz`, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        arrays = {n: keras.ops.convert_to_numpy(v) for n, v in variables.items()}
+        np.savez(file, step=np.int64(step), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def _check_same(variables, saved, path):

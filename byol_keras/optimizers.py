@@ -156,7 +156,8 @@ class MomentumSGD(keras.optimizers.Optimizer):
         learning_rate: float, or a `LearningRateSchedule` of the optimizer step.
         momentum: float, in 0..1, 1 not included. Defaults to 0.9.
         nesterov: bool. Defaults to False.
-        weight_decay: float, not negative. Of every variable. Defaults to 0.
+        weight_decay: float, not negative. Of every variable that was not given to
+            `exclude_from_weight_decay`. Defaults to 0.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -191,7 +192,8 @@ class MomentumSGD(keras.optimizers.Optimizer):
         momentum = self.momentums[self._get_variable_index(variable)]
         weights = ops.convert_to_tensor(variable)
         gradient = ops.cast(gradient, variable.dtype)
-        gradient = gradient + self.coupled_weight_decay * weights
+        if self._use_weight_decay(variable):
+            gradient = gradient + self.coupled_weight_decay * weights
         velocity = self.momentum * momentum + gradient
         self.assign(momentum, velocity)
         step = gradient + self.momentum * velocity if self.nesterov else velocity

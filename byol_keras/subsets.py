@@ -54,7 +54,7 @@ def stratified_subset(
                 f"per_class must be at most {counts.min()}, the number of examples of "
                 f"class {classes[counts.argmin()]}. Received: {per_class}"
             )
-    chosen = np.flatnonzero(_ranks(labels, counts, seed) < kept[labels])
+    chosen = np.flatnonzero(class_ranks(labels, counts, seed) < kept[labels])
     return data.subset(chosen, f"{data.name}, {share} of each class, seed {seed}")
 
 
@@ -112,12 +112,16 @@ def _check_share(fraction, per_class):
         raise ValueError(f"per_class must be an int from 1 on. Received: {per_class!r}")
 
 
-def _ranks(labels, counts, seed):
+def class_ranks(labels: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
     """int64 `[N]`: the place of every example in a random order of its class.
 
-    Labels are 0..len(counts) - 1. NumPy keeps the raw numbers of a bit generator the
-    same in all versions, unlike its shuffles.
+    Args:
+        labels: int `[N]`, all of 0..len(counts) - 1.
+        counts: int `[classes]`. Examples of each class.
+        seed: int, at least 0.
     """
+    # NumPy keeps the raw numbers of a bit generator the same in all versions, unlike
+    # its shuffles.
     draws = np.random.PCG64(seed).random_raw(len(labels))
     order = np.lexsort((draws, labels))
     first = np.cumsum(counts) - counts

@@ -14,10 +14,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from five_stages import export_five_stages
 from gin import config_parser
 from multi_label import image_data
 
-from byol_keras import data, export, launch, train
+from byol_keras import data, launch, train
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.image_data import ImageData
 from byol_keras.schedules import RunLength
@@ -500,17 +501,7 @@ def test_views_are_images_of_the_bound_size(path):
 
 @pytest.fixture(scope="module")
 def five_stages(tmp_path_factory):
-    """An exported backbone that has all features, and weights to train."""
-    images = maps = keras.Input((None, None, 3))
-    features = {}
-    for stage in range(1, 6):
-        strides = 2 if stage < 5 else 1
-        maps = keras.layers.Conv2D(2, 3, strides, padding="same")(maps)
-        features[f"feature{stage}"] = maps
-    features["avgpool"] = keras.layers.GlobalAveragePooling2D()(maps)
-    folder = tmp_path_factory.mktemp("five_stages")
-    export.export_backbone(keras.Model(images, features), folder)
-    return str(folder / "backbone.keras")
+    return export_five_stages(tmp_path_factory.mktemp("export"))
 
 
 @pytest.mark.parametrize("path", CLASSIFICATION)

@@ -13,6 +13,7 @@ from rich import progress
 
 from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.features import extract_all, read_feature
+from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.splits import check_splits, split_places
 from byol_keras.export import reinitialized
 from byol_keras.schedules import RunLength
@@ -223,7 +224,7 @@ class Classifier(keras.Model):
         self.optimizer.apply(gradients[0], groups[0])
         self.head_optimizer.apply(gradients[1], groups[1])
         # A Keras loss is divided by the number of replicas, whose gradients are added.
-        loss *= _replicas()
+        loss *= tf.distribute.get_strategy().num_replicas_in_sync
         self.loss_tracker.update_state(loss)
         return {"loss": loss}
 
@@ -276,10 +277,6 @@ def accuracy(model: keras.Model, data, transform: Callable | None) -> Accuracy:
     return Accuracy(*(top_accuracy(logits, labels, top) for top in (1, 5)))
 
 
-def _replicas():
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
 def _length(data, batch_size, epochs):
     # Schedules that move once per epoch need epochs of whole batches.
     return RunLength(data.num_examples, batch_size, epochs, last_batch="pad")
@@ -316,9 +313,7 @@ def _check_recipe(recipe, trained_on):
         _require(callable(function), name, "a function, without parentheses", function)
     for data in trained_on:
         _length(data, recipe.batch_size, epochs=1)
-    rule = f"divisible by the {_replicas()} replicas"
-    divisible = recipe.batch_size % _replicas() == 0
-    _require(divisible, "batch_size", rule, recipe.batch_size)
+    check_batch_size("finetune", recipe.batch_size)
 
 
 def _check_backbone(backbone, train_data):

@@ -17,6 +17,7 @@ from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.features import Features, extract_all
 from byol_keras.benchmarks.heads import Head, train_heads, training_feed
 from byol_keras.benchmarks.pooling import LEVELS
+from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.splits import check_splits
 from byol_keras.schedules import RunLength
 
@@ -279,12 +280,7 @@ def _channels_of_maps(backbone, image_channels):
 
 def _run_length(name, data, batch_size, epochs, last_batch):
     length = RunLength(data.num_examples, batch_size, epochs, last_batch=last_batch)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if length.batch_size % replicas:
-        raise ValueError(
-            f"{name}.batch_size must be divisible by the {replicas} replicas. "
-            f"Received: {batch_size}"
-        )
+    check_batch_size(name, batch_size)
     return length
 
 

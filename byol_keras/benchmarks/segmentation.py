@@ -1,24 +1,22 @@
 """Semantic segmentation: all weights of a backbone, trained as an FCN."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 import gin
 import keras
-import tensorflow as tf
 from absl import logging
 from rich import progress
 
 from byol_keras.benchmarks.fcn import FCN, segmenter
-from byol_keras.benchmarks.results import backbone_digest
+from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.segmentation_augmentation import SegmentationView
 from byol_keras.benchmarks.segmentation_data import SegmentationData, describe
 from byol_keras.benchmarks.segmentation_inference import draw, predictor
 from byol_keras.benchmarks.segmentation_metrics import Confusion, named_scores, scores
-from byol_keras.benchmarks.training_state import SaveState, TrainingState
+from byol_keras.benchmarks.training_state import SaveState, TrainingState, run_folder
 
 _SHOW_EVERY_STEPS = 20
 _READ_AHEAD = 4
@@ -155,8 +153,7 @@ def segmentation_cityscapes(
 
 def _segmentation(name, backbone, train_data, test_data, recipe, output_dir, seed):
     _check_run(name, backbone, train_data, test_data, recipe)
-    run = _run_name(backbone, train_data, recipe, seed)
-    folder = None if output_dir is None else pathlib.Path(output_dir) / run
+    folder = _run_folder(output_dir, backbone, train_data, recipe, seed)
     train_data, test_data = (_good(name, data) for data in (train_data, test_data))
     model = build(backbone, len(train_data.class_names), recipe, seed)
     train(model, train_data, recipe, seed, folder and folder / "state.npz", name)
@@ -261,22 +258,18 @@ def _good(name, data):
     return good
 
 
-def _run_name(backbone, train_data, recipe, seed):
-    """A name that two runs share only if one may continue what the other has begun.
-
-    Besides the trained backbone, baselines and other seeds run in the same folder.
-    """
+def _run_folder(output_dir, backbone, train_data, recipe, seed):
     optimizer = recipe.optimizer_fn(learning_rate=recipe.schedule())
     config = optimizer.get_config() | {"learning_rate": recipe.schedule().get_config()}
     config.pop("name")  # numbered through a process
-    parts = (
-        backbone_digest(backbone),
-        train_data.digest(),
+    return run_folder(
+        output_dir,
+        backbone,
+        train_data,
         dataclasses.replace(recipe, pictures=0, save_every_steps=1),
         (type(optimizer).__name__, config),
         seed,
     )
-    return f"run-{hashlib.sha256(repr(parts).encode()).hexdigest()[:10]}"
 
 
 def _bar():
@@ -323,10 +316,7 @@ def _check_run(name, backbone, train_data, test_data, recipe):
             f"{name}.test_data must be of the classes of train_data. "
             f"Received: {test_data.name}"
         )
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    rule = f"divisible by the {replicas} replicas"
-    divisible = recipe.batch_size % replicas == 0
-    _require(divisible, "batch_size", rule, recipe.batch_size)
+    check_batch_size("SegmentationRecipe", recipe.batch_size)
 
 
 def _require(holds, argument, rule, received):

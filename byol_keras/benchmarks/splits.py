@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from byol_keras.subsets import class_ranks
+
 # Of the training images, one in so many is held out where nothing else chooses.
 _FOLDS = 5
 
@@ -66,14 +68,9 @@ def split_places(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]
             "labels must be one per image where a part is held out for validation. "
             f"Received: labels of shape {labels.shape}"
         )
-    # NumPy keeps raw numbers the same in all versions, unlike its shuffles.
-    draws = np.random.PCG64(seed).random_raw(len(labels))
-    is_held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        places = places[np.argsort(draws[places], kind="stable")]
-        count = max(1, round(len(places) / _FOLDS)) if len(places) > 1 else 0
-        is_held_out[places[:count]] = True
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    kept_back = np.where(counts > 1, np.maximum(1, np.round(counts / _FOLDS)), 0)
+    is_held_out = class_ranks(classes, counts, seed) < kept_back[classes]
     if not is_held_out.any():
         raise ValueError(
             "train_data must have two images of some class to hold one out for "

@@ -1,10 +1,14 @@
 """Saves what the next step of a benchmark's training depends on, and restores it."""
 
+import hashlib
 import os
 import pathlib
 
 import keras
 import numpy as np
+
+from byol_keras.benchmarks.results import backbone_digest
+from byol_keras.checkpoints import by_position, write_variables
 
 
 class TrainingState:
@@ -22,16 +26,7 @@ class TrainingState:
     def save(self, step: int) -> None:
         """Writes the state whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            arrays = {
-                name: keras.ops.convert_to_numpy(variable)
-                for name, variable in self._variables().items()
-            }
-            np.savez(file, step=np.int64(step), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        write_variables(self.path, step, self._variables())
 
     def restore(self) -> int:
         """Loads the state, if there is one.
@@ -57,16 +52,28 @@ class TrainingState:
             return int(saved["step"])
 
     def _variables(self):
-        """By position: Keras numbers unnamed layers through a process."""
-        parts = {
-            "model": self.model.variables,
-            "optimizer": self.model.optimizer.variables,
-        }
-        return {
-            f"{part}/{position:04d}": variable
-            for part, variables in parts.items()
-            for position, variable in enumerate(variables)
-        }
+        optimizer = self.model.optimizer.variables
+        return by_position({"model": self.model.variables, "optimizer": optimizer})
+
+
+def run_folder(
+    output_dir: str | os.PathLike | None, backbone: keras.Model, data, *settings
+) -> pathlib.Path | None:
+    """A folder that two runs share only if one may continue what the other has begun.
+
+    Besides the trained backbone, baselines and other seeds run in the same folder.
+
+    Args:
+        output_dir: the benchmark's folder, or None.
+        backbone: whose weights and configuration count.
+        data: of training; its `digest()` counts.
+        *settings: all else that the run depends on; their `repr` counts.
+    """
+    if not output_dir:
+        return None
+    parts = (backbone_digest(backbone), data.digest(), *settings)
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return pathlib.Path(output_dir) / f"run-{name}"
 
 
 class SaveState(keras.callbacks.Callback):

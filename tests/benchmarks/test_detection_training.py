@@ -22,12 +22,12 @@ from byol_keras.benchmarks.detection.faster_rcnn_c4 import FasterRCNNC4
 from byol_keras.benchmarks.detection.mask_rcnn_fpn import MaskRCNNFPN
 from byol_keras.benchmarks.detection.region_ops import Regions, model_garden
 from byol_keras.benchmarks.detection.training import (
-    DetectionSGD,
     DetectorTraining,
     compile_detector,
     precise_batch_norm,
     train_detector,
 )
+from byol_keras.optimizers import MomentumSGD
 
 ROOT = pathlib.Path(__file__).parents[2]
 CANVAS = (64, 64)
@@ -135,7 +135,7 @@ def test_excluded_weights_do_not_decay_and_others_do(replicas):
     strategy = mirrored(replicas)
     with strategy.scope():
         decayed, excluded = keras.Variable([1.0]), keras.Variable([1.0])
-        optimizer = DetectionSGD(0.5, momentum=0.9, weight_decay=0.1)
+        optimizer = MomentumSGD(0.5, momentum=0.9, weight_decay=0.1)
         optimizer.exclude_from_weight_decay(var_list=[excluded])
         optimizer.build([decayed, excluded])
 

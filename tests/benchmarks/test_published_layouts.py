@@ -3,8 +3,8 @@
 import json
 import pathlib
 
-import keras
 import pytest
+from five_stages import export_five_stages
 from small_datasets import (
     make_imagenet,
     make_inaturalist2018,
@@ -15,7 +15,6 @@ from small_datasets import (
 
 from byol_keras import launch
 from byol_keras.benchmarks.__main__ import benchmark
-from byol_keras.export import export_backbone
 from byol_keras.labelled_lists import VOC_CLASSES
 
 RECIPES = pathlib.Path(__file__).parents[2] / "gin/benchmarks"
@@ -32,15 +31,7 @@ IMAGENET_FILES = (
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    images = maps = keras.Input((None, None, 3))
-    features = {}
-    for stage in range(1, 6):
-        maps = keras.layers.Conv2D(2, 3, 2, padding="same")(maps)
-        features[f"feature{stage}"] = maps
-    features["avgpool"] = keras.layers.GlobalAveragePooling2D()(maps)
-    folder = tmp_path_factory.mktemp("export")
-    export_backbone(keras.Model(images, features), folder)
-    return str(folder / "backbone.keras")
+    return export_five_stages(tmp_path_factory.mktemp("export"))
 
 
 def run(name, backbone, folder, *bindings):

@@ -1,7 +1,6 @@
 """Detection as a benchmark: a backbone is fine-tuned in a detector, which is scored."""
 
 import contextlib
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,10 +17,10 @@ from byol_keras.benchmarks.detection.masks import encode_masks
 from byol_keras.benchmarks.detection.region_ops import model_garden
 from byol_keras.benchmarks.detection.training import (
     DetectorTraining,
-    run_digest,
     train_detector,
 )
 from byol_keras.benchmarks.detection.voc_metrics import CONVENTIONS, voc_detection_ap
+from byol_keras.benchmarks.training_state import run_folder
 
 # Side of the true masks, of which those to be learnt, of 28, are cut.
 MASK_SIZE = 112
@@ -219,20 +218,17 @@ def _draw(data, place, detections, folder):
 
 
 def _run_folder(backbone, detector, data, setting):
-    """A folder of this very run; those of other seeds and backbones lie beside it."""
-    if not setting.output_dir:
-        return None
-    digest = run_digest(
+    return run_folder(
+        setting.output_dir,
         backbone,
+        data,
         type(detector).__name__,
         detector.regions.settings,
         setting.training,
         setting.image_size,
         setting.precision,
         setting.seed,
-        [(x.image_id, x.labels.tolist()) for x in data.examples],
     )
-    return pathlib.Path(setting.output_dir) / f"run-{digest}"
 
 
 def _mean_color(backbone) -> Sequence[float]:

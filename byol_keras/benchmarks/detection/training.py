@@ -1,7 +1,6 @@
 """Training of a detector: its schedule, its optimizer, its progress."""
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import os
@@ -10,11 +9,11 @@ from collections.abc import Sequence
 import gin
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from rich import progress
 
 from byol_keras.benchmarks.detection.batches import SHORT_SIDES, training_batches
+from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.training_state import SaveState, TrainingState
 from byol_keras.optimizers import MomentumSGD
 
@@ -141,28 +140,10 @@ class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-@keras.saving.register_keras_serializable(package="byol_keras")
-class DetectionSGD(MomentumSGD):
-    """`MomentumSGD` that leaves out `exclude_from_weight_decay`."""
-
-    def __init__(self, learning_rate, momentum=0.9, weight_decay=0.0, **kwargs):
-        super().__init__(learning_rate, momentum, **kwargs)
-        self.selective_weight_decay = weight_decay
-
-    def update_step(self, gradient, variable, learning_rate):
-        gradient = ops.cast(gradient, variable.dtype)
-        if self._use_weight_decay(variable):
-            gradient = gradient + self.selective_weight_decay * variable
-        super().update_step(gradient, variable, learning_rate)
-
-    def get_config(self):
-        return {**super().get_config(), "weight_decay": self.selective_weight_decay}
-
-
 def compile_detector(detector, recipe: DetectorTraining, num_images: int):
     """Gives a detector its optimizer, built; returns the schedule."""
     schedule = recipe.schedule(num_images)
-    optimizer = DetectionSGD(schedule, recipe.momentum, recipe.weight_decay)
+    optimizer = MomentumSGD(schedule, recipe.momentum, weight_decay=recipe.weight_decay)
     if not recipe.decay_norms:
         norms = [w for norm in _norms(detector) for w in norm.trainable_variables]
         optimizer.exclude_from_weight_decay(var_list=norms)
@@ -198,12 +179,7 @@ def train_detector(
     Deviation: a resumed run goes on with the images of the step that was saved; which
         anchors and proposals are sampled is drawn anew.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if recipe.batch_size % replicas:
-        raise ValueError(
-            f"DetectorTraining.batch_size must be divisible by the {replicas} "
-            f"replicas. Received: {recipe.batch_size}"
-        )
+    check_batch_size("DetectorTraining", recipe.batch_size)
     schedule = compile_detector(detector, recipe, _num_trained_on(data))
     state = state_path and TrainingState(state_path, detector)
     start = state.restore() if state else 0
@@ -299,14 +275,6 @@ class FollowTraining(keras.callbacks.Callback):
                 "DetectorTraining.learning_rate must let the loss stay finite. "
                 f"Received: {text} at step {self.step}"
             )
-
-
-def run_digest(backbone: keras.Model, *settings) -> str:
-    """A name for a run: the same for the same weights and settings, else another."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for weights in backbone.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def precise_batch_norm(detector, batches, steps: int) -> None:
