@@ -2,8 +2,10 @@
 
 A layer here is a pure function of a batch and of uniform numbers, `augment(images,
 uniforms)`; `views.py` derives those numbers from seed, pass and image index. The same
-layer is also an ordinary keras-cv layer that draws for itself. Every operation has
-static shapes, so that it runs in `tf.data`, on accelerators and under XLA alike.
+layer is also an ordinary keras-cv layer that draws for itself. Every operation of
+`augment` has static shapes, so that it runs in `tf.data`, on accelerators and under XLA
+alike; it is the reference. On the host `augment_arrays` computes the same, to within
+1/255, by the compiled loops of `kernels.py`, many times faster.
 
 This module holds the base of all, the flips, and `RandomApply`; `crops.py`,
 `colors.py` and `blurs.py` build on it.
@@ -19,7 +21,10 @@ import math
 import gin
 import keras
 import keras_cv
+import numpy as np
 import tensorflow as tf
+
+from byol_keras import kernels
 
 SEMANTICS = ("deepmind", "torchvision")
 
@@ -60,6 +65,27 @@ class ImageAugmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define augment().")
 
+    def augment_arrays(
+        self, planes: np.ndarray, uniforms: np.ndarray, chosen: np.ndarray
+    ) -> None:
+        """Augments some images of a batch in place, as `augment` does.
+
+        A layer without it is augmented by `augment`; see `has_arrays`.
+
+        Args:
+            planes: float32 `[n, C, H, W]` in 0..1, contiguous.
+            uniforms: float32 `[n, draws]` in 0..1, 1 excluded.
+            chosen: bool `[n]`. The other images stay as they are.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define augment_arrays()."
+        )
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether the layer defines `augment_arrays`."""
+        return type(self).augment_arrays is not ImageAugmentation.augment_arrays
+
     def call(self, inputs):
         parts = inputs if isinstance(inputs, dict) else {"images": inputs}
         require(
@@ -98,6 +124,10 @@ class _RandomFlip(ImageAugmentation):
     def augment(self, images, uniforms):
         flipped = tf.reverse(images, axis=[self.axis])
         return _choose(uniforms[:, 0] < self.rate, flipped, images)
+
+    def augment_arrays(self, planes, uniforms, chosen):
+        chosen = chosen & (uniforms[:, 0] < self.rate)
+        kernels.mirror(planes, chosen, left_right=self.axis == 2)
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate}
@@ -160,6 +190,15 @@ class RandomApply(ImageAugmentation):
         if self.rate == 1.0:
             return augmented
         return _choose(uniforms[:, 0] < self.rate, augmented, images)
+
+    def augment_arrays(self, planes, uniforms, chosen):
+        chosen = chosen & (uniforms[:, 0] < self.rate)
+        if chosen.any():
+            self.layer.augment_arrays(planes, uniforms[:, 1:], chosen)
+
+    @property
+    def has_arrays(self):
+        return isinstance(self.layer, ImageAugmentation) and self.layer.has_arrays
 
     def _augment_all(self, images, uniforms):
         if isinstance(self.layer, ImageAugmentation):

@@ -1,13 +1,25 @@
 """One augmented view of every image; `views.TwoViews` pairs two of them."""
 
+import math
+import os
 from collections.abc import Callable, Sequence
 
 import gin
 import keras
+import numpy as np
 import tensorflow as tf
 
 from byol_keras.augmentations import ImageAugmentation, is_stateless
 from byol_keras.crops import RandomResizedCrop
+from byol_keras.resizing import channels_last
+from byol_keras.sources import PARALLEL
+
+# Values that a processor's second-level cache holds, with room to spare.
+_CACHE_VALUES = 2**18
+# Of a batch of more values, parts are shared out among threads, at the cost of a copy.
+_CALL_VALUES = 5 * 2**19
+# TensorFlow takes over an array that begins at such an address, and copies others.
+_ALIGNMENT = 64
 
 
 @gin.register
@@ -62,6 +74,99 @@ class AugmentedView:
             start = stop
         return tf.clip_by_value(images, 0.0, 1.0)
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether `augment_arrays` can make this view."""
+        first, *others = self.layers
+        return isinstance(first, RandomResizedCrop) and all(
+            isinstance(layer, ImageAugmentation) and layer.has_arrays
+            for layer in others
+        )
+
+    def augment_arrays(self, images, uniforms, cropped: bool = False) -> tf.Tensor:
+        """The view of a batch, as of `augment` to within 1/255, by compiled loops.
+
+        Runs on the host only.
+
+        Args:
+            images: uint8 `[B, h, w, C]`.
+            uniforms: float32 `[B, draws]` in 0..1, 1 excluded.
+            cropped: bool. The images are crops already, but not resized yet.
+
+        Returns:
+            float32 `[B, S, S, C]` in 0..1.
+        """
+        layer, size = self.layers[0], tf.shape(images)[1:3]
+        if cropped:
+            box = tf.concat([[0, 0], size], axis=0)
+            boxes = tf.repeat(box[None], tf.shape(images)[0], axis=0)
+        else:
+            boxes = layer.boxes(*tf.unstack(size), uniforms[:, : layer.draws])
+        views = tf.numpy_function(
+            self._compute, [images, boxes, uniforms], tf.float32, stateful=False
+        )
+        shape = [images.shape[0], *layer.height_width, images.shape[-1]]
+        return tf.ensure_shape(views, shape)
+
+    def _compute(self, images, boxes, uniforms):
+        first, *others = self.layers
+        shape = (len(images), *first.height_width, images.shape[-1])
+        views = _aligned(shape)
+        # So many images at a time as the cache holds.
+        count = max(1, _CACHE_VALUES // math.prod(shape[1:]))
+        memory = np.empty((count, shape[-1], *first.height_width), np.float32)
+        for begin in range(0, len(images), count):
+            part = slice(begin, begin + count)
+            planes = memory[: len(images[part])]
+            first.resize_arrays(images[part], boxes[part], planes)
+            chosen = np.ones(len(planes), bool)
+            start = first.draws
+            for layer in others:
+                stop = start + layer.draws
+                layer.augment_arrays(planes, uniforms[part, start:stop], chosen)
+                start = stop
+            channels_last(planes, views[part])
+        return views
+
+    def augment_on_host(self, images, uniforms) -> tf.Tensor:
+        """`augment` of a batch by the fastest way that the layers allow.
+
+        Args:
+            images: `[B, H, W, C]`, uint8, or float32 in 0..1.
+            uniforms: float32 `[B, draws]` in 0..1, 1 excluded.
+        """
+        if self.has_arrays and images.dtype == tf.uint8:
+            return self.augment_arrays(images, uniforms)
+        return self.augment(to_float(images), uniforms)
+
+    def augment_one(self, data, image, uniforms) -> tf.Tensor:
+        """What can be done of the view of one image of any size; see `finish`.
+
+        Args:
+            data, image, uniforms: see `crop`.
+
+        Returns:
+            float32 `[S, S, C]` in 0..1.
+        """
+        crop = self.crop(data, image, uniforms)
+        if self.has_arrays:
+            return self.augment_arrays(crop[None], uniforms[None], cropped=True)[0]
+        return self.layers[0].resize(crop)
+
+    def finish(self, images, uniforms) -> tf.Tensor:
+        """The view of a batch of what `augment_one` returns."""
+        if self.has_arrays:
+            return images
+        return self.augment(images, uniforms, cropped=True)
+
+    def images_at_once(self, batch_size: int) -> int:
+        """How many images of a batch one thread augments at once, a divisor of it."""
+        if not self.has_arrays:
+            return batch_size
+        image_values = 3 * math.prod(self.layers[0].height_width)
+        most = min(batch_size, max(1, _CALL_VALUES // image_values))
+        return max(n for n in range(1, most + 1) if batch_size % n == 0)
+
     def crop(self, data, image, uniforms) -> tf.Tensor:
         """The first layer's crop of one image of any size, which may be encoded.
 
@@ -71,12 +176,12 @@ class AugmentedView:
             uniforms: float32 `[draws]`.
 
         Returns:
-            float32 `[S, S, C]` in 0..1.
+            uint8 `[height, width, C]`, not resized yet.
         """
         layer = self.layers[0]
         height, width = tf.unstack(data.shape(image)[:2])
         box = layer.boxes(height[None], width[None], uniforms[None, : layer.draws])[0]
-        return layer.resize(to_float(data.decode_crop(image, box)))
+        return data.decode_crop(image, box)
 
     def require_crop(self, name: str) -> None:
         """Raises a `ValueError` unless the first layer can crop images of any size."""
@@ -113,23 +218,27 @@ class AugmentedView:
         def prepare(element):
             uniforms = uniforms_of(element, seed, self.draws)
             if by_itself:
-                image = self.crop(data, element["image"], uniforms)
+                image = self.augment_one(data, element["image"], uniforms)
             else:
                 image = data.decode(element["image"])
-                image = self.transform(image) if self.transform else to_float(image)
+                image = self.transform(image) if self.transform else image
             return image, element["label"], uniforms
 
         def augment(images, labels, uniforms):
-            return self.augment(images, uniforms, cropped=by_itself), labels
+            finish = self.finish if by_itself else self.augment_on_host
+            return finish(images, uniforms), labels
 
-        return (
-            data.stream(seed, start=start, pass_length=pass_length)
-            .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-            .batch(batch_size, drop_remainder=True)
-            .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
-            .with_options(reproducible())
-        )
+        stream = data.stream(seed, start=start, pass_length=pass_length)
+        part = self.images_at_once(batch_size)
+        return batches(stream.map(prepare, **PARALLEL), augment, batch_size, part)
+
+
+def _aligned(shape) -> np.ndarray:
+    """An empty float32 array that TensorFlow need not copy."""
+    size = 4 * math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def check_layers(name: str, layers) -> None:
@@ -157,6 +266,34 @@ def to_float(images) -> tf.Tensor:
     if images.dtype == tf.uint8:
         return tf.cast(images, tf.float32) / 255.0
     return images
+
+
+def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:
+    """Batches of examples, which are augmented in parts of a batch, in parallel.
+
+    Args:
+        examples: endless `tf.data.Dataset`.
+        augment: function of batched components -> tuple of batched components.
+        batch_size: int.
+        part: int, a divisor of it. Examples that are augmented at once.
+    """
+    # As many threads as cores, each with an image of its own: more would only push each
+    # other out of the caches.
+    cores = len(os.sched_getaffinity(0))
+    dataset = examples.batch(part, drop_remainder=True).map(
+        augment, num_parallel_calls=cores, deterministic=True
+    )
+    if part < batch_size:
+        dataset = dataset.batch(batch_size // part, drop_remainder=True)
+        dataset = dataset.map(
+            lambda *parts: tuple(
+                tf.reshape(x, [batch_size, *x.shape[2:]]) for x in parts
+            )
+        )
+    options = reproducible()
+    options.threading.private_threadpool_size = cores
+    options.threading.max_intra_op_parallelism = 1
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def reproducible() -> tf.data.Options:

@@ -4,8 +4,10 @@ import math
 
 import gin
 import keras
+import numpy as np
 import tensorflow as tf
 
+from byol_keras import kernels
 from byol_keras.augmentations import (
     ImageAugmentation,
     between,
@@ -54,7 +56,8 @@ class GaussianBlur(ImageAugmentation):
 
     def augment(self, images, uniforms):
         shape = tf.shape(images)
-        offsets = self._offsets(shape[1])
+        radius = self._radius(shape[1])
+        offsets = tf.range(-radius, radius + 1)
         sigma = between(uniforms[:, 0], *self.sigma)
         taps = tf.exp(-0.5 * tf.square(tf.cast(offsets, tf.float32) / sigma[:, None]))
         taps /= tf.reduce_sum(taps, axis=1, keepdims=True)
@@ -62,14 +65,21 @@ class GaussianBlur(ImageAugmentation):
         columns = self._matrices(taps, offsets, shape[2])
         return tf.clip_by_value(resample(images, rows, columns), 0.0, 1.0)
 
-    def _offsets(self, height):
+    def augment_arrays(self, planes, uniforms, chosen):
+        low, high = np.float32(self.sigma)
+        sigmas = low + uniforms[:, 0] * (high - low)
+        extends = self.semantics == "torchvision"
+        radius = self._radius(planes.shape[2])
+        kernels.blur(planes, chosen, sigmas, radius, extends)
+
+    def _radius(self, height):
+        """Radius of the kernel for images of this height, an int or a tensor."""
         if self.radius is not None:
-            radius = self.radius
-        elif self.semantics == "deepmind":
-            radius = tf.maximum(height // 20, 1)
-        else:
-            radius = math.ceil(4.0 * self.sigma[1])
-        return tf.range(-radius, radius + 1)
+            return self.radius
+        if self.semantics == "torchvision":
+            return math.ceil(4.0 * self.sigma[1])
+        at_least = tf.maximum if tf.is_tensor(height) else max
+        return at_least(height // 20, 1)
 
     def _matrices(self, taps, offsets, size):
         """`[B, size, size]`: weights of an axis's pixels in each blurred pixel."""

@@ -2,11 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import gin
 import keras
+import numpy as np
 import tensorflow as tf
 
+from byol_keras import kernels
 from byol_keras.augmentations import (
     ImageAugmentation,
     between,
@@ -15,8 +18,10 @@ from byol_keras.augmentations import (
     whole,
 )
 
-# Row: the places of brightness, contrast, saturation and hue in one image's order.
+# Row: the places of brightness, contrast, saturation and hue in one image's order; and
+# the other way round, which of them is at each place.
 _PLACES = tuple(itertools.permutations(range(4)))
+_ORDERS = np.argsort(_PLACES, axis=1)
 
 # Principal components of the colours of ImageNet, in 0..1: how far they reach, and, a
 # row for each channel, where they point. Source: AlexNet; numbers as in mmselfsup 0.x.
@@ -91,6 +96,18 @@ class ColorJitter(ImageAugmentation):
                 channels = self._shift_linear(channels, **shifts)
         return tf.stack(channels, axis=-1)
 
+    def augment_arrays(self, planes, uniforms, chosen):
+        linear, hsv = self._groups(planes.shape[1])
+        lows, highs = self._bounds()
+        shifts = lows + uniforms[:, :4] * (highs - lows)
+        shifts *= [name in linear + hsv for name in self._strengths()]
+        orders = _ORDERS[(uniforms[:, 4] * len(_PLACES)).astype(int)]
+        weights = _gray_weights(planes.shape[1])
+        multiplies = self.semantics == "torchvision"
+        kernels.jitter(
+            planes, chosen, shifts.astype(np.float32), orders, weights, multiplies
+        )
+
     def _groups(self, channels):
         """Names of the operations that do something: linear ones, those on HSV."""
         linear, hsv = ["brightness", "contrast"], []
@@ -104,12 +121,19 @@ class ColorJitter(ImageAugmentation):
     def _draw(self, uniforms):
         """Shift, and place in the order, of each operation: dicts of `[B]`."""
         shifts = {
-            name: between(uniforms[:, i], -min(strength, 1.0), strength)
-            for i, (name, strength) in enumerate(self._strengths().items())
+            name: between(uniforms[:, i], low, high)
+            for i, (name, low, high) in enumerate(
+                zip(self._strengths(), *self._bounds(), strict=True)
+            )
         }
         order = tf.cast(whole(uniforms[:, 4], len(_PLACES)), tf.int32)
         places = tf.unstack(tf.gather(_PLACES, order), axis=1)
         return shifts, dict(zip(shifts, places, strict=True))
+
+    def _bounds(self):
+        """float32 `[4]` and `[4]`: least and largest shift of each operation."""
+        highs = np.array([*self._strengths().values()], np.float32)
+        return -np.minimum(highs, 1.0), highs
 
     def _strengths(self):
         names = ("brightness", "contrast", "saturation", "hue")
@@ -151,6 +175,9 @@ class Grayscale(ImageAugmentation):
         channels = _channels(images)
         return tf.stack([_grey(channels)] * len(channels), axis=-1)
 
+    def augment_arrays(self, planes, uniforms, chosen):
+        kernels.gray(planes, chosen, _gray_weights(planes.shape[1]))
+
 
 @gin.register
 @keras.saving.register_keras_serializable(package="byol_keras")
@@ -170,6 +197,9 @@ class Solarize(ImageAugmentation):
 
     def augment(self, images, uniforms):
         return tf.where(images < self.threshold, images, 1.0 - images)
+
+    def augment_arrays(self, planes, uniforms, chosen):
+        kernels.solarize(planes, chosen, np.float32(self.threshold))
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
@@ -208,6 +238,13 @@ class Lighting(ImageAugmentation):
         shifts = tf.matmul(alphas * _REACH, _COMPONENTS, transpose_b=True)
         return tf.clip_by_value(images + shifts[:, None, None, :], 0.0, 1.0)
 
+    def augment_arrays(self, planes, uniforms, chosen):
+        if planes.shape[1] == 3:
+            uniforms = np.clip(uniforms, _LEAST, 1.0 - _LEAST).astype(float)
+            alphas = self.alpha_std * np.vectorize(NormalDist().inv_cdf)(uniforms)
+            shifts = (alphas * _REACH) @ np.transpose(_COMPONENTS)
+            kernels.shift_channels(planes, chosen, shifts.astype(np.float32))
+
     def get_config(self):
         return {**super().get_config(), "alpha_std": self.alpha_std}
 
@@ -242,39 +279,40 @@ def _steps(linear: list, hsv: list, shifts: dict, places: dict) -> Iterator:
 def _shift_hsv(channels: list, saturation=0.0, hue=0.0) -> list:
     """Scales HSV's S by `1 + saturation` and turns H by `hue`, plane by plane.
 
-    Equal to a way through `tf.image.rgb_to_hsv` and back, at two thirds of its cost.
+    Equal to a way through `tf.image.rgb_to_hsv` and back, at a fraction of its cost.
     """
     red, green, blue = channels
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
     # The hue in sixths of a turn: 0 red, 2 green, 4 blue.
-    sixths = tf.where(
-        red >= value,
-        tf.math.divide_no_nan(green - blue, chroma),
-        tf.where(
-            green >= value,
-            2.0 + tf.math.divide_no_nan(blue - red, chroma),
-            4.0 + tf.math.divide_no_nan(red - green, chroma),
-        ),
+    not_red, not_green = red < value, green < value
+    distance = tf.where(
+        not_red, tf.where(not_green, red - green, blue - red), green - blue
     )
-    sixths = tf.math.floormod(sixths + 6.0 * hue, 6.0)
+    start = tf.where(not_red, tf.where(not_green, 4.0, 2.0), 0.0)
+    sixths = distance / tf.maximum(chroma, kernels.TINY) + start + 6.0 * hue
+    sixths -= 6.0 * tf.floor(sixths * (1.0 / 6.0))  # `floormod` is many times slower
     chroma = tf.minimum(chroma * (1.0 + saturation), value)
     shares = (
         tf.abs(sixths - 3.0) - 1.0,
         2.0 - tf.abs(sixths - 2.0),
         2.0 - tf.abs(sixths - 4.0),
     )
-    return [
-        value - chroma * (1.0 - tf.clip_by_value(share, 0.0, 1.0)) for share in shares
-    ]
+    least = value - chroma
+    return [least + chroma * tf.clip_by_value(share, 0.0, 1.0) for share in shares]
+
+
+def _gray_weights(channels: int) -> np.ndarray:
+    """float32 `[C]`: what each channel counts in the grey image."""
+    if channels == 3:
+        return np.array([0.2989, 0.5870, 0.1140], np.float32)
+    return np.full(channels, 1.0 / channels, np.float32)
 
 
 def _grey(channels: list) -> tf.Tensor:
     """`[B, H, W]`: the grey image of a list of `C` planes."""
-    if len(channels) == 3:
-        red, green, blue = channels
-        return 0.2989 * red + 0.5870 * green + 0.1140 * blue
-    return tf.add_n(channels) / len(channels)
+    weights = _gray_weights(len(channels))
+    return tf.add_n([w * x for w, x in zip(weights, channels, strict=True)])
 
 
 def _mean(plane: tf.Tensor) -> tf.Tensor:

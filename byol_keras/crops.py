@@ -4,6 +4,7 @@ import math
 
 import gin
 import keras
+import numpy as np
 import tensorflow as tf
 
 from byol_keras.augmentations import (
@@ -16,6 +17,7 @@ from byol_keras.augmentations import (
     resample,
     whole,
 )
+from byol_keras.resizing import resized_crops
 
 # How often torchvision draws a box before it falls back to the centre.
 CROP_TRIES = 10
@@ -122,12 +124,33 @@ class RandomResizedCrop(ImageAugmentation):
         return h, w
 
     def resize(self, image: tf.Tensor) -> tf.Tensor:
-        """Resizes one crop: float32 `[h, w, C]` -> `[height, width, C]`, in 0..1."""
+        """Resizes one crop.
+
+        Args:
+            image: `[h, w, C]`, uint8, or float32 in 0..1.
+
+        Returns:
+            float32 `[height, width, C]` in 0..1.
+        """
         antialias = self.semantics == "torchvision"
         resized = tf.image.resize(
             image, self.height_width, method=self.interpolation, antialias=antialias
         )
+        if image.dtype == tf.uint8:
+            resized *= 1.0 / 255.0
         return tf.clip_by_value(resized, 0.0, 1.0)
+
+    def resize_arrays(self, images, boxes, planes: np.ndarray) -> None:
+        """Crops boxes and resizes them, as `augment` does, by compiled loops.
+
+        Args:
+            images: uint8 `[n, h, w, C]`.
+            boxes: int32 `[n, 4]`, as of `boxes`.
+            planes: float32 `[n, C, height, width]`, for the result, in 0..1.
+        """
+        cubic = self.interpolation == "bicubic"
+        antialias = self.semantics == "torchvision"
+        resized_crops(images, boxes, cubic, antialias, planes)
 
     def augment(self, images, uniforms):
         shape = tf.shape(images)

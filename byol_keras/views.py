@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from byol_keras.augmented_view import (
     AugmentedView,
+    batches,
     check_layers,
-    reproducible,
     to_float,
     uniforms_of,
 )
+from byol_keras.sources import PARALLEL
 
 
 @gin.register
@@ -81,24 +82,23 @@ class TwoViews:
             ValueError: if images differ in size and a list does not begin with
                 `RandomResizedCrop`, and if the two views differ in shape.
         """
-        stream = data.stream(seed, start=start, pass_length=pass_length)
         if data.image_size is None:
-            prepare, augment = self._crop_one_by_one(data, seed), self._augment_crops
+            self.view1.require_crop("view1")
+            self.view2.require_crop("view2")
+            prepare, augment = self._augment_one(data, seed), self._finish
         else:
-            prepare, augment = self._decode(data, seed), self
-        dataset = (
-            stream.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-            .batch(batch_size, drop_remainder=True)
-            .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+            prepare, augment = self._decode(data, seed), self._augment_on_host
+        stream = data.stream(seed, start=start, pass_length=pass_length)
+        part = min(view.images_at_once(batch_size) for view in (self.view1, self.view2))
+        examples = stream.map(prepare, **PARALLEL)
+        dataset = batches(examples, augment, batch_size, part)
         view1, view2 = (spec.shape for spec in dataset.element_spec)
         if view1 != view2:
             raise ValueError(
                 "view1 and view2 must have the same size. Received: "
                 f"{tuple(view1[1:])} and {tuple(view2[1:])}"
             )
-        return dataset.with_options(reproducible())
+        return dataset
 
     def _decode(self, data, seed):
         def prepare(element):
@@ -106,26 +106,28 @@ class TwoViews:
 
         return prepare
 
-    def _crop_one_by_one(self, data, seed):
+    def _augment_on_host(self, images, uniforms):
+        first, second = self._split(uniforms)
+        return (
+            self.view1.augment_on_host(images, first),
+            self.view2.augment_on_host(images, second),
+        )
+
+    def _augment_one(self, data, seed):
         """Images of any size: each is cropped by itself, and only the crop decoded."""
-        self.view1.require_crop("view1")
-        self.view2.require_crop("view2")
 
         def prepare(element):
             uniforms = uniforms_of(element, seed, self.draws)
             first, second = self._split(uniforms)
-            crop1 = self.view1.crop(data, element["image"], first)
-            crop2 = self.view2.crop(data, element["image"], second)
-            return crop1, crop2, uniforms
+            view1 = self.view1.augment_one(data, element["image"], first)
+            view2 = self.view2.augment_one(data, element["image"], second)
+            return view1, view2, uniforms
 
         return prepare
 
-    def _augment_crops(self, crops1, crops2, uniforms):
+    def _finish(self, images1, images2, uniforms):
         first, second = self._split(uniforms)
-        return (
-            self.view1.augment(crops1, first, cropped=True),
-            self.view2.augment(crops2, second, cropped=True),
-        )
+        return self.view1.finish(images1, first), self.view2.finish(images2, second)
 
     def _split(self, uniforms):
         return uniforms[..., : self.view1.draws], uniforms[..., self.view1.draws :]

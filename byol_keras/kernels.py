@@ -1,0 +1,281 @@
+"""The augmentations of the host: loops over pixels, compiled by numba.
+
+TensorFlow makes a pass through memory for every operation of an `augment`. Here an
+image stays in the processor's cache, and what its draws rule out is not computed. A
+layer's `augment_arrays` calls one of these; they hold no lock of Python's, so that
+threads of a `tf.data` pipeline run them side by side.
+
+Functions take planes, float32 `[n, C, H, W]` in 0..1, and change in place those of the
+images that are `chosen`, bool `[n]`.
+"""
+
+import functools
+
+import numba
+import numpy as np
+
+# Sums may be reordered, so that loops use whole vectors; nothing here is NaN.
+compiled = functools.partial(
+    numba.njit, nogil=True, fastmath=True, error_model="numpy", cache=True
+)
+
+ZERO, ONE, TWO, THREE, FOUR, SIX = (np.float32(n) for n in (0, 1, 2, 3, 4, 6))
+# Far below any chroma but 0, by which it must not be divided.
+TINY = np.float32(1e-9)
+# Taps beyond so many sigma add up to less than a ten-thousandth.
+REACH = 4.0
+
+
+@compiled
+def clip(x):
+    """A number, cut off at 0 and 1."""
+    return min(max(x, ZERO), ONE)
+
+
+@compiled
+def mirror(planes, chosen, left_right):
+    """Mirrors images left to right, or turns them upside down."""
+    for n in range(planes.shape[0]):
+        if not chosen[n]:
+            continue
+        for c in range(planes.shape[1]):
+            if left_right:
+                for row in planes[n, c]:
+                    _reverse(row)
+            else:
+                plane = planes[n, c]
+                for y in range(plane.shape[0] // 2):
+                    _swap_rows(plane[y], plane[plane.shape[0] - 1 - y])
+
+
+@compiled
+def _reverse(row):
+    for x in range(row.size // 2):
+        other = row.size - 1 - x
+        row[x], row[other] = row[other], row[x]
+
+
+@compiled
+def _swap_rows(first, second):
+    for x in range(first.size):
+        first[x], second[x] = second[x], first[x]
+
+
+@compiled
+def shift_channels(planes, chosen, shifts):
+    """Adds `shifts[n, c]` to every channel."""
+    for n in range(planes.shape[0]):
+        if chosen[n]:
+            for c in range(planes.shape[1]):
+                _scale_and_add(planes[n, c].ravel(), ONE, shifts[n, c])
+
+
+@compiled
+def solarize(planes, chosen, threshold):
+    """Inverts pixels that are not below the threshold."""
+    for n in range(planes.shape[0]):
+        if chosen[n]:
+            pixels = planes[n].ravel()
+            for i in range(pixels.size):
+                x = pixels[i]
+                pixels[i] = x if x < threshold else ONE - x
+
+
+@compiled
+def gray(planes, chosen, weights):
+    """Every channel becomes the sum of all, weighted by `[C]`."""
+    for n in range(planes.shape[0]):
+        if chosen[n]:
+            image = planes[n].reshape(planes.shape[1], -1)
+            image[0] = _weighted(image, weights)
+            for c in range(1, image.shape[0]):
+                image[c] = image[0]
+
+
+@compiled
+def jitter(planes, chosen, shifts, orders, weights, multiplies):
+    """Brightness, contrast, saturation and hue, in the order of each image.
+
+    Args:
+        shifts: float32 `[n, 4]`. An operation whose shift is 0 is left out.
+        orders: int `[n, 4]`: operation 0, 1, 2 or 3 at each place.
+        weights: float32 `[C]`, of the grey image.
+        multiplies: bool. Torchvision's operations instead of DeepMind's; see
+            `colors.ColorJitter`.
+    """
+    for n in range(planes.shape[0]):
+        if not chosen[n]:
+            continue
+        image = planes[n].reshape(planes.shape[1], -1)
+        for place in range(4):
+            operation = orders[n, place]
+            shift = shifts[n, operation]
+            if shift == ZERO:
+                continue
+            if operation == 0:
+                _brightness(image, shift, multiplies)
+            elif operation == 1:
+                _contrast(image, shift, weights, multiplies)
+            elif operation == 2 and multiplies:
+                _blend_with_gray(image, shift, weights)
+            elif operation == 2:
+                _turn_hsv(image, shift, ZERO)
+            else:
+                _turn_hsv(image, ZERO, shift)
+
+
+@compiled
+def _scale_and_add(pixels, scale, offset):
+    for i in range(pixels.size):
+        pixels[i] = clip(scale * pixels[i] + offset)
+
+
+@compiled
+def _weighted(image, weights):
+    total = weights[0] * image[0]
+    for c in range(1, image.shape[0]):
+        total += weights[c] * image[c]
+    return total
+
+
+@compiled
+def _mean(pixels):
+    total = ZERO
+    for i in range(pixels.size):
+        total += pixels[i]
+    return total / np.float32(pixels.size)
+
+
+@compiled
+def _brightness(image, shift, multiplies):
+    if multiplies:
+        _scale_and_add(image.ravel(), ONE + shift, ZERO)
+    else:
+        _scale_and_add(image.ravel(), ONE, shift)
+
+
+@compiled
+def _contrast(image, shift, weights, multiplies):
+    mean = ZERO
+    if multiplies:
+        for c in range(image.shape[0]):
+            mean += weights[c] * _mean(image[c])
+    for c in range(image.shape[0]):
+        if not multiplies:
+            mean = _mean(image[c])
+        _scale_and_add(image[c], ONE + shift, -shift * mean)
+
+
+@compiled
+def _blend_with_gray(image, shift, weights):
+    gray_image = _weighted(image, weights)
+    for c in range(image.shape[0]):
+        channel = image[c]
+        for i in range(channel.size):
+            channel[i] = clip((ONE + shift) * channel[i] - shift * gray_image[i])
+
+
+@compiled
+def _turn_hsv(image, saturation, hue):
+    """Scales HSV's S by `1 + saturation` and turns H by `hue`, of 3 channels."""
+    reds, greens, blues = image[0], image[1], image[2]
+    for i in range(reds.size):
+        red, green, blue = reds[i], greens[i], blues[i]
+        value = max(red, max(green, blue))
+        chroma = value - min(red, min(green, blue))
+        share = ONE / max(chroma, TINY)
+        # The hue in sixths of a turn: 0 red, 2 green, 4 blue.
+        sixths = (red - green) * share + FOUR
+        sixths = (blue - red) * share + TWO if green >= value else sixths
+        sixths = (green - blue) * share if red >= value else sixths
+        sixths += SIX * hue
+        sixths = sixths + SIX if sixths < ZERO else sixths
+        sixths = sixths - SIX if sixths >= SIX else sixths
+        chroma = min(chroma * (ONE + saturation), value)
+        least = value - chroma
+        reds[i] = least + chroma * clip(abs(sixths - THREE) - ONE)
+        greens[i] = least + chroma * clip(TWO - abs(sixths - TWO))
+        blues[i] = least + chroma * clip(TWO - abs(sixths - FOUR))
+
+
+@compiled
+def blur(planes, chosen, sigmas, radius, extends):
+    """Gaussian blur by `2 * radius + 1` taps; beyond the edge lie zeros or the edge.
+
+    Args:
+        sigmas: float32 `[n]`, in pixels.
+        radius: int. Of the kernel, whose outer taps are left out where they are nearly
+            0.
+        extends: bool. Whether edge pixels go on beyond the edge.
+    """
+    count, channels, height, width = planes.shape
+    rows = np.zeros((height + 2 * radius, width), np.float32)
+    columns = np.zeros(width + 2 * radius, np.float32)
+    for n in range(count):
+        if not chosen[n]:
+            continue
+        reach = min(radius, max(1, int(np.ceil(REACH * sigmas[n]))))
+        taps = _gaussian(sigmas[n], reach)
+        for c in range(channels):
+            plane = planes[n, c]
+            rows[radius : radius + height] = plane
+            if extends:
+                rows[:radius] = plane[0]
+                rows[radius + height :] = plane[height - 1]
+            for y in range(height):
+                inner = columns[radius : radius + width]
+                _sum_of_rows(rows, y + radius, taps, inner)
+                if extends:
+                    columns[:radius] = inner[0]
+                    columns[radius + width :] = inner[width - 1]
+                _sum_of_shifts(columns, radius, taps, plane[y])
+
+
+@compiled
+def _gaussian(sigma, reach):
+    """float32 `[reach + 1]`: the middle tap and those on one side; both add up to 1."""
+    taps = np.empty(reach + 1, np.float32)
+    total = ZERO
+    for k in range(reach + 1):
+        distance = np.float32(k) / sigma
+        taps[k] = np.exp(np.float32(-0.5) * distance * distance)
+        total += taps[k] if k == 0 else TWO * taps[k]
+    return taps / total
+
+
+@compiled
+def _sum_of_rows(rows, y, taps, out):
+    """out <- the weighted sum of row y and those above and below it."""
+    middle, weight = rows[y], taps[0]
+    for x in range(out.size):
+        out[x] = weight * middle[x]
+    reach = taps.size - 1
+    for k in range(1, reach, 2):  # two taps at a time load and store half as often
+        near, far = taps[k], taps[k + 1]
+        above, below = rows[y - k], rows[y + k]
+        higher, lower = rows[y - k - 1], rows[y + k + 1]
+        for x in range(out.size):
+            out[x] += near * (above[x] + below[x]) + far * (higher[x] + lower[x])
+    if reach % 2:
+        last, above, below = taps[reach], rows[y - reach], rows[y + reach]
+        for x in range(out.size):
+            out[x] += last * (above[x] + below[x])
+
+
+@compiled
+def _sum_of_shifts(row, radius, taps, out):
+    """out <- the weighted sum of a padded row and its shifts to both sides."""
+    size, weight = out.size, taps[0]
+    for x in range(size):
+        out[x] = weight * row[radius + x]
+    reach = taps.size - 1
+    for k in range(1, reach, 2):
+        near, far = taps[k], taps[k + 1]
+        left, right = row[radius - k :], row[radius + k :]
+        before, after = row[radius - k - 1 :], row[radius + k + 1 :]
+        for x in range(size):
+            out[x] += near * (left[x] + right[x]) + far * (before[x] + after[x])
+    if reach % 2:
+        last, left, right = taps[reach], row[radius - reach :], row[radius + reach :]
+        for x in range(size):
+            out[x] += last * (left[x] + right[x])

@@ -1,0 +1,142 @@
+"""Cropping and resizing of bytes to planes, compiled by numba; see `kernels`."""
+
+import numpy as np
+
+from byol_keras.kernels import ZERO, clip, compiled
+
+
+@compiled
+def resized_crops(images, boxes, cubic, antialias, planes):
+    """Crops a box of every image and resizes it.
+
+    Args:
+        images: uint8 `[n, h, w, C]`.
+        boxes: int `[n, 4]`: top, left, height, width; within the image.
+        cubic: bool. Keys's kernel, a = -0.5, or the triangle of bilinear resizing.
+        antialias: bool. Widens the kernel where the image becomes smaller.
+        planes: float32 `[n, C, H, W]`, which the result, in 0..1, is written to.
+    """
+    for n in range(images.shape[0]):
+        _resize(images[n], boxes[n], cubic, antialias, planes[n])
+
+
+@compiled
+def _resize(image, box, cubic, antialias, planes):
+    top, left, height, width = box
+    channels, new_height, new_width = planes.shape
+    rows, row_weights = _taps(height, new_height, cubic, antialias)
+    columns, column_weights = _taps(width, new_width, cubic, antialias)
+    column_weights /= np.float32(255)
+    first, last = channels * left, channels * (left + width)
+    pixels = image[top : top + height].reshape(height, -1)[:, first:last]
+    line = np.empty(channels * width, np.float32)
+    for y in range(new_height):
+        _mix_rows(pixels, rows[:, y], row_weights[:, y], line)
+        _mix_columns(line, columns, column_weights, planes[:, y])
+
+
+@compiled
+def _taps(size, new_size, cubic, antialias):
+    """Which pixels of an axis make a new one: int `[K, new_size]`, and their weights.
+
+    The weights, float32, add up to 1. Pixels beyond the edge have weight 0.
+    """
+    scale = size / new_size
+    stretch = max(scale, 1.0) if antialias else 1.0
+    support = stretch * (2.0 if cubic else 1.0)
+    count = int(np.ceil(2.0 * support))
+    # Unsigned, so that no loop has to look for places counted from the end.
+    pixels = np.empty((count, new_size), np.uint64)
+    weights = np.empty((count, new_size), np.float32)
+    for i in range(new_size):
+        centre = (i + 0.5) * scale - 0.5
+        first = int(np.floor(centre - support)) + 1
+        total = 0.0
+        for k in range(count):
+            pixel = first + k
+            weight = 0.0
+            if 0 <= pixel < size:
+                weight = _kernel(abs(pixel - centre) / stretch, cubic)
+            pixels[k, i] = min(max(pixel, 0), size - 1)
+            weights[k, i] = weight
+            total += weight
+        for k in range(count):
+            weights[k, i] /= total
+    return pixels, weights
+
+
+@compiled
+def _kernel(x, cubic):
+    if not cubic:
+        return max(1.0 - x, 0.0)
+    if x <= 1.0:
+        return (1.5 * x - 2.5) * x * x + 1.0
+    if x < 2.0:
+        return ((2.5 - 0.5 * x) * x - 4.0) * x + 2.0
+    return 0.0
+
+
+@compiled
+def _mix_rows(pixels, rows, weights, line):
+    if rows.size == 4:
+        # The usual, bicubic case written out: one pass instead of four.
+        a, b, c, d = pixels[rows[0]], pixels[rows[1]], pixels[rows[2]], pixels[rows[3]]
+        w, v, u, t = weights[0], weights[1], weights[2], weights[3]
+        for i in range(line.size):
+            upper = w * np.float32(a[i]) + v * np.float32(b[i])
+            line[i] = upper + u * np.float32(c[i]) + t * np.float32(d[i])
+        return
+    line[:] = ZERO
+    for k in range(rows.size):
+        row, weight = pixels[rows[k]], weights[k]
+        for i in range(line.size):
+            line[i] += weight * np.float32(row[i])
+
+
+@compiled
+def _mix_columns(line, columns, weights, out):
+    channels = out.shape[0]
+    if channels == 3 and columns.shape[0] == 4:
+        _mix_bicubic_colors(line, columns, weights, out)
+        return
+    for c in range(channels):
+        row = out[c]
+        for x in range(row.size):
+            total = ZERO
+            for k in range(columns.shape[0]):
+                total += weights[k, x] * line[channels * columns[k, x] + c]
+            row[x] = clip(total)
+
+
+@compiled
+def _mix_bicubic_colors(line, columns, weights, out):
+    """The usual case written out: every place and weight is read once."""
+    reds, greens, blues = out
+    for x in range(reds.size):
+        a, b, c, d = columns[0, x], columns[1, x], columns[2, x], columns[3, x]
+        w, v, u, t = weights[0, x], weights[1, x], weights[2, x], weights[3, x]
+        a, b, c, d = 3 * a, 3 * b, 3 * c, 3 * d
+        reds[x] = clip(w * line[a] + v * line[b] + u * line[c] + t * line[d])
+        a, b, c, d = a + 1, b + 1, c + 1, d + 1
+        greens[x] = clip(w * line[a] + v * line[b] + u * line[c] + t * line[d])
+        a, b, c, d = a + 1, b + 1, c + 1, d + 1
+        blues[x] = clip(w * line[a] + v * line[b] + u * line[c] + t * line[d])
+
+
+@compiled
+def channels_last(planes, images):
+    """Writes planes `[n, C, H, W]` to images `[n, H, W, C]`."""
+    count, channels = planes.shape[:2]
+    for n in range(count):
+        image, pixels = planes[n].reshape(channels, -1), images[n].ravel()
+        if channels == 3:
+            reds, greens, blues = image
+            for i in range(reds.size):
+                pixels[3 * i] = reds[i]
+                pixels[3 * i + 1] = greens[i]
+                pixels[3 * i + 2] = blues[i]
+            continue
+        for c in range(channels):
+            channel = image[c]
+            for i in range(channel.size):
+                pixels[channels * i + c] = channel[i]
