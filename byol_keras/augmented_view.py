@@ -139,17 +139,18 @@ class AugmentedView:
             return self.augment_arrays(images, uniforms)
         return self.augment(to_float(images), uniforms)
 
-    def augment_one(self, data, image, uniforms) -> tf.Tensor:
+    def augment_one(self, data, image, uniforms, only_crop: bool = False) -> tf.Tensor:
         """What can be done of the view of one image of any size; see `finish`.
 
         Args:
             data, image, uniforms: see `crop`.
+            only_crop: bool. Leave all but the crop to `augment`.
 
         Returns:
             float32 `[S, S, C]` in 0..1.
         """
         crop = self.crop(data, image, uniforms)
-        if self.has_arrays:
+        if self.has_arrays and not only_crop:
             return self.augment_arrays(crop[None], uniforms[None], cropped=True)[0]
         return self.layers[0].resize(crop)
 

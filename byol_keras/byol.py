@@ -141,6 +141,9 @@ class BYOL(keras.Model):
     `fit` takes a dataset of `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1, and
     needs `callbacks.TargetEMA`, without which the target stays where it started.
 
+    Where the attribute `augment` is set, to `views.TwoViews.on_device` for one, the
+    dataset may yield what that function makes views of inside the step.
+
     Args:
         backbone: `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> `[B, D]` or a dict
             with `avgpool` `[B, D]`. Must be rebuildable from its `get_config()`.
@@ -204,6 +207,7 @@ class BYOL(keras.Model):
         )
         self.predictor = predictor or mlp_head(*head, name="predictor")
 
+        self.augment = None
         self.loss_fn = BYOLLoss()
         self.loss_tracker = keras.metrics.Mean("loss")
         self.std_tracker = keras.metrics.Mean("projection_std")
@@ -233,7 +237,9 @@ class BYOL(keras.Model):
         """
         with self.distribute_strategy.scope():
             if not self.built:
-                self.build(_view_shape(x))
+                dataset = isinstance(x, tf.data.Dataset)
+                views = x.map(self.augment) if self.augment and dataset else x
+                self.build(_view_shape(views))
             if self.compiled and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
         return super().fit(x, *args, **kwargs)
@@ -260,7 +266,8 @@ class BYOL(keras.Model):
     def trainable_weights(self):
         return self.trainable_variables
 
-    def train_step(self, views):
+    def train_step(self, batch):
+        views = self.augment(*batch) if self.augment else batch
         _check_two_views(views)
         learning_rate = ops.cast(self.optimizer.learning_rate, "float32")
         logs, gradients = self._accumulate(views)

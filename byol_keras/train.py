@@ -118,6 +118,7 @@ def train(
                 last_batch=last_batch,
             )
             _check_divisible(length, scope.num_replicas_in_sync)
+            model.augment = views.on_device if views.place == "device" else None
             optimizer = optimizer_fn(learning_rate=learning_rate_fn(length))
             model.compile(optimizer=optimizer, jit_compile=jit_compile)
             model.optimizer.build(model.trainable_variables)
@@ -244,6 +245,7 @@ def _summary(run, strategy, precision) -> Table:
         f"{_count(model.online.projector):,}, predictor {_count(model.predictor):,}",
         "devices": ", ".join(_devices(strategy)),
         "precision": precision,
+        "views": f"on the {run.views.place}",
         "exact resume": "on"
         if run.views.stateless
         else "off: a stock layer draws random numbers of its own",

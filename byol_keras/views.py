@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
+from byol_keras.augmentations import one_of
 from byol_keras.augmented_view import (
     AugmentedView,
     batches,
@@ -13,6 +14,8 @@ from byol_keras.augmented_view import (
     uniforms_of,
 )
 from byol_keras.sources import PARALLEL
+
+PLACES = ("host", "device")
 
 
 @gin.register
@@ -28,18 +31,28 @@ class TwoViews:
             `augmentations.ImageAugmentation` layers or stock keras-cv layers bound
             with `value_range=(0, 1)`. Each list must begin with `RandomResizedCrop`
             where images differ in size.
+        place: "host" (in the `tf.data` pipeline) or "device": inside the training step,
+            so that an accelerator does the work. Images that differ in size are still
+            cropped on the host. The views are the same, to within 2/255.
 
     Raises:
-        ValueError: if a list is empty, or holds something that is no layer.
+        ValueError: if a list is empty, or holds something that is no layer; if `place`
+            is another word, or is "device" with layers that draw for themselves.
 
     Source: arXiv 2006.07733 appendix B, table 6.
     """
 
-    def __init__(self, view1: Sequence, view2: Sequence):
+    def __init__(self, view1: Sequence, view2: Sequence, place: str = "host"):
         check_layers("view1", view1)
         check_layers("view2", view2)
         self.view1 = AugmentedView(view1)
         self.view2 = AugmentedView(view2)
+        self.place = one_of("place", place, PLACES)
+        if place == "device" and not self.stateless:
+            raise ValueError(
+                "place must be 'host' for layers that draw random numbers of their own."
+                f" Received: {place!r}"
+            )
 
     @property
     def stateless(self) -> bool:
@@ -65,6 +78,25 @@ class TwoViews:
         first, second = self._split(uniforms)
         return self.view1.augment(images, first), self.view2.augment(images, second)
 
+    def on_device(self, *parts) -> tuple[tf.Tensor, tf.Tensor]:
+        """Views of what `dataset` yields where `place` is "device"; XLA can compile it.
+
+        Args:
+            parts: images uint8 `[B, H, W, C]` and uniforms float32 `[B, draws]`; or the
+                crops of the two views, float32 `[B, S, S, C]`, and uniforms.
+
+        Returns:
+            `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1.
+        """
+        *images, uniforms = parts
+        if len(images) == 1:
+            return self(images[0], uniforms)
+        first, second = self._split(uniforms)
+        return (
+            self.view1.augment(images[0], first, cropped=True),
+            self.view2.augment(images[1], second, cropped=True),
+        )
+
     def dataset(self, data, batch_size, seed, start=0, pass_length=None):
         """Endless batches of views.
 
@@ -76,28 +108,28 @@ class TwoViews:
             pass_length: int or None. Images per pass; see `ImageData.stream`.
 
         Returns:
-            `tf.data.Dataset` of `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1.
+            `tf.data.Dataset` of `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1;
+            of what `on_device` takes where `place` is "device".
 
         Raises:
             ValueError: if images differ in size and a list does not begin with
                 `RandomResizedCrop`, and if the two views differ in shape.
         """
-        if data.image_size is None:
+        of_one_size = data.image_size is not None
+        if not of_one_size:
             self.view1.require_crop("view1")
             self.view2.require_crop("view2")
-            prepare, augment = self._augment_one(data, seed), self._finish
-        else:
-            prepare, augment = self._decode(data, seed), self._augment_on_host
         stream = data.stream(seed, start=start, pass_length=pass_length)
+        prepare = self._decode if of_one_size else self._augment_one
+        examples = stream.map(prepare(data, seed), **PARALLEL)
+        if self.place == "device":
+            dataset = batches(examples, lambda *parts: parts, batch_size, batch_size)
+            _check_same_size(dataset.map(self.on_device).element_spec)
+            return dataset
+        augment = self._augment_on_host if of_one_size else self._finish
         part = min(view.images_at_once(batch_size) for view in (self.view1, self.view2))
-        examples = stream.map(prepare, **PARALLEL)
         dataset = batches(examples, augment, batch_size, part)
-        view1, view2 = (spec.shape for spec in dataset.element_spec)
-        if view1 != view2:
-            raise ValueError(
-                "view1 and view2 must have the same size. Received: "
-                f"{tuple(view1[1:])} and {tuple(view2[1:])}"
-            )
+        _check_same_size(dataset.element_spec)
         return dataset
 
     def _decode(self, data, seed):
@@ -119,8 +151,9 @@ class TwoViews:
         def prepare(element):
             uniforms = uniforms_of(element, seed, self.draws)
             first, second = self._split(uniforms)
-            view1 = self.view1.augment_one(data, element["image"], first)
-            view2 = self.view2.augment_one(data, element["image"], second)
+            only_crop = self.place == "device"
+            view1 = self.view1.augment_one(data, element["image"], first, only_crop)
+            view2 = self.view2.augment_one(data, element["image"], second, only_crop)
             return view1, view2, uniforms
 
         return prepare
@@ -131,3 +164,12 @@ class TwoViews:
 
     def _split(self, uniforms):
         return uniforms[..., : self.view1.draws], uniforms[..., self.view1.draws :]
+
+
+def _check_same_size(specs):
+    view1, view2 = (spec.shape for spec in specs)
+    if view1 != view2:
+        raise ValueError(
+            "view1 and view2 must have the same size. Received: "
+            f"{tuple(view1[1:])} and {tuple(view2[1:])}"
+        )

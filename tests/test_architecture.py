@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "subsets": {"image_data"},
     "tfds_records": {"image_data", "sources"},
     "train": {"*"},
-    "views": {"augmented_view", "sources"},
+    "views": {"augmentations", "augmented_view", "sources"},
 }
 # Run with `python -m`; nothing imports them.
 COMMAND_LINES = ("assets.make_fashion_mnist_small", "benchmarks.__main__", "train")

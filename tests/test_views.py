@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,6 +6,9 @@ import tensorflow as tf
 from byol_keras import data
 from byol_keras.augmentations import RandomApply, RandomHorizontalFlip
 from byol_keras.augmented_view import uniforms_of
+from byol_keras.backbones import resnet18
+from byol_keras.byol import BYOL
+from byol_keras.callbacks import TargetEMA
 from byol_keras.colors import ColorJitter, Solarize
 from byol_keras.crops import RandomResizedCrop
 from byol_keras.views import TwoViews
@@ -145,3 +149,65 @@ def test_stock_layers_mix_with_ours_and_switch_exact_resume_off():
     assert view1.shape == (BATCH, 8, 8, 3)
     assert view1.min() >= 0.0
     assert view1.max() <= 1.0
+
+
+def device_views(**options):
+    layers = make_views()
+    return TwoViews(layers.view1.layers, layers.view2.layers, **options)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_views_on_the_device_are_those_on_the_host(compiled):
+    source = data.arrays(make_images())
+    on_host = take(device_views().dataset(source, BATCH, seed=0), 3)
+    views = device_views(place="device")
+    make = tf.function(views.on_device, jit_compile=compiled)
+    parts = views.dataset(source, BATCH, seed=0).take(3)
+    on_device = [tuple(view.numpy() for view in make(*part)) for part in parts]
+    for first, second in zip(on_host, on_device, strict=True):
+        for host, device in zip(first, second, strict=True):
+            np.testing.assert_allclose(host, device, atol=2 / 255)
+
+
+def test_crops_of_images_of_any_size_are_augmented_on_the_device(tmp_path):
+    write_jpegs(tmp_path)
+    source = data.image_folder(tmp_path)
+    on_host = take(device_views().dataset(source, BATCH, seed=0), 2)
+    views = device_views(place="device")
+    parts = views.dataset(source, BATCH, seed=0).take(2)
+    for first, part in zip(on_host, parts, strict=True):
+        for host, device in zip(first, views.on_device(*part), strict=True):
+            np.testing.assert_allclose(host, device, atol=2 / 255)
+
+
+def test_layers_that_draw_for_themselves_must_stay_on_the_host():
+    stock = [RandomResizedCrop(8), keras_cv.layers.RandomFlip()]
+    with pytest.raises(ValueError, match="place must be 'host'"):
+        TwoViews(stock, stock, place="device")
+    with pytest.raises(ValueError, match="place must be one of"):
+        device_views(place="gpu")
+
+
+def test_views_of_different_size_are_refused_on_the_device_too():
+    views = TwoViews([RandomResizedCrop(8)], [RandomResizedCrop(9)], place="device")
+    with pytest.raises(ValueError, match="same size"):
+        views.dataset(data.arrays(make_images()), BATCH, seed=0)
+
+
+def trained_weights(views, source):
+    keras.utils.set_random_seed(0)
+    model = BYOL(resnet18(width=0.0625, stem="small"), 16, 8)
+    model.augment = views.on_device if views.place == "device" else None
+    model.compile(keras.optimizers.SGD(0.01))
+    ema = TargetEMA(base_tau=0.9, total_steps=1)
+    dataset = views.dataset(source, BATCH, seed=0)
+    model.fit(dataset, steps_per_epoch=1, callbacks=[ema], verbose=0)
+    return model.get_weights()
+
+
+def test_training_is_the_same_wherever_views_are_made():
+    source = data.arrays(make_images())
+    on_host = trained_weights(device_views(), source)
+    on_device = trained_weights(device_views(place="device"), source)
+    for host, device in zip(on_host, on_device, strict=True):
+        np.testing.assert_allclose(host, device, atol=1e-3)
