@@ -246,17 +246,17 @@ def _gaussian(sigma, reach):
 @compiled
 def _sum_of_rows(rows, y, taps, out):
     """out <- the weighted sum of row y and those above and below it."""
-    middle, weight = rows[y], taps[0]
-    for x in range(out.size):
-        out[x] = weight * middle[x]
     reach = taps.size - 1
-    for k in range(1, reach, 2):  # two taps at a time load and store half as often
+    middle, above, below = rows[y], rows[y - 1], rows[y + 1]
+    for x in range(out.size):
+        out[x] = taps[0] * middle[x] + taps[1] * (above[x] + below[x])
+    for k in range(2, reach, 2):  # two taps at a time load and store half as often
         near, far = taps[k], taps[k + 1]
         above, below = rows[y - k], rows[y + k]
         higher, lower = rows[y - k - 1], rows[y + k + 1]
         for x in range(out.size):
             out[x] += near * (above[x] + below[x]) + far * (higher[x] + lower[x])
-    if reach % 2:
+    if reach > 1 and reach % 2 == 0:
         last, above, below = taps[reach], rows[y - reach], rows[y + reach]
         for x in range(out.size):
             out[x] += last * (above[x] + below[x])
@@ -265,17 +265,17 @@ def _sum_of_rows(rows, y, taps, out):
 @compiled
 def _sum_of_shifts(row, radius, taps, out):
     """out <- the weighted sum of a padded row and its shifts to both sides."""
-    size, weight = out.size, taps[0]
+    size, reach = out.size, taps.size - 1
+    middle, left, right = row[radius:], row[radius - 1 :], row[radius + 1 :]
     for x in range(size):
-        out[x] = weight * row[radius + x]
-    reach = taps.size - 1
-    for k in range(1, reach, 2):
+        out[x] = taps[0] * middle[x] + taps[1] * (left[x] + right[x])
+    for k in range(2, reach, 2):
         near, far = taps[k], taps[k + 1]
         left, right = row[radius - k :], row[radius + k :]
         before, after = row[radius - k - 1 :], row[radius + k + 1 :]
         for x in range(size):
             out[x] += near * (left[x] + right[x]) + far * (before[x] + after[x])
-    if reach % 2:
+    if reach > 1 and reach % 2 == 0:
         last, left, right = taps[reach], row[radius - reach :], row[radius + reach :]
         for x in range(size):
             out[x] += last * (left[x] + right[x])

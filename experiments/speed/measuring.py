@@ -1,0 +1,66 @@
+"""What the speed scripts share: interleaved medians, images, the file of results."""
+
+import json
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def seconds(function) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def interleaved(functions: dict, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every call: all functions in turn, after one call each to warm up."""
+    for function in functions.values():
+        function()
+    times = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            times[name].append(seconds(function))
+    return times
+
+
+def median_ratio(numerators, denominators) -> float:
+    """Median of the ratios of what was measured in the same turn."""
+    pairs = zip(numerators, denominators, strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def medians(times: dict[str, list[float]], scale: float = 1.0) -> dict[str, float]:
+    """Median of each list, times `scale`."""
+    return {k: scale * statistics.median(v) for k, v in times.items()}
+
+
+def photographs(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """uint8 `[count, height, width, 3]`: smooth shapes under a little noise."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(count, height, width, 3)).cumsum(1).cumsum(2)
+    images -= images.min((1, 2), keepdims=True)
+    images /= images.max((1, 2), keepdims=True)
+    images += 0.02 * rng.normal(size=images.shape)
+    return (255 * np.clip(images, 0, 1)).astype(np.uint8)
+
+
+def peak_gigabytes() -> float:
+    """Largest memory that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def write(results: dict) -> None:
+    """Prints the results of a script and keeps them beside it, under its name."""
+    from byol_keras.benchmarks.results import machine
+
+    text = json.dumps({"machine": machine(), **results}, indent=1)
+    print(text)
+    name = pathlib.Path(sys.argv[0]).stem
+    (FOLDER / f"{name}.json").write_text(text + "\n")

@@ -1,0 +1,198 @@
+"""The training step against the framework's own floor, EMA, LARS, and memory.
+
+    python experiments/speed/steps.py
+
+The floor of a step of BYOL is what Keras and TensorFlow need for the same backbone: two
+supervised steps, since both views go forward and back, and two forward passes, for the
+target. Each case runs in a process of its own. Writes `steps.json` beside this file.
+"""
+
+import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from measuring import interleaved, median_ratio, medians, peak_gigabytes, write
+
+from byol_keras import BYOL, LARS, TargetEMA, resnet18, resnet50
+
+REPEATS = 7
+# Backbone, image size, batch size, projector width.
+CASES = {
+    "resnet18_32px": (resnet18, "small", 32, 64, 512),
+    "resnet50_96px": (resnet50, "imagenet", 96, 16, 4096),
+}
+# Of a ResNet-50 step at this batch size, EMA and LARS are to take a small share.
+SHARE_BATCH = 64
+
+
+def pictures(batch_size, size):
+    """float32 `[B, S, S, 3]` of noise."""
+    rng = np.random.default_rng(0)
+    return tf.constant(rng.random((batch_size, size, size, 3), np.float32))
+
+
+def byol_step(backbone, batch_size, size, hidden_units, optimizer):
+    """() -> one training step of BYOL with its moving average, on one batch."""
+    model = BYOL(backbone, hidden_units)
+    model.compile(optimizer, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    ema = TargetEMA(total_steps=1000)
+    ema.set_model(model)
+    ema.on_train_begin()
+    batch = (pictures(batch_size, size), pictures(batch_size, size))
+    step = tf.function(lambda: model.train_step(batch), autograph=False)
+
+    def run():
+        logs = step()
+        ema.on_train_batch_end(0)
+        return float(logs["loss"])
+
+    return run, model, ema
+
+
+def supervised_step(backbone, batch_size, size, optimizer):
+    """() -> one supervised training step of the same backbone, and a forward pass."""
+    logits = keras.layers.Dense(1000)(backbone.output["avgpool"])
+    model = keras.Model(backbone.input, logits)
+    images = pictures(batch_size, size)
+    labels = tf.zeros([batch_size], tf.int32)
+    loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = loss_fn(labels, model(images, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    @tf.function(autograph=False)
+    def forward():
+        return tf.reduce_sum(backbone(images, training=True)["avgpool"])
+
+    return lambda: float(step()), lambda: float(forward())
+
+
+def backbone_of(case):
+    """A new backbone of a case."""
+    make, stem, *_ = CASES[case]
+    return make(stem=stem)
+
+
+def measure_step(case) -> dict:
+    """A step of BYOL against the floor."""
+    *_, size, batch_size, hidden_units = CASES[case]
+    ours, _, _ = byol_step(
+        backbone_of(case), batch_size, size, hidden_units, keras.optimizers.SGD(0.01)
+    )
+    supervised, forward = supervised_step(
+        backbone_of(case), batch_size, size, keras.optimizers.SGD(0.01)
+    )
+    times = interleaved(
+        {"byol": ours, "supervised": supervised, "forward": forward}, REPEATS
+    )
+    pairs = zip(times["supervised"], times["forward"], strict=True)
+    floors = [2 * step + 2 * forward for step, forward in pairs]
+    found = medians(times, 1e3)
+    return {
+        "batch_size": batch_size,
+        **{f"{name}_milliseconds": value for name, value in found.items()},
+        "ratio_to_floor": median_ratio(times["byol"], floors),
+    }
+
+
+def measure_share() -> dict:
+    """EMA and LARS in a ResNet-50 step: each by itself, against the whole step."""
+    step, model, ema = byol_step(
+        resnet50(), SHARE_BATCH, 96, 4096, LARS(0.1, weight_decay=1e-6)
+    )
+    gradients = [tf.ones_like(v) * 1e-3 for v in model.trainable_variables]
+
+    @tf.function(autograph=False)
+    def update():
+        model.optimizer.apply(gradients, model.trainable_variables)
+        return model.optimizer.iterations
+
+    times = interleaved(
+        {
+            "step": step,
+            "lars": lambda: int(update()),
+            "ema": lambda: ema.on_train_batch_end(0),
+        },
+        REPEATS,
+    )
+    both = [a + b for a, b in zip(times["lars"], times["ema"], strict=True)]
+    found = {f"{k}_milliseconds": v for k, v in medians(times, 1e3).items()}
+    return {
+        "batch_size": SHARE_BATCH,
+        "image_size": 96,
+        **found,
+        "share": median_ratio(both, times["step"]),
+    }
+
+
+def measure_views_together() -> dict:
+    """One forward pass over both views at once, against one pass over each."""
+    backbone = backbone_of("resnet18_32px")
+    both, one = pictures(128, 32), pictures(64, 32)
+    forward = tf.function(
+        lambda x: tf.reduce_sum(backbone(x, training=True)["avgpool"])
+    )
+    times = interleaved(
+        {
+            "together": lambda: float(forward(both)),
+            "apart": lambda: float(forward(one)) + float(forward(one)),
+        },
+        REPEATS,
+    )
+    return {"ratio": median_ratio(times["together"], times["apart"])}
+
+
+def memory_of_byol() -> dict:
+    """Peak of a process that takes steps of BYOL."""
+    step, _, _ = byol_step(resnet50(), 16, 96, 4096, keras.optimizers.SGD(0.01))
+    [step() for _ in range(3)]
+    return {"gigabytes": peak_gigabytes()}
+
+
+def memory_of_supervised() -> dict:
+    """Peak of a process that takes supervised steps at twice the batch."""
+    step, _ = supervised_step(resnet50(), 32, 96, keras.optimizers.SGD(0.01))
+    [step() for _ in range(3)]
+    return {"gigabytes": peak_gigabytes()}
+
+
+PARTS = {
+    "resnet18_32px": lambda: measure_step("resnet18_32px"),
+    "resnet50_96px": lambda: measure_step("resnet50_96px"),
+    "ema_and_lars": measure_share,
+    "views_together": measure_views_together,
+    "memory_byol": memory_of_byol,
+    "memory_supervised": memory_of_supervised,
+}
+
+
+def main():
+    """Runs every part in a process of its own, prints and writes."""
+    if len(sys.argv) > 1:
+        print(json.dumps(PARTS[sys.argv[1]]()))
+        return
+    results = {"repeats": REPEATS}
+    for part in PARTS:
+        done = subprocess.run(
+            [sys.executable, __file__, part], capture_output=True, text=True, check=True
+        )
+        results[part] = json.loads(done.stdout.splitlines()[-1])
+    memory = [results[f"memory_{x}"]["gigabytes"] for x in ("byol", "supervised")]
+    results["memory_ratio"] = memory[0] / memory[1]
+    write(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Views per second: ours against stock keras-cv layers that are composed the same way.
+
+    python experiments/speed/views.py
+
+From decoded arrays at 32, 96 and 224 pixels, from JPEG files of 500 x 375, and ours on
+the host against ours in the graph of the device. Pairs of pipelines are measured in
+turn. Writes `views.json` beside this file.
+"""
+
+import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
+
+import pathlib
+import tempfile
+import time
+
+import keras_cv
+import numpy as np
+import tensorflow as tf
+from measuring import interleaved, median_ratio, medians, photographs, write
+
+from byol_keras import (
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    RandomApply,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Solarize,
+    TwoViews,
+    data,
+    kernels,
+)
+
+REPEATS = 5
+SECONDS = 2.0  # of one measurement, at least
+# Size of the view, of the decoded images, and of the batch.
+CASES = {"224": (224, 256, 64), "96": (96, 128, 64), "32": (32, 32, 128)}
+JPEG_SIZE, JPEGS = (375, 500), 128
+
+
+def ours(size: int, place: str = "host") -> TwoViews:
+    """BYOL's two views, as gin/views/byol_deepmind_224.gin binds them."""
+
+    def layers(*more):
+        jitter = RandomApply(ColorJitter(), 0.8)
+        gray = RandomApply(Grayscale(), 0.2)
+        flip = RandomHorizontalFlip()
+        return [RandomResizedCrop(size), flip, jitter, gray, *more]
+
+    second = [RandomApply(GaussianBlur(), 0.1), RandomApply(Solarize(), 0.2)]
+    return TwoViews(layers(GaussianBlur()), layers(*second), place)
+
+
+def stock(size: int, gated: bool):
+    """The same of stock keras-cv: float32 batch in 0..1 -> two views.
+
+    Its crop knows no bicubic interpolation, so it is bilinear, which costs less.
+
+    Args:
+        size: int.
+        gated: bool. With `RandomApply`, which goes image by image; or every layer on
+            every image, in whole batches.
+    """
+    layers = keras_cv.layers
+    taps = 2 * max(size // 20, 1) + 1
+
+    def sometimes(layer, rate):
+        return layers.RandomApply(layer, rate=rate) if gated else layer
+
+    def common():
+        return [
+            layers.RandomCropAndResize(
+                (size, size),
+                crop_area_factor=(0.08, 1),
+                aspect_ratio_factor=(3 / 4, 4 / 3),
+            ),
+            layers.RandomFlip("horizontal"),
+            sometimes(
+                layers.RandomColorJitter(
+                    value_range=(0, 1),
+                    brightness_factor=0.4,
+                    contrast_factor=0.4,
+                    saturation_factor=(0.4444, 0.5455),
+                    hue_factor=0.2,
+                ),
+                0.8,
+            ),
+            sometimes(layers.Grayscale(output_channels=3), 0.2),
+        ]
+
+    def blur():
+        return layers.RandomGaussianBlur(kernel_size=taps, factor=(0.1, 2.0))
+
+    solarize = layers.Solarization(value_range=(0, 1), threshold_factor=(128, 128))
+    first = [*common(), blur()]
+    second = [*common(), sometimes(blur(), 0.1), sometimes(solarize, 0.2)]
+
+    def views(images):
+        pair = []
+        for chain in (first, second):
+            view = tf.cast(images, tf.float32) / 255.0
+            for layer in chain:
+                view = layer(view, training=True)
+            pair.append(view)
+        return tuple(pair)
+
+    return views
+
+
+def stock_dataset(images, size, batch_size, gated) -> tf.data.Dataset:
+    """Endless batches of stock views of images in memory."""
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+    stream = tf.data.Dataset.from_tensor_slices(images).repeat().batch(batch_size)
+    return stream.map(stock(size, gated), **parallel).prefetch(tf.data.AUTOTUNE)
+
+
+def stock_jpegs(folder, size, batch_size, gated) -> tf.data.Dataset:
+    """Endless batches of stock views of JPEG files, each decoded whole."""
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+    files = tf.data.Dataset.list_files(f"{folder}/*.jpg", shuffle=False).repeat()
+
+    def decode(path):
+        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+        return tf.ensure_shape(image, [*JPEG_SIZE, 3])
+
+    stream = files.map(decode, **parallel).batch(batch_size)
+    return stream.map(stock(size, gated), **parallel).prefetch(tf.data.AUTOTUNE)
+
+
+def compare(datasets: dict, batch_size: int) -> dict:
+    """Pairs of views per second of endless datasets, and what ours gain on the others.
+
+    Only one of them is alive at a time: others would read ahead meanwhile.
+    """
+    seconds = {name: [] for name in datasets}
+    for _ in range(REPEATS):
+        for name, dataset in datasets.items():
+            seconds[name].append(seconds_per_batch(dataset))
+    rates = {n: batch_size / t for n, t in medians(seconds).items()}
+    found = {f"{name}_pairs_per_second": rate for name, rate in rates.items()}
+    for other in [name for name in datasets if name != "ours"]:
+        found[f"ratio_to_{other}"] = median_ratio(seconds[other], seconds["ours"])
+    return found
+
+
+def seconds_per_batch(dataset) -> float:
+    """Of a dataset at full speed, once what is read ahead has been used up."""
+    batches = iter(dataset)
+    for _ in range(6):
+        next(batches)
+    start, count = time.perf_counter(), 0
+    while count < 4 or time.perf_counter() - start < SECONDS:
+        next(batches)
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
+def from_arrays(size, source, batch_size) -> dict:
+    """Ours against stock, from decoded images in memory."""
+    images = photographs(64, source, source)
+    mine = ours(size).dataset(data.arrays(images), batch_size, seed=0)
+    kinds = {"stock": True, "stock_without_gates": False}
+    others = {
+        name: stock_dataset(images, size, batch_size, gated)
+        for name, gated in kinds.items()
+    }
+    return compare({"ours": mine, **others}, batch_size)
+
+
+def from_jpegs(size=224, batch_size=64) -> dict:
+    """Ours, which decodes only crops, against stock after decoding everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, image in enumerate(photographs(JPEGS, *JPEG_SIZE)):
+            encoded = tf.io.encode_jpeg(image, quality=90).numpy()
+            pathlib.Path(folder, f"{number:04}.jpg").write_bytes(encoded)
+        mine = ours(size).dataset(data.image_folder(folder), batch_size, seed=0)
+        return compare(
+            {"ours": mine, "stock": stock_jpegs(folder, size, batch_size, gated=True)},
+            batch_size,
+        )
+
+
+def on_device(size, source, batch_size) -> dict:
+    """Host views against the same in the graph, on whatever device there is."""
+    source = data.arrays(photographs(64, source, source))
+    host = ours(size).dataset(source, batch_size, seed=0)
+    views = ours(size, "device")
+    make = tf.function(views.on_device)
+    parts = views.dataset(source, batch_size, seed=0)
+
+    return compare({"ours": host, "device": Made(parts, make)}, batch_size)
+
+
+class Made:
+    """What a function makes of the elements of a dataset, anew in every iteration."""
+
+    def __init__(self, dataset, make):
+        self.dataset, self.make = dataset, make
+
+    def __iter__(self):
+        return (self.make(*element) for element in self.dataset)
+
+
+def bounds(size=224) -> dict:
+    """What this machine can do at all, one core: copies, and multiplications.
+
+    A view is written once by each of its operations; see the README of this folder.
+    """
+    view = np.random.default_rng(0).random((1, 3, size, size), np.float32)
+    chosen, other = np.ones(1, bool), np.empty_like(view)
+    times = interleaved(
+        {
+            "copy": lambda: [np.copyto(other, view) for _ in range(200)],
+            "multiply_and_add": lambda: [
+                kernels.shift_channels(view, chosen, np.zeros((1, 3), np.float32))
+                for _ in range(200)
+            ],
+        },
+        REPEATS,
+    )
+    found = medians(times, 1.0 / 200)
+    return {
+        "copy_gigabytes_per_second": 2 * view.nbytes / found["copy"] / 1e9,
+        "pass_over_a_view_milliseconds": 1e3 * found["multiply_and_add"],
+    }
+
+
+def main():
+    """Measures, prints and writes."""
+    results = {"repeats": REPEATS, "bounds": bounds()}
+    for name, case in CASES.items():
+        results[f"arrays_{name}"] = from_arrays(*case)
+    results["jpeg_224"] = from_jpegs()
+    results["device_32"] = on_device(*CASES["32"])
+    write(results)
+
+
+if __name__ == "__main__":
+    main()
