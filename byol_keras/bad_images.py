@@ -149,6 +149,9 @@ def listed_in(path: pathlib.Path | None) -> Iterator[None]:
     finally:
         if path is not None:
             _lists.remove(pathlib.Path(path))
+            count = len(_paths_in(path))
+            if count:
+                logging.warning("%d images could not be read; see %s", count, path)
 
 
 def _tell(path, flaw, first):
@@ -160,7 +163,12 @@ def _tell(path, flaw, first):
             "".join(f"; see {file}" for file in _lists),
         )
     for file in _lists:
-        lines = file.read_text().splitlines() if file.exists() else ()
-        if path not in {line.partition("\t")[0] for line in lines}:
+        if path not in _paths_in(file):
             with file.open("a") as stream:
                 stream.write(f"{path}\t{flaw}\n")
+
+
+def _paths_in(listing):
+    listing = pathlib.Path(listing)
+    lines = listing.read_text().splitlines() if listing.exists() else ()
+    return {line.partition("\t")[0] for line in lines}

@@ -110,7 +110,7 @@ def _other_size(image):
         header = tf.io.decode_raw(
             tf.strings.substr(image, 16, 8), tf.int32, little_endian=False
         )
-        return _reduced_size(header[::-1])  # width comes first
+        return _reduced_size(tf.ensure_shape(header, [2])[::-1])  # width comes first
 
     return tf.cond(
         tf.strings.substr(image, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE,

@@ -133,9 +133,10 @@ def test_first_bad_image_is_a_warning_that_names_the_list(tmp_path, caplog):
         listed_in(tmp_path / "bad_images.txt"),
     ):
         list(source.ordered())
-    (warning,) = caplog.messages
+    warning, summary = caplog.messages
     assert "are replaced by the next ones, first" in warning
     assert warning.endswith(f"(empty file); see {tmp_path}/bad_images.txt")
+    assert summary == f"2 images could not be read; see {tmp_path}/bad_images.txt"
 
 
 def test_too_many_bad_images_end_the_reading_in_one_line(tmp_path):
