@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras import image_files, tfds_records
+from byol_keras.bad_images import MAX_BAD_SHARE
 from byol_keras.image_data import ImageData
 from byol_keras.sources import Rows
 
@@ -30,9 +31,6 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-
-# So many images of a folder tell its number of channels.
-_SAMPLE_SIZE = 16
 
 
 @gin.register
@@ -133,44 +131,51 @@ def fashion_mnist_idx(path: str | os.PathLike, split: str = "train") -> ImageDat
 
 
 @gin.register
-def image_folder(path: str | os.PathLike, channels: int | None = None) -> ImageData:
+def image_folder(
+    path: str | os.PathLike,
+    channels: int | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> ImageData:
     """All images below a folder, in the order of their relative paths.
 
     JPEG, PNG, BMP, GIF, WebP, and TIFF where Pillow is installed; hidden files and
     folders are left out. Where all images lie in sub-folders, the first level of
-    sub-folders are the classes; else there are no labels.
+    sub-folders are the classes; else there are no labels. Images that cannot be
+    decoded are replaced by the rule in `bad_images`.
 
     Args:
         path: the folder.
         channels: 1 or 3. Defaults to that of the first images, 3 if they disagree.
+        max_bad_share: float in 0..1. What reads the images ends with an error as soon
+            as more than this share of them is known to be unreadable.
 
     Returns:
         `ImageData` of encoded images of any size.
 
     Raises:
-        ValueError: if there is no such folder, no image in it, or none of the first
-            16 images can be decoded. If only some of them cannot, a warning names
-            those; an unreadable image raises TensorFlow's error once it is read.
+        ValueError: if there is no such folder, no image in it, or too many of the
+            first images are unreadable; if an argument is out of its range.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: {channels!r}")
     folder = _existing_folder(path)
     files = image_files.find_images(folder)
     paths = [os.path.join(folder, file) for file in files]
-    found = image_files.common_channels(paths[:_SAMPLE_SIZE], folder)
+    found = image_files.common_channels(paths, folder, max_bad_share)
     class_names, labels = None, None
     if all("/" in file for file in files):
         classes = [file.split("/")[0] for file in files]
         class_names = tuple(sorted(set(classes)))
         label_of = {name: label for label, name in enumerate(class_names)}
         labels = [label_of[name] for name in classes]
+    channels = channels or found
     return ImageData(
         f"images in {folder}",
         len(paths),
-        channels or found,
+        channels,
         None,
         class_names,
-        image_files.file_rows(paths, labels),
+        image_files.file_rows(paths, labels, channels, max_bad_share),
         names=files,
     )
 

@@ -10,15 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from byol_keras import decoding
 from byol_keras.sources import PARALLEL, Rows, Shards
-
-# Gives the pixels that Pillow, and so torchvision, decodes. TensorFlow's default
-# transform is left to the platform.
-_JPEG = {"dct_method": "INTEGER_ACCURATE", "fancy_upscaling": True}
-
-# Chroma is interpolated between neighbours, which a crop decoded alone lacks at its
-# border: that many more pixels are decoded on every side and cut off again.
-_JPEG_MARGIN = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,33 +147,24 @@ class ImageData:
         return digest.hexdigest()
 
     def shape(self, image) -> tf.Tensor:
-        """int32 `[3]`: height, width, channels; of a JPEG without decoding it."""
+        """int32 `[3]`: height, width, channels; mostly without decoding the image."""
         if self.image_size is not None:
             return tf.constant([*self.image_size, self.channels])
         image = tf.convert_to_tensor(image)
         if image.dtype == tf.uint8:
             return tf.shape(image)
-        size = tf.cond(
-            tf.io.is_jpeg(image),
-            lambda: tf.io.extract_jpeg_shape(image)[:2],
-            lambda: tf.shape(self._decode_other(image))[:2],
-        )
-        return tf.concat([size, [self.channels]], axis=0)
+        return decoding.shape(image, self.channels)
 
     def decode(self, image) -> tf.Tensor:
         """uint8 `[h, w, channels]` of an image that may be decoded already.
 
-        Grey is repeated where three channels are due, colour becomes its luma where
-        one is. Transparency is dropped, and so are all frames but the first.
+        See `decoding.decode` for what becomes of grey, transparent, animated and very
+        large images.
         """
         image = tf.convert_to_tensor(image)
         if image.dtype == tf.uint8:
             return image
-        image = tf.cond(
-            tf.io.is_jpeg(image),
-            lambda: tf.io.decode_jpeg(image, self._jpeg_channels, **_JPEG),
-            lambda: self._decode_other(image),
-        )
+        image = decoding.decode(image, self.channels)
         image.set_shape([*(self.image_size or (None, None)), self.channels])
         return image
 
@@ -198,62 +182,7 @@ class ImageData:
         """
         image, box = tf.convert_to_tensor(image), tf.convert_to_tensor(box, tf.int32)
         if image.dtype == tf.uint8:
-            return _slice(image, box[:2], box[2:])
-        crop = tf.cond(
-            tf.io.is_jpeg(image),
-            lambda: self._crop_jpeg(image, box),
-            lambda: _slice(self._decode_other(image), box[:2], box[2:]),
-        )
+            return decoding.cut(image, box[:2], box[2:])
+        crop = decoding.decode_crop(image, box, self.channels)
         crop.set_shape([None, None, self.channels])
         return crop
-
-    @property
-    def _jpeg_channels(self) -> int:
-        return 1 if self.channels == 1 else 3
-
-    def _crop_jpeg(self, image, box):
-        begin = tf.maximum(box[:2] - _JPEG_MARGIN, 0)
-        end = tf.minimum(
-            box[:2] + box[2:] + _JPEG_MARGIN, tf.io.extract_jpeg_shape(image)[:2]
-        )
-        crop = tf.io.decode_and_crop_jpeg(
-            image, tf.concat([begin, end - begin], 0), self._jpeg_channels, **_JPEG
-        )
-        return _slice(crop, box[:2] - begin, box[2:])
-
-    def _decode_other(self, image):
-        # Asked for a channel count, decode_image refuses some formats (grey BMP and
-        # GIF, transparent WebP), so it gives what is stored and we convert.
-        image = _decode_as_stored(image)
-        if self.channels not in (1, 3):
-            return image
-        is_colour = tf.shape(image)[-1] >= 3
-        if self.channels == 3:
-            return tf.cond(
-                is_colour,
-                lambda: image[..., :3],
-                lambda: tf.repeat(image[..., :1], 3, axis=-1),
-            )
-        return tf.cond(
-            is_colour,
-            lambda: tf.image.rgb_to_grayscale(
-                tf.ensure_shape(image[..., :3], [None, None, 3])
-            ),
-            lambda: image[..., :1],
-        )
-
-
-def _slice(image, begin, size):
-    return image[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
-
-
-def channels_of(image) -> int:
-    """1 for grey and 3 for colour, transparency apart; the image is encoded."""
-    return 3 if _decode_as_stored(image).shape[-1] >= 3 else 1
-
-
-def _decode_as_stored(image):
-    """uint8 `[h, w, c]` of any format but TIFF; the first frame of an animation."""
-    image = tf.io.decode_image(image, expand_animations=False)
-    image.set_shape([None, None, None])
-    return image

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import io
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,17 +10,29 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from byol_keras.image_data import channels_of
+from byol_keras.bad_images import (
+    MAX_BAD_SHARE,
+    ReadableFiles,
+    check_share,
+    flaw_of_file,
+)
+from byol_keras.decoding import channels_of
+from byol_keras.image_bytes import readable, readable_in_graph
+from byol_keras.image_headers import SUFFIXES
 from byol_keras.sources import Rows, file_stamps
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-TIFF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
+TIFF_SUFFIXES = SUFFIXES["TIFF"]
+# So many images of a folder tell its number of channels.
+_SAMPLE_SIZE = 16
 
 
 def find_images(folder: pathlib.Path) -> list[str]:
     """Relative paths, with "/" and sorted, of the images below the folder.
 
     Hidden files and folders are left out, and TIFF where Pillow is not installed.
+    Links are followed, also out of the folder: whoever made them wants that. Where
+    they go in a circle, they are followed once round.
 
     Raises:
         ValueError: if there are none.
@@ -29,73 +40,81 @@ def find_images(folder: pathlib.Path) -> list[str]:
     return _without_unreadable_tiffs(_image_files(folder), folder)
 
 
-def common_channels(paths: Sequence[str], folder: pathlib.Path) -> int:
-    """Channels of a sample of the folder's images: 1 or 3, and 3 if they disagree.
-
-    Images of the sample that cannot be decoded are named in one warning.
+def common_channels(
+    paths: Sequence[str], folder: pathlib.Path, max_bad_share: float = MAX_BAD_SHARE
+) -> int:
+    """Channels of the folder's first 16 readable images: 1 or 3; 3 if they disagree.
 
     Raises:
-        ValueError: if no image of the sample can be decoded.
+        ValueError: if images that cannot be decoded come before these, and they are
+            more than a share `max_bad_share` of all, or all.
     """
-    found, unreadable = set(), {}
+    check_share(max_bad_share)
+    found, readable_ones, unreadable = set(), 0, {}
     for path in paths:
-        try:
-            found.add(_channels_of_file(path))
-        except Exception as error:  # of TensorFlow or Pillow: bytes that are no image
-            unreadable[path] = error
-    if not found:
-        raise ValueError(
-            f"path must hold readable images; none of the first {len(paths)} is, from "
-            f"{paths[0]} on. Received: {folder}"
-        ) from unreadable[paths[0]]
+        flaw = flaw_of_file(path)
+        if flaw is None:
+            found.add(channels_of(readable(pathlib.Path(path).read_bytes())))
+            readable_ones += 1
+        else:
+            unreadable[path] = flaw
+        if readable_ones == min(_SAMPLE_SIZE, len(paths)):
+            break
+        if len(unreadable) in (int(max_bad_share * len(paths)) + 1, len(paths)):
+            raise ValueError(
+                f"path must hold readable images, all but a share of {max_bad_share:g} "
+                "(max_bad_share; python -m byol_keras.data_check lists them). "
+                f"Received: {folder}, {len(unreadable)} unreadable of the first "
+                f"{readable_ones + len(unreadable)}, such as {path} ({flaw})"
+            )
     if unreadable:
         logging.warning(
-            "%d of the first %d images in %s cannot be decoded, which ends a run that "
-            "reaches them; remove or repair them: %s",
+            "%d of the first %d images in %s cannot be read and will be replaced: %s",
             len(unreadable),
-            len(paths),
+            len(unreadable) + readable_ones,
             folder,
-            ", ".join(unreadable),
+            ", ".join(f"{path} ({flaw})" for path, flaw in unreadable.items()),
         )
     return found.pop() if len(found) == 1 else 3
 
 
-def file_rows(paths: Sequence[str], labels: np.ndarray | None) -> Rows:
+def file_rows(
+    paths: Sequence[str],
+    labels: np.ndarray | None,
+    channels: int,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> Rows:
     """The source of `ImageData` that reads a file when its example is wanted.
 
     Args:
-        paths: of the image files. TIFF comes re-encoded as PNG.
+        paths: of the image files. Those that only Pillow can read come re-encoded as
+            PNG; those that cannot be decoded are replaced: see `bad_images`.
         labels: integers `[N]` or `[N, classes]`, or None.
+        channels: int. Of the decoded images.
+        max_bad_share: float in 0..1; see `bad_images.ReadableFiles`.
     """
+    files = ReadableFiles(paths, channels, max_bad_share)
     if labels is None:
         stamps = functools.partial(file_stamps, paths)
-        return Rows(len(paths), _fetch_files(paths, None), contents=stamps)
+        fetch = _fetch_files(paths, None)
+        return Rows(len(paths), fetch, contents=stamps, files=files)
     labels = np.asarray(labels, np.int64)
     return Rows(
         len(paths),
         _fetch_files(paths, labels),
         contents=lambda: (*file_stamps(paths), labels.tobytes()),
         labels=lambda: labels,
+        files=files,
     )
 
 
 def _fetch_files(paths, labels) -> Callable:
-    any_tiff = any(_is_tiff(path) for path in paths)
     with tf.device("CPU"):
         paths = tf.constant(paths)
         labels = None if labels is None else tf.constant(labels)
 
-    def as_png(data):
-        png = tf.numpy_function(_tiff_as_png, [data], tf.string, stateful=False)
-        return tf.ensure_shape(png, [])
-
     def fetch(place):
-        data = tf.io.read_file(paths[place])
-        if any_tiff:
-            lower = tf.strings.lower(paths[place])
-            is_tiff = tf.strings.regex_full_match(lower, r".*\.tiff?")
-            data = tf.cond(is_tiff, lambda: as_png(data), lambda: data)
-        example = {"image": data}
+        example = {"image": readable_in_graph(tf.io.read_file(paths[place]))}
         return example if labels is None else example | {"label": labels[place]}
 
     return fetch
@@ -104,17 +123,25 @@ def _fetch_files(paths, labels) -> Callable:
 def _image_files(folder):
     """Relative paths with "/" of all image files below the folder, sorted."""
     files = []
+    # The real folders that lead to one, which a link in it must not lead back to.
+    above = {os.fspath(folder): {os.path.realpath(folder)}}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        chain = above.pop(parent)
+        inner = {}
+        for name in folders:
+            real = os.path.realpath(os.path.join(parent, name))
+            if not name.startswith(".") and real not in chain:
+                inner[name] = chain | {real}
+        folders[:] = inner
+        above |= {os.path.join(parent, name): inner[name] for name in inner}
         relative = pathlib.Path(parent).relative_to(folder)
         files += [
             (relative / name).as_posix()
             for name in names
-            if not name.startswith(".")
-            and name.lower().endswith(IMAGE_SUFFIXES + TIFF_SUFFIXES)
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
         ]
     if not files:
-        suffixes = " ".join(IMAGE_SUFFIXES + TIFF_SUFFIXES)
+        suffixes = " ".join(IMAGE_SUFFIXES)
         raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
     return sorted(files)
 
@@ -122,7 +149,7 @@ def _image_files(folder):
 def _without_unreadable_tiffs(files, folder):
     if importlib.util.find_spec("PIL"):
         return files
-    kept = [file for file in files if not _is_tiff(file)]
+    kept = [file for file in files if not file.lower().endswith(TIFF_SUFFIXES)]
     if not kept:
         raise ValueError(
             "path must hold images other than TIFF, unless Pillow is installed: "
@@ -136,25 +163,3 @@ def _without_unreadable_tiffs(files, folder):
             folder,
         )
     return kept
-
-
-def _is_tiff(path):
-    return path.lower().endswith(TIFF_SUFFIXES)
-
-
-def _channels_of_file(path):
-    data = tf.io.read_file(path)
-    if _is_tiff(path):
-        data = _tiff_as_png(data.numpy())
-    return channels_of(data)
-
-
-def _tiff_as_png(data: bytes) -> bytes:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        if image.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
-            image = image.convert("RGB")
-        png = io.BytesIO()
-        image.save(png, "png", compress_level=1)
-    return png.getvalue()

@@ -1,6 +1,7 @@
 """What every command line shares: flags, gin, errors, devices, seed, run folder."""
 
 import contextlib
+import logging as standard_logging
 import os
 import pathlib
 import re
@@ -11,7 +12,12 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
+from byol_keras import gin_bindings, gin_syntax
+from byol_keras.mistakes import KINDS, Mistakes, lines_of
+
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+# These refuse to start in a process that has used TensorFlow.
+EARLY_STRATEGIES = ("multiworker", "tpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 EXIT_USER_ERROR = 2
 
@@ -31,30 +37,39 @@ def define_flags() -> None:
     logging.set_verbosity(logging.WARNING)
 
 
-@contextlib.contextmanager
-def user_errors():
-    """Turns a user's mistake into one line on stderr and exit code 2.
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line: what `absl.app.run` takes as its `flags_parser`."""
+    with user_errors():
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            raise ValueError(
+                f"arguments must be flags of this command ({_first_line(error)}). "
+                f"Received: {' '.join(argv[1:])}"
+            ) from error
+        if rest[1:]:
+            raise ValueError(
+                "arguments must be flags, as --gin_file=FILE. "
+                f"Received: {' '.join(rest[1:])}"
+            )
+    return rest
 
-    For set-up only, where whatever fails does so for what it was given: our own checks
-    raise ValueError, a value of the wrong type ends in a TypeError somewhere, and gin
-    raises RuntimeError for a binding that is missing.
+
+@contextlib.contextmanager
+def user_errors(kinds: tuple[type[Exception], ...] = KINDS):
+    """Turns a user's mistakes into a line each on stderr and exit code 2.
+
+    By default for set-up only, where whatever fails does so for what it was given.
+
+    Args:
+        kinds: exceptions that are a user's mistake.
     """
     try:
         yield
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+    except kinds as error:
+        for line in lines_of(error):
+            print(f"error: {line}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-
-
-def _one_line(error):
-    """The first line of a message, and where gin met it if we did not raise it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    places = [line for line in lines[1:] if line.startswith("In call to")]
-    if "Received" in lines[0] or not places:
-        return lines[0]
-    return f"{lines[0]} ({places[0].partition(' (<')[0]})"
 
 
 def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
@@ -65,22 +80,47 @@ def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
         gin_params: bindings in gin syntax; they win over the files.
 
     Raises:
-        ValueError: for a missing file or flag, a syntax error, an unknown name or
-            parameter.
+        Mistakes: for missing files, syntax errors, unknown names and parameters, all
+            that there are.
     """
     if not gin_files:
         raise ValueError("--gin_file must name at least one gin file. Received: none")
     paths = [pathlib.Path(name).resolve() for name in gin_files]
-    for path in paths:
-        if not path.is_file():
-            raise ValueError(f"--gin_file must be an existing file. Received: {path}")
-        for folder in path.parents:
-            if (folder / "gin").is_dir():
-                gin.add_config_file_search_path(str(folder))
+    absent = [path for path in paths if not path.is_file()]
+    if absent:
+        rule = "--gin_file must be an existing file. Received: "
+        raise Mistakes([f"{rule}{path}" for path in absent])
+    folders = [f for path in paths for f in path.parents if (f / "gin").is_dir()]
+    reading = gin_syntax.read(paths, gin_params, folders)
+    if reading.mistakes:
+        raise Mistakes(reading.mistakes)
+    gin_bindings.set_defaults(reading.defaults)
+    for folder in folders:
+        gin.add_config_file_search_path(str(folder))
     try:
-        gin.parse_config_files_and_bindings([str(path) for path in paths], gin_params)
-    except (SyntaxError, TypeError, AttributeError, KeyError) as error:
+        with _without_notes_of_gin():
+            gin.parse_config_files_and_bindings([str(p) for p in paths], gin_params)
+    except (SyntaxError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(f"gin configuration cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _without_notes_of_gin():
+    """Gin logs an error for every place that it does not find an included file in."""
+
+    def is_wanted(record):
+        return not str(record.msg).startswith("Path not found")
+
+    root = standard_logging.getLogger()
+    root.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_wanted)
+
+
+def _first_line(error):
+    return str(error).strip().partition("\n")[0]
 
 
 def unused_bindings() -> list[str]:
@@ -88,17 +128,31 @@ def unused_bindings() -> list[str]:
 
     Call it when everything that the configuration names has been built. What a used
     binding hands on as a function that is called later, as `[@knn]` to a callback,
-    counts as used with all that it names.
+    counts as used with all that it names. One that bindings of inner scopes hide in
+    every call is not used, unless it comes from an included file.
     """
     configured = _bindings(gin.config_str(max_line_length=10**6))
     operative_text = gin.operative_config_str(max_line_length=10**6)
     # Gin lists what was used under the scope of its caller: `jitter/ColorJitter.hue`.
-    used = set()
-    for name in _bindings(operative_text):
-        used |= {name, name.rpartition("/")[2]}
+    operative = _bindings(operative_text)
+    used = {_supplier(name, configured) for name in operative}
+    hidden = {outer for name in operative for outer in _from_inside_out(name)}
+    used |= hidden & gin_bindings.default_names()
     return sorted(
         set(configured) - used - _used_later(configured, used, operative_text)
     )
+
+
+def _supplier(name, configured):
+    """The binding that gives a parameter its value in the scope of a call."""
+    return next((n for n in _from_inside_out(name) if n in configured), name)
+
+
+def _from_inside_out(name):
+    """A binding's name, and those of the same parameter in the scopes around it."""
+    *scopes, owner = name.split("/")
+    for depth in range(len(scopes), -1, -1):
+        yield "/".join([*scopes[:depth], owner])
 
 
 def _used_later(configured, used, operative_text):
@@ -113,8 +167,12 @@ def _used_later(configured, used, operative_text):
     later = set()
     while references:
         scope, function = references.pop()
-        owners = {function, f"{scope}{function}"}
-        found = {name for name in configured if name.rpartition(".")[0] in owners}
+        owned = [
+            n for n in configured if n.rpartition("/")[2].startswith(f"{function}.")
+        ]
+        parameters = {name.rpartition(".")[2] for name in owned}
+        found = {_supplier(f"{scope}{function}.{p}", configured) for p in parameters}
+        found &= set(configured)
         for name in found - later:
             references += _REFERENCE.findall(configured[name])
         later |= found
@@ -129,6 +187,11 @@ def _bindings(text: str) -> dict[str, str]:
     }
 
 
+def refuse_downloads() -> None:
+    """Keeps what gin builds from downloading data, as a dry run should not."""
+    gin_bindings.bind_everywhere("byol_keras.data.tfds_dataset", "download", False)
+
+
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a name.
 
@@ -140,8 +203,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         ValueError: for an unknown name, and where there is no TPU.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"--strategy must be one of {STRATEGIES}. Received: {name!r}")
+    check_strategy(name)
     if name == "cpu":
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     if name == "mirrored":
@@ -153,6 +215,12 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return _mirrored_strategy()
     return tf.distribute.get_strategy()
+
+
+def check_strategy(name: str) -> None:
+    """Raises a `ValueError` unless the strategy is known."""
+    if name not in STRATEGIES:
+        raise ValueError(f"--strategy must be one of {STRATEGIES}. Received: {name!r}")
 
 
 def accelerators() -> list:
@@ -193,14 +261,23 @@ def set_precision(name: str) -> None:
     keras.config.set_dtype_policy(name)
 
 
+def check_model_dir(model_dir: str | None) -> None:
+    """Raises a `ValueError` if no run folder is named, or the name is a file's."""
+    if not model_dir:
+        raise ValueError("--model_dir must name the run folder. Received: none")
+    path = pathlib.Path(model_dir)
+    files = [p for p in (path, *path.parents) if p.exists() and not p.is_dir()]
+    if files:
+        raise ValueError(f"--model_dir must be a folder. Received: {files[0]}, a file")
+
+
 def make_run_folder(model_dir: str) -> pathlib.Path:
     """Creates the run folder and writes the parsed configuration into it.
 
     Raises:
         ValueError: if no folder is named, or it cannot be written.
     """
-    if not model_dir:
-        raise ValueError("--model_dir must name the run folder. Received: none")
+    check_model_dir(model_dir)
     folder = pathlib.Path(model_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)

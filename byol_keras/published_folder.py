@@ -88,7 +88,7 @@ class PublishedFolder:
                 f"{len(files)}, such as {absent[0]}"
             )
         paths = [os.path.join(folder, file) for file in files]
-        rows = image_files.file_rows(paths, np.asarray(labels, np.int64))
+        rows = image_files.file_rows(paths, np.asarray(labels, np.int64), 3)
         return ImageData(name, len(files), 3, None, class_names, rows, names=files)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,12 +20,15 @@ class Rows:
         fetch: int64 place -> dict of `"image"` and, where there are labels, `"label"`.
         contents: () -> bytes that tell these examples from others; see `file_stamps`.
         labels: () -> int64 `[N]` or `[N, classes]`, where there are labels.
+        files: `bad_images.ReadableFiles`, where the examples are files, some of which
+            others may have to replace.
     """
 
     num_examples: int
     fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     contents: Callable[[], Iterable[bytes]]
     labels: Callable[[], np.ndarray] | None = None
+    files: Any = None
 
     def stream(self, seed, start, pass_length, shuffle):
         def element(position):
@@ -34,12 +38,12 @@ class Rows:
                 place = tf.random.experimental.index_shuffle(
                     place, _key(seed, number), max_index=self.num_examples - 1
                 )
-            return self.fetch(place) | {"pass": number, "index": index}
+            return self._read(place) | {"pass": number, "index": index}
 
         return tf.data.Dataset.counter(start).map(element, **PARALLEL)
 
     def ordered(self):
-        return tf.data.Dataset.range(self.num_examples).map(self.fetch, **PARALLEL)
+        return tf.data.Dataset.range(self.num_examples).map(self._read, **PARALLEL)
 
     def subset(self, places):
         """The rows at these places, int64 `[M]`, in this order."""
@@ -50,7 +54,11 @@ class Rows:
             lambda place: self.fetch(chosen[place]),
             contents=lambda: (*self.contents(), places.tobytes()),
             labels=self.labels and (lambda: self.labels()[places]),
+            files=self.files and self.files.subset(places),
         )
+
+    def _read(self, place):
+        return self.fetch(place if self.files is None else self.files.place(place))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from byol_keras.image_data import ImageData, channels_of
+from byol_keras.decoding import channels_of
+from byol_keras.image_data import ImageData
 from byol_keras.sources import Rows, Shards
 
 # Records up to this size in all are held in memory. CIFAR-10 takes 150 MB of it,
@@ -66,8 +67,8 @@ def prepare(
     """
     if not download:
         raise ValueError(
-            "tfds_dataset.name must be a prepared dataset where download is False. "
-            f"Received: {name}, not in {builder.data_dir}"
+            "tfds_dataset.name must be a prepared dataset where download is False, as "
+            f"in a dry run. Received: {name}, not in {builder.data_dir}"
         )
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:

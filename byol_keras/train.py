@@ -33,10 +33,14 @@ from byol_keras import (
     launch,
     optimizers,  # noqa: F401
     subsets,  # noqa: F401
+    validation,
 )
+from byol_keras.bad_images import TooManyBadImages, listed_in
 from byol_keras.callbacks import EpochEnds, TargetEMA
 from byol_keras.checkpoints import Checkpoints, SaveEachEpoch
 from byol_keras.export import export_backbone
+from byol_keras.gin_bindings import unused_line
+from byol_keras.mistakes import Findings
 from byol_keras.run_log import MetricsLog, Progress
 from byol_keras.schedules import RunLength
 from byol_keras.views import TwoViews
@@ -108,6 +112,7 @@ def train(
         keras.utils.set_random_seed(seed)
         scope = launch.make_strategy(strategy)
         source, views = dataset_fn(), views_fn()
+        validation.check_data(views, source)
         with scope.scope():
             model = model_fn(backbone_fn(channels=source.channels))
             length = RunLength(
@@ -145,7 +150,11 @@ def train(
     if step:
         console.print(f"resuming at step {step} of {length.total_steps}")
     if step < length.total_steps:
-        _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
+        with (
+            launch.user_errors((TooManyBadImages,)),
+            listed_in(folder / "bad_images.txt"),
+        ):
+            _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
     export_backbone(model.online.backbone, folder / "export")
     console.print(f"backbone exported to {folder / 'export'}")
 
@@ -215,12 +224,7 @@ def _check_divisible(length, replicas):
 
 
 def _refuse_unused_bindings():
-    unused = launch.unused_bindings()
-    if unused:
-        raise ValueError(
-            "every gin binding must be used by what the configuration builds. "
-            f"Received: {', '.join(unused)}, which nothing uses"
-        )
+    Findings([unused_line(name) for name in launch.unused_bindings()]).tell()
 
 
 def _summary(run, strategy, precision) -> Table:
@@ -292,19 +296,29 @@ def _count(model):
 
 def main(_):
     """Parses flags and gin, then trains."""
+    model_dir, dry_run = flags.FLAGS.model_dir, flags.FLAGS.dry_run
+    strategy = flags.FLAGS.strategy
     with launch.user_errors():
-        launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
-        if not flags.FLAGS.dry_run and not flags.FLAGS.model_dir:
-            raise ValueError("--model_dir must name the run folder. Received: none")
-    train(
-        flags.FLAGS.model_dir,
-        strategy=flags.FLAGS.strategy,
-        dry_run=flags.FLAGS.dry_run,
-    )
+        found = Findings()
+        with found.noted():
+            launch.check_strategy(strategy)
+        with found.noted():
+            if not dry_run:
+                launch.check_model_dir(model_dir)
+        with found.noted():
+            launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+            is_early = strategy in launch.EARLY_STRATEGIES
+            validation.check_configuration(trial=not is_early)
+        found.tell()
+        if dry_run:
+            launch.refuse_downloads()
+    train(model_dir, strategy=strategy, dry_run=dry_run)
 
 
 if __name__ == "__main__":
     launch.define_flags()
-    flags.DEFINE_enum("strategy", "auto", launch.STRATEGIES, "devices to train on.")
+    flags.DEFINE_string(
+        "strategy", "auto", f"devices to train on: {', '.join(launch.STRATEGIES)}."
+    )
     flags.DEFINE_boolean("dry_run", False, "print what would run, and stop.")
-    app.run(main)
+    app.run(main, flags_parser=launch.parse_flags)

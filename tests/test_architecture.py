@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "augmentations": {"kernels"},
     "augmented_view": {"augmentations", "crops", "resizing", "sources"},
     "backbones": set(),
+    "bad_images": {"image_bytes"},
     "benchmarks.__init__": {"benchmarks.*"},
     "benchmarks.__main__": {"*"},
     "benchmarks.accuracy": set(),
@@ -77,16 +78,30 @@ MAY_IMPORT = {
     "checkpoints": {"byol"},
     "colors": {"augmentations", "kernels"},
     "crops": {"augmentations", "resizing"},
-    "data": {"image_data", "image_files", "sources", "tfds_records"},
+    "data": {"bad_images", "image_data", "image_files", "sources", "tfds_records"},
+    "data_check": {"*"},
+    "decoding": set(),
     "evaluation_callbacks": set(),
     "export": set(),
     "externals": set(),
-    "image_data": {"sources"},
-    "image_files": {"image_data", "sources"},
+    "gin_bindings": {"mistakes", "value_types"},
+    "gin_syntax": {"value_types"},
+    "gin_trial": {"gin_bindings", "mistakes", "value_types"},
+    "image_bytes": {"decoding", "image_headers"},
+    "image_data": {"decoding", "sources"},
+    "image_files": {
+        "bad_images",
+        "decoding",
+        "image_bytes",
+        "image_headers",
+        "sources",
+    },
+    "image_headers": set(),
     "kernels": set(),
     "labelled_lists": {"image_data", "image_files", "published_folder"},
-    "launch": set(),
+    "launch": {"gin_bindings", "gin_syntax", "mistakes"},
     "losses": set(),
+    "mistakes": set(),
     "optimizers": set(),
     "published_folder": {"image_data", "image_files"},
     "resizing": {"kernels"},
@@ -94,12 +109,33 @@ MAY_IMPORT = {
     "schedules": set(),
     "sources": set(),
     "subsets": {"image_data"},
-    "tfds_records": {"image_data", "sources"},
+    "tfds_records": {"decoding", "image_data", "sources"},
     "train": {"*"},
+    "validation": {
+        "augmentations",
+        "blurs",
+        "byol",
+        "colors",
+        "crops",
+        "gin_bindings",
+        "gin_trial",
+        "image_data",
+        "launch",
+        "mistakes",
+        "schedules",
+    },
+    "value_types": set(),
     "views": {"augmentations", "augmented_view", "sources"},
 }
 # Run with `python -m`; nothing imports them.
-COMMAND_LINES = ("assets.make_fashion_mnist_small", "benchmarks.__main__", "train")
+COMMAND_LINES = (
+    "assets.make_fashion_mnist_small",
+    "benchmarks.__main__",
+    "data_check",
+    "train",
+)
+# Read what gin has parsed, for `launch` and the command lines.
+READ_GIN = ("gin_bindings", "gin_syntax", "gin_trial")
 # Evaluation must work for any backbone, whatever made it.
 HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "train", "views"}
 GIN_ANYWHERE = {
@@ -247,7 +283,7 @@ def test_flags_and_gin_calls_live_in_launch_and_the_command_lines(name):
     }
     # The Model Garden registers names with gin when it is imported, which is late.
     late = {"unlock_config"} if name == "benchmarks.detection.region_ops" else set()
-    assert used <= GIN_ANYWHERE | late
+    assert used <= GIN_ANYWHERE | late or name in READ_GIN
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -15,7 +15,7 @@ from small_sources import (
     random_image,
 )
 
-from byol_keras import data, image_data, tfds_records
+from byol_keras import data, decoding, image_data, tfds_records
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_a_jpeg_crop_decoded_without_a_margin_would_differ(odd_jpegs, monkeypatc
     box = [5, 5, 9, 9]
     whole = source.decode(odd_jpegs[0]).numpy()[5:14, 5:14]
     assert (source.decode_crop(odd_jpegs[0], box).numpy() == whole).all()
-    monkeypatch.setattr(image_data, "_JPEG_MARGIN", 0)
+    monkeypatch.setattr(decoding, "_JPEG_MARGIN", 0)
     assert (source.decode_crop(odd_jpegs[0], box).numpy() != whole).any()
 
 

@@ -79,8 +79,10 @@ def test_image_folders_name_what_is_wrong(tmp_path):
         data.image_folder(tmp_path / "notes.txt")
     for number in range(17):
         write(tmp_path / f"{number:02}.jpg", b"\xff\xd8\xff no image")
-    with pytest.raises(ValueError, match=r"none of the first 16 is, .*00.jpg on"):
+    with pytest.raises(ValueError, match=r"1 unreadable of the first 1, .*00.jpg \(J"):
         data.image_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"17 unreadable of the first 17, .*16.jpg "):
+        data.image_folder(tmp_path, max_bad_share=1.0)
     with pytest.raises(ValueError, match=r"channels must be None, 1 or 3.*: 4"):
         data.image_folder(tmp_path, channels=4)
 
@@ -92,13 +94,38 @@ def test_unreadable_images_among_the_first_are_named_in_one_warning(tmp_path, ca
     for number in (1, 3):
         write(tmp_path / f"{number}.png", b"\x89PNG no image")
     with caplog.at_level("WARNING", logger="absl"):
-        source = data.image_folder(tmp_path)
+        source = data.image_folder(tmp_path, max_bad_share=0.5)
     (warning,) = caplog.messages
     assert warning.startswith("2 of the first 5 images in ")
-    assert warning.endswith(f"{tmp_path}/1.png, {tmp_path}/3.png")
+    flaw = "(no image: begins with b'\\x89PNG no imag')"
+    assert warning.endswith(f"{tmp_path}/1.png {flaw}, {tmp_path}/3.png {flaw}")
     assert (source.num_examples, source.channels) == (5, 1)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        list(source.ordered())
+
+
+def test_channels_are_those_of_the_first_readable_images(tmp_path):
+    for number in range(40):
+        image = np.zeros((2, 2, 1), np.uint8)
+        encoded = tf.io.encode_png(image) if number >= 20 else b""
+        write(tmp_path / f"{number:02}.png", encoded)
+    assert data.image_folder(tmp_path, max_bad_share=0.5).channels == 1
+
+
+def test_links_are_followed_and_circles_of_them_come_to_an_end(tmp_path):
+    png = tf.io.encode_png(np.zeros((2, 2, 3), np.uint8))
+    folder = tmp_path / "folder"
+    for path in (folder / "a/1.png", folder / "b/2.png", tmp_path / "pool/3.png"):
+        write(path, png)
+    (folder / "a/back").symlink_to(folder, target_is_directory=True)
+    (folder / "a/to_b").symlink_to(folder / "b", target_is_directory=True)
+    (folder / "b/to_a").symlink_to(folder / "a", target_is_directory=True)
+    (folder / "c").symlink_to(tmp_path / "pool", target_is_directory=True)
+    assert data.image_folder(folder).names == [
+        "a/1.png",
+        "a/to_b/2.png",
+        "b/2.png",
+        "b/to_a/1.png",
+        "c/3.png",
+    ]
 
 
 def test_without_pillow_tiffs_are_left_out_with_a_warning(

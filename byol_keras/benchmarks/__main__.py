@@ -35,9 +35,12 @@ from byol_keras import (
     subsets,  # noqa: F401
 )
 from byol_keras import benchmarks as registered
+from byol_keras.bad_images import listed_in
 from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.export import load_backbone
+from byol_keras.gin_bindings import find_mistakes
+from byol_keras.mistakes import Findings
 
 CACHE = "extract_all.cache_dir"
 
@@ -196,13 +199,14 @@ def _result(task, setting, folder, backbone_path) -> dict:
             return stored
         print(f"{task.name} runs anew: other {', '.join(changed)} than stored")
     start = time.perf_counter()
-    per_seed, missing = results.measure(
-        task.function,
-        setting.trained,
-        setting.baselines,
-        identity["seeds"],
-        output_dir=folder and folder / task.name,
-    )
+    with listed_in(folder and folder.parent / "bad_images.txt"):
+        per_seed, missing = results.measure(
+            task.function,
+            setting.trained,
+            setting.baselines,
+            identity["seeds"],
+            output_dir=folder and folder / task.name,
+        )
     seconds = time.perf_counter() - start
     record = {
         "backbone": str(backbone_path),
@@ -318,6 +322,16 @@ def _print_table(records, folder):
         launch.write_text(folder / "table.md", text + "\n")
 
 
+def check_configuration() -> None:
+    """Checks what gin has parsed, before anything is made.
+
+    Raises:
+        Mistakes: all that are found.
+    """
+    given = ("backbone_path", "model_dir")
+    Findings(find_mistakes("byol_keras.benchmark", given)).tell()
+
+
 def main(_):
     """Parses flags and gin, then runs the benchmarks."""
     model_dir, backbone = flags.FLAGS.model_dir, flags.FLAGS.backbone
@@ -327,6 +341,7 @@ def main(_):
                 "--model_dir or --backbone must name a backbone. Received: none"
             )
         launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+        check_configuration()
         # Makes what is bound for the root once, where a mistake is one line.
         gin.get_bindings("byol_keras.benchmark")
     benchmark(backbone or model_dir, model_dir)
@@ -337,4 +352,4 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "backbone", None, "backbone to evaluate instead of the run folder's export."
     )
-    app.run(main)
+    app.run(main, flags_parser=launch.parse_flags)

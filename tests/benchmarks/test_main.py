@@ -9,6 +9,7 @@ import gin
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from byol_keras import data, launch
 from byol_keras.benchmarks.__main__ import benchmark
@@ -60,6 +61,13 @@ def toy_images(first=0):
 @gin.register(module="tests")
 def toy_helper(value=1.0):
     return value
+
+
+@gin.register(module="tests")
+def reading(backbone, images):
+    """Reads all images, some of which may be broken."""
+    pixels = [float(x["image"][0, 0, 0]) for x in images.ordered()]
+    return {"reading/sum": sum(pixels)}
 
 
 @gin.configurable(module="tests")
@@ -402,6 +410,42 @@ def test_bound_seed_of_a_benchmark_is_its_first(run_folder, tmp_path):
         "seeded_toy.seed = 7",
     )
     assert called == ["seeded_toy 7", "seeded_toy 8"]
+
+
+def folder_with_broken_images(folder):
+    folder.mkdir()
+    for number in range(20):
+        image = np.full((2, 3, 1), number, np.uint8)
+        encoded = b"" if number in (17, 19) else tf.io.encode_png(image).numpy()
+        (folder / f"{number:02}.png").write_bytes(encoded)
+    return (
+        "benchmark.benchmarks = [@reading]",
+        "reading.images = @image_folder()",
+        f"image_folder.path = '{folder}'",
+    )
+
+
+def test_images_that_cannot_be_read_are_replaced_and_listed(run_folder, tmp_path):
+    settings = folder_with_broken_images(tmp_path / "images")
+    toys(run_folder, tmp_path, *settings, "image_folder.max_bad_share = 0.1")
+    (values,) = stored(tmp_path, "reading")["per_seed"]["trained"]
+    # 18 in place of 17, and 0 in place of 19.
+    assert values["reading/sum"] == sum(range(20)) + 1 - 19
+    lines = (tmp_path / "bad_images.txt").read_text().splitlines()
+    assert sorted(line.partition("\t")[0][-6:] for line in lines) == [
+        "17.png",
+        "19.png",
+    ]
+
+
+def test_too_many_images_that_cannot_be_read_are_one_line(run_folder, tmp_path, capsys):
+    settings = folder_with_broken_images(tmp_path / "images")
+    with pytest.raises(SystemExit) as stop:
+        toys(run_folder, tmp_path, *settings, "image_folder.max_bad_share = 0.0")
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    printed = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in printed if line.startswith("error:")]
+    assert line.startswith("error: reading: images must be readable, all but a share ")
 
 
 def test_failing_benchmark_does_not_lose_the_others(run_folder, tmp_path, capsys):

@@ -1,0 +1,174 @@
+"""Image files that cannot be decoded: how they are replaced, counted and listed.
+
+The rule. An image that cannot be decoded is replaced by the next one in stored order
+that can be; after the last one comes the first. The label is that of the image that is
+read. So the element of a stream at a position is still a pure function of the files
+and of seed, pass and index: it does not depend on what has been read before, on
+parallelism, or on where a run was interrupted, and the position stays one integer.
+
+Whether an image can be decoded is found out when it is due for the first time in a
+process, and remembered; a file that changes during a run is not looked at again.
+"""
+
+import contextlib
+import pathlib
+import re
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from byol_keras.image_bytes import flaw_of
+
+# Scraped folders hold a few broken files; more of them are mostly one mistake.
+MAX_BAD_SHARE = 0.05
+
+_UNKNOWN = -1
+_lists: list[pathlib.Path] = []
+
+
+class TooManyBadImages(ValueError):
+    """So many images cannot be decoded that the run should not go on."""
+
+
+class ReadableFiles:
+    """Which image files can be decoded, and what is read in place of the others.
+
+    Args:
+        paths: of the files, in stored order.
+        channels: int. Of the decoded images.
+        max_bad_share: float in 0..1. Reading ends with an error as soon as more than
+            this share of the files is known to be bad, or all of them are.
+
+    Raises:
+        ValueError: if `max_bad_share` is out of its range.
+    """
+
+    def __init__(self, paths: Sequence[str], channels: int, max_bad_share: float):
+        check_share(max_bad_share)
+        self.paths = paths
+        self.channels = channels
+        self.max_bad_share = max_bad_share
+        self.bad: dict[str, str] = {}
+        self._lock = threading.Lock()
+        # Place -> the place that is read for it. No variable, which a distribution
+        # strategy whose scope is open would spread over its devices.
+        with tf.init_scope(), tf.device("CPU"):
+            self._found = tf.lookup.experimental.MutableHashTable(
+                tf.int64, tf.int64, _UNKNOWN, experimental_is_anonymous=True
+            )
+
+    def place(self, place: tf.Tensor) -> tf.Tensor:
+        """int64 scalar: the place whose image is read where this place is due."""
+
+        def examined():
+            found = tf.numpy_function(self._first_readable, [place], tf.int64)
+            with tf.control_dependencies([self._found.insert(place, found)]):
+                return tf.ensure_shape(found, [])
+
+        found = self._found.lookup(place)
+        return tf.cond(found == _UNKNOWN, examined, lambda: found)
+
+    def subset(self, places: np.ndarray) -> "ReadableFiles":
+        """The files at these places, which only replace each other."""
+        paths = [self.paths[place] for place in places]
+        return ReadableFiles(paths, self.channels, self.max_bad_share)
+
+    def _first_readable(self, place):
+        for offset in range(len(self.paths)):
+            candidate = (place + offset) % len(self.paths)
+            if self._is_readable(self.paths[candidate]):
+                return np.int64(candidate)
+        raise self._too_many(self.paths[place])
+
+    def _is_readable(self, path):
+        if path in self.bad:
+            return False
+        flaw = flaw_of_file(path, self.channels)
+        if flaw is None:
+            return True
+        with self._lock:
+            if path not in self.bad:
+                self.bad[path] = flaw
+                _tell(path, flaw, first=len(self.bad) == 1)
+        if len(self.bad) > self.max_bad_share * len(self.paths):
+            raise self._too_many(path)
+        return False
+
+    def _too_many(self, path):
+        return TooManyBadImages(
+            f"images must be readable, all but a share of {self.max_bad_share:g} "
+            "(max_bad_share; python -m byol_keras.data_check lists them). "
+            f"Received: {len(self.bad)} unreadable so far, of {len(self.paths)} in "
+            f"all, such as {path} ({self.bad[path]})"
+        )
+
+
+def check_share(max_bad_share: float) -> None:
+    """Raises a `ValueError` unless the share is a number in 0..1."""
+    is_number = isinstance(max_bad_share, (int, float))
+    if not is_number or not 0.0 <= max_bad_share <= 1.0:
+        raise ValueError(
+            f"max_bad_share must be a number in 0..1. Received: {max_bad_share!r}"
+        )
+
+
+def flaw_of_file(path: str, channels: int = 3) -> str | None:
+    """Why the image of a file cannot be decoded, in a few words; None if it can."""
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    return flaw_of(data, channels)
+
+
+@contextlib.contextmanager
+def listed_in(path: pathlib.Path | None) -> Iterator[None]:
+    """While active, bad images that are found are written to a file, each once.
+
+    Args:
+        path: of the file, lines of a path and the reason with a tab between; it is
+            made with the first line, and a resumed run goes on with it. None writes
+            nothing.
+
+    Raises:
+        TooManyBadImages: in place of TensorFlow's error, if there are too many.
+    """
+    if path is not None:
+        _lists.append(pathlib.Path(path))
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # TensorFlow hands on what Python raised as a part of its own message.
+        told = re.search(rf"{TooManyBadImages.__name__}: (.*)", str(error))
+        if not told:
+            raise
+        raise TooManyBadImages(told[1]) from error
+    finally:
+        if path is not None:
+            _lists.remove(pathlib.Path(path))
+            count = len(_paths_in(path))
+            if count:
+                logging.warning("%d images could not be read; see %s", count, path)
+
+
+def _tell(path, flaw, first):
+    if first:
+        logging.warning(
+            "images that cannot be read are replaced by the next ones, first %s (%s)%s",
+            path,
+            flaw,
+            "".join(f"; see {file}" for file in _lists),
+        )
+    for file in _lists:
+        if path not in _paths_in(file):
+            with file.open("a") as stream:
+                stream.write(f"{path}\t{flaw}\n")
+
+
+def _paths_in(listing):
+    listing = pathlib.Path(listing)
+    lines = listing.read_text().splitlines() if listing.exists() else ()
+    return {line.partition("\t")[0] for line in lines}

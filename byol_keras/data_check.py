@@ -1,0 +1,225 @@
+"""Looks at every image of a folder before a run does, and prints what is there.
+
+    python -m byol_keras.data_check --path=DIR [--json=FILE]
+
+Exit code 0 if all images can be read, 1 if some cannot, 2 for a wrong argument.
+"""
+
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+
+from byol_keras import decoding, launch
+from byol_keras.bad_images import flaw_of_file
+from byol_keras.image_bytes import readable
+from byol_keras.image_files import find_images
+from byol_keras.image_headers import SUFFIXES, format_of
+
+EXIT_UNREADABLE = 1
+# Files whose results wait for others'; their pixels are gone by then.
+_AHEAD = 1024
+# So many of a kind are printed; the JSON file has all.
+_SHOWN = 20
+
+
+class Image(NamedTuple):
+    """What one file holds.
+
+    Args:
+        flaw: why it cannot be read, or None; then the rest is known.
+        form: a key of `image_headers.SUFFIXES`.
+        size: height and width.
+        channels: int. As stored: 1 or 2 for grey, 3 or 4 for colour.
+        digest: of the contents.
+        useless: why nothing can be learned from it, or None.
+    """
+
+    flaw: str | None
+    form: str | None = None
+    size: tuple[int, int] = (0, 0)
+    channels: int = 0
+    digest: bytes = b""
+    useless: str | None = None
+
+
+def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
+    """Reads all images below a folder and counts what is in them.
+
+    Args:
+        path: the folder.
+        threads: int. Images that are read at once. Defaults to the number of CPUs.
+
+    Returns:
+        A dict for JSON: `images` and `readable` are counts; `classes`, `formats` and
+        `channels` count the readable ones by class (None without classes), format and
+        channels; `height` and `width` have `min`, `median` and `max`. `unreadable`
+        maps paths to reasons, and `useless` those of a pixel or of one colour;
+        `misnamed` lists those whose ending is another format's; `duplicates` lists
+        groups of paths whose files are equal.
+
+    Raises:
+        ValueError: if there is no such folder, or no image in it.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"--path must be an existing folder. Received: {path}")
+    files = find_images(folder)
+    has_classes = all("/" in file for file in files)
+    counts = {name: collections.Counter() for name in ("class", "format", "channels")}
+    sizes, first, equal = [], {}, collections.defaultdict(list)
+    unreadable, useless, misnamed = {}, {}, []
+    for file, image in zip(files, _inspected(folder, files, threads), strict=True):
+        if image.flaw:
+            unreadable[file] = image.flaw
+            continue
+        counts["class"][file.partition("/")[0]] += 1
+        counts["format"][image.form] += 1
+        counts["channels"][str(image.channels)] += 1
+        sizes.append(image.size)
+        if image.useless:
+            useless[file] = image.useless
+        if not file.lower().endswith(SUFFIXES[image.form]):
+            misnamed.append(file)
+        origin = first.setdefault(image.digest, file)
+        if origin != file:
+            equal[origin].append(file)
+    return {
+        "path": str(folder),
+        "images": len(files),
+        "readable": len(files) - len(unreadable),
+        "classes": dict(sorted(counts["class"].items())) if has_classes else None,
+        "formats": dict(counts["format"].most_common()),
+        "channels": dict(sorted(counts["channels"].items())),
+        **_extremes(sizes),
+        "unreadable": unreadable,
+        "useless": useless,
+        "misnamed": misnamed,
+        "duplicates": [[origin, *others] for origin, others in equal.items()],
+    }
+
+
+def inspect(path: str) -> Image:
+    """Reads and decodes one file."""
+    flaw = flaw_of_file(path)
+    if flaw:
+        return Image(flaw)
+    data = pathlib.Path(path).read_bytes()
+    with tf.device("CPU"):
+        pixels = decoding.decode(readable(data), 3).numpy()
+    useless = None
+    if pixels[..., 0].size == 1:
+        useless = "1 pixel"
+    elif (pixels == pixels[:1, :1]).all():
+        useless = "one colour"
+    return Image(
+        None,
+        format_of(data),
+        *_stored_shape(readable(data)),
+        hashlib.blake2b(data, digest_size=16).digest(),
+        useless,
+    )
+
+
+def print_report(report: dict, console: Console) -> None:
+    """Prints what `check_folder` has found."""
+    table = Table(title=report["path"], show_header=False, title_justify="left")
+    table.add_row("images", f"{report['images']:,}")
+    for name in ("unreadable", "useless", "misnamed"):
+        table.add_row(name, f"{len(report[name]):,}")
+    extra = sum(len(group) - 1 for group in report["duplicates"])
+    table.add_row("duplicates", f"{extra:,} of {len(report['duplicates']):,} others")
+    for name in ("formats", "channels"):
+        counts = (f"{key}: {count:,}" for key, count in report[name].items())
+        table.add_row(name, ", ".join(counts))
+    for name in ("height", "width"):
+        values = (f"{key} {value:,}" for key, value in report[name].items())
+        table.add_row(name, ", ".join(values))
+    console.print(table)
+    classes = report["classes"] or {}
+    _print_pairs(console, "class", "readable images", list(classes.items()))
+    for name in ("unreadable", "useless"):
+        _print_pairs(console, name, "reason", list(report[name].items()))
+    misnamed = [(file, "") for file in report["misnamed"]]
+    _print_pairs(console, "name of another format", "", misnamed)
+    groups = [(group[0], "\n".join(group[1:])) for group in report["duplicates"]]
+    _print_pairs(console, "image", "the same", groups)
+
+
+def _inspected(folder, files: Sequence[str], threads) -> Iterator[Image]:
+    paths = [os.path.join(folder, file) for file in files]
+    with (
+        ThreadPoolExecutor(threads or os.cpu_count()) as pool,
+        progress.Progress(transient=True, console=Console(stderr=True)) as bar,
+    ):
+        task = bar.add_task("images", total=len(paths))
+        for start in range(0, len(paths), _AHEAD):
+            for image in pool.map(inspect, paths[start : start + _AHEAD]):
+                bar.advance(task)
+                yield image
+
+
+def _stored_shape(data):
+    """`(height, width)` and channels as they are stored."""
+    with tf.device("CPU"):
+        if format_of(data) == "JPEG":
+            shape = tf.io.extract_jpeg_shape(data).numpy()
+        else:
+            shape = tf.io.decode_image(data, expand_animations=False).shape
+    height, width, channels = map(int, shape)
+    return (height, width), channels
+
+
+def _extremes(sizes):
+    """Least, median and greatest of heights and widths; empty without sizes."""
+    if not sizes:
+        return {"height": {}, "width": {}}
+    kinds = {"min": np.min, "median": np.median, "max": np.max}
+    return {
+        name: {kind: function(values).item() for kind, function in kinds.items()}
+        for name, values in zip(("height", "width"), np.transpose(sizes), strict=True)
+    }
+
+
+def _print_pairs(console, left, right, pairs):
+    if not pairs:
+        return
+    table = Table(left, right, title_justify="left")
+    for key, value in pairs[:_SHOWN]:
+        table.add_row(key, f"{value:,}" if isinstance(value, int) else value)
+    if len(pairs) > _SHOWN:
+        table.add_row(f"and {len(pairs) - _SHOWN:,} more", "")
+    console.print(table)
+
+
+def main(_):
+    """Parses flags, checks the folder, prints and writes what is found."""
+    path, file = flags.FLAGS.path, flags.FLAGS.json
+    with launch.user_errors():
+        if not path:
+            raise ValueError("--path must name the folder of images. Received: none")
+        report = check_folder(path)
+        if file:
+            text = json.dumps(report, indent=1) + "\n"
+            launch.write_text(pathlib.Path(file), text)
+    print_report(report, Console())
+    if report["unreadable"]:
+        sys.exit(EXIT_UNREADABLE)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("path", None, "folder of images.")
+    flags.DEFINE_string("json", None, "file to write everything that is found to.")
+    app.run(main, flags_parser=launch.parse_flags)

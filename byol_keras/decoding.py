@@ -1,0 +1,184 @@
+"""Encoded images as pixels: their shape, all of them, or a crop, in the graph."""
+
+import tensorflow as tf
+
+# An image of more pixels is not decoded: one of them would fill the memory.
+MAX_PIXELS = 1 << 27
+# An image of more pixels is decoded at half or a quarter of its height and width: as
+# float32, which crops are resized in, more would take 200 MB for each thread.
+WHOLE_PIXELS = 1 << 24
+# 2^27 pixels at a quarter of height and width are 2^23.
+_RATIOS = (1, 2, 4)
+
+# Gives the pixels that Pillow, and so torchvision, decodes. TensorFlow's default
+# transform is left to the platform.
+_JPEG = {"dct_method": "INTEGER_ACCURATE", "fancy_upscaling": True}
+
+# Chroma is interpolated between neighbours, which a crop decoded alone lacks at its
+# border: that many more pixels are decoded on every side and cut off again.
+_JPEG_MARGIN = 2
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def shape(image, channels: int) -> tf.Tensor:
+    """int32 `[3]` of `decode(image, channels)`; of JPEG and PNG without decoding."""
+    size = tf.cond(
+        tf.io.is_jpeg(image),
+        lambda: _reduced_size(tf.io.extract_jpeg_shape(image)[:2]),
+        lambda: _other_size(image),
+    )
+    return tf.concat([size, [channels]], axis=0)
+
+
+def decode(image, channels: int) -> tf.Tensor:
+    """Pixels of an encoded image.
+
+    Grey is repeated where three channels are due, colour becomes its luma where one
+    is. Transparency is dropped, and so are all frames but the first. Of 16 bits the
+    upper 8 are kept. An image of more than `WHOLE_PIXELS` is reduced: its height and
+    width are halved, or quartered, as they are by `decode_crop` and `shape`.
+
+    Args:
+        image: string scalar: JPEG, PNG, GIF, WebP, or BMP of 24 or 32 bits.
+        channels: int. Of the result; other than 1 and 3 only those that are stored.
+
+    Returns:
+        uint8 `[h, w, channels]`.
+
+    Deviation: torchvision decodes large images whole, and refuses those of more than
+        179 million pixels.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(image),
+        lambda: _decode_jpeg(image, channels),
+        lambda: _decode_other(image, channels),
+    )
+
+
+def decode_crop(image, box, channels: int) -> tf.Tensor:
+    """`decode(image)[top : top + height, left : left + width]`, pixel for pixel.
+
+    Of a JPEG only the crop is decoded.
+
+    Args:
+        image: string scalar.
+        box: int32 `[4]`: top, left, height, width; within the image.
+        channels: int.
+
+    Returns:
+        uint8 `[height, width, channels]`.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(image),
+        lambda: _decode_jpeg(image, channels, box),
+        lambda: cut(_decode_other(image, channels), box[:2], box[2:]),
+    )
+
+
+def cut(image, begin, size) -> tf.Tensor:
+    """The part of an image `[h, w, C]` from `begin` on, both `(height, width)`."""
+    return image[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
+
+
+def channels_of(image) -> int:
+    """1 for grey and 3 for colour, transparency apart; the image is encoded."""
+    return 3 if _decode_as_stored(image).shape[-1] >= 3 else 1
+
+
+def ratio_of(size) -> tf.Tensor:
+    """int32 scalar: what the height and the width of an image are divided by.
+
+    Args:
+        size: int32 `[2]`: height, width.
+    """
+    return tf.gather(_RATIOS, _ratio_index(size))
+
+
+def _ratio_index(size):
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    too_many = [pixels > WHOLE_PIXELS * ratio**2 for ratio in _RATIOS[:-1]]
+    return tf.reduce_sum(tf.cast(too_many, tf.int32))
+
+
+def _reduced_size(size):
+    return -(-size // ratio_of(size))
+
+
+def _other_size(image):
+    def of_header():
+        header = tf.io.decode_raw(
+            tf.strings.substr(image, 16, 8), tf.int32, little_endian=False
+        )
+        return _reduced_size(tf.ensure_shape(header, [2])[::-1])  # width comes first
+
+    return tf.cond(
+        tf.strings.substr(image, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE,
+        of_header,
+        lambda: tf.shape(_reduced(_decode_as_stored(image)))[:2],
+    )
+
+
+def _decode_jpeg(image, channels, box=None):
+    stored = tf.io.extract_jpeg_shape(image)
+    size = stored[:2]
+
+    def at(ratio, channels):
+        if box is None:
+            return tf.io.decode_jpeg(image, channels, ratio=ratio, **_JPEG)
+        whole = -(-size // ratio)
+        begin = tf.maximum(box[:2] - _JPEG_MARGIN, 0)
+        end = tf.minimum(box[:2] + box[2:] + _JPEG_MARGIN, whole)
+        window = tf.concat([begin, end - begin], 0)
+        crop = tf.io.decode_and_crop_jpeg(image, window, channels, ratio=ratio, **_JPEG)
+        return cut(crop, box[:2] - begin, box[2:])
+
+    def in_channels(channels):
+        branches = [lambda ratio=ratio: at(ratio, channels) for ratio in _RATIOS]
+        return tf.switch_case(_ratio_index(size), branches)
+
+    if channels != 1:
+        return in_channels(3)
+    # The library cannot turn CMYK into grey.
+    return tf.cond(
+        stored[2] == 4, lambda: _luma(in_channels(3)), lambda: in_channels(1)
+    )
+
+
+def _decode_other(image, channels):
+    # Asked for a channel count, decode_image refuses some formats (grey BMP and
+    # GIF, transparent WebP), so it gives what is stored and we convert.
+    image = _reduced(_decode_as_stored(image))
+    if channels not in (1, 3):
+        return image
+    is_colour = tf.shape(image)[-1] >= 3
+    if channels == 3:
+        return tf.cond(
+            is_colour,
+            lambda: image[..., :3],
+            lambda: tf.repeat(image[..., :1], 3, axis=-1),
+        )
+    return tf.cond(is_colour, lambda: _luma(image), lambda: image[..., :1])
+
+
+def _luma(image):
+    return tf.image.rgb_to_grayscale(tf.ensure_shape(image[..., :3], [None, None, 3]))
+
+
+def _decode_as_stored(image):
+    """uint8 `[h, w, c]` of any format but TIFF; the first frame of an animation."""
+    image = tf.io.decode_image(image, expand_animations=False)
+    image.set_shape([None, None, None])
+    return image
+
+
+def _reduced(image):
+    size = tf.shape(image)[:2]
+
+    def means():
+        # The method takes uint8 as it is: a copy in float would have four times
+        # the bytes.
+        means = tf.image.resize(image, _reduced_size(size), method="area")
+        return tf.cast(tf.round(means), tf.uint8)
+
+    return tf.cond(_ratio_index(size) > 0, means, lambda: image)

@@ -1,0 +1,262 @@
+"""What gin binds against what is called: types, what is missing, what is unused."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gin
+
+from byol_keras.mistakes import Findings
+from byol_keras.value_types import (
+    Returned,
+    accepts,
+    describe,
+    parameters_of,
+    type_of,
+)
+
+CONSTANT, MACRO = "gin.constant", "gin.macro"
+
+
+class Use(NamedTuple):
+    """Something that gin calls for the configuration, or hands on to be called.
+
+    Args:
+        scopes: in which it is called.
+        selector: its whole name, as gin has registered it.
+        called: bool. Whether gin itself calls it, without arguments.
+        parts: scopes and selectors of what its arguments are made of.
+    """
+
+    scopes: tuple[str, ...]
+    selector: str
+    called: bool
+    parts: frozenset[tuple[tuple[str, ...], str]]
+
+
+# Bindings that a recipe may hide: see `gin_syntax.Reading.defaults`.
+_defaults: set[tuple[str, str, str]] = set()
+
+
+def set_defaults(defaults: set[tuple[str, str, str]]) -> None:
+    """Tells which of the bindings that gin holds come from included files only."""
+    _defaults.clear()
+    _defaults.update(defaults)
+
+
+def default_names() -> set[str]:
+    """The bindings from included files only, as a user writes them."""
+    return {_name(*binding) for binding in _defaults}
+
+
+def find_mistakes(
+    root: str,
+    given: Sequence[str] = (),
+    calls: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """Lines on bindings of a wrong type, missing ones, and those that nothing uses.
+
+    Args:
+        root: whole name of the function that the command line calls.
+        given: names of its arguments that the command line gives.
+        calls: argument of the root that is a function -> names of the arguments that
+            the root calls it with.
+    """
+    uses = walk(root)
+    wrong = [wrong_type(*binding) for binding in _bindings()]
+    found = Findings([line for line in wrong if line])
+    found.add([*missing(Use((), root, True, frozenset()), given)])
+    for use in uses:
+        if use.called and use.selector not in (root, MACRO, CONSTANT):
+            found.add([*missing(use, ())])
+    for parameter, names in (calls or {}).items():
+        reference = bound((), root).get(parameter, ("", None))[1]
+        found.add([*_wrong_calls(root, parameter, resolved(reference), names)])
+    found.add([*_unused(uses)])
+    return found.lines
+
+
+def walk(root: str) -> list[Use]:
+    """Everything that a call of the root refers to, parts before what they are in."""
+    uses, seen = [], set()
+
+    def visit(scopes, selector, called):
+        if (scopes, selector, called) in seen:
+            return
+        seen.add((scopes, selector, called))
+        parts = set()
+        for _, value in bound(scopes, selector).values():
+            for reference in gin.config.iterate_references(value):
+                # One without a scope is called in that of its caller.
+                part = (tuple(reference.scopes) or scopes, reference.config_key[1])
+                visit(*part, reference.evaluate)
+                if reference.evaluate:
+                    parts.add(part)
+        uses.append(Use(scopes, selector, called, frozenset(parts)))
+
+    visit((), root, True)
+    return uses
+
+
+def bound(scopes: Iterable[str], selector: str) -> dict[str, tuple[str, Any]]:
+    """Parameter -> the scope whose binding counts in these scopes, and its value.
+
+    A binding of an inner scope hides those of outer ones.
+    """
+    scopes, found = list(scopes), {}
+    for depth in range(len(scopes) + 1):
+        scope = "/".join(scopes[:depth])
+        for name, value in gin.config._CONFIG.get((scope, selector), {}).items():
+            found[name] = (scope, value)
+    return found
+
+
+def value_of(root: str, parameter: str) -> Any:
+    """What a parameter of the root is bound to, else its default.
+
+    A reference that is not to be called comes as the function that it refers to.
+    """
+    found = bound((), root)
+    if parameter not in found:
+        return parameters_of(function_of(root))[parameter].default
+    value = resolved(found[parameter][1])
+    if is_reference(value) and not value.evaluate:
+        return value.scoped_configurable_fn
+    return value
+
+
+def bind_everywhere(selector: str, parameter: str, value: Any) -> None:
+    """Binds a parameter for all calls of a function that the configuration names."""
+    scopes = [scope for scope, name in gin.config._CONFIG if name == selector]
+    bound_in = [s for s in scopes if parameter in gin.config._CONFIG[s, selector]]
+    with gin.unlock_config():
+        for scope in {*bound_in, ""} if scopes else ():
+            gin.bind_parameter((scope, selector, parameter), value)
+
+
+def function_of(selector: str) -> Callable:
+    """The function or class that is registered under a whole name."""
+    return gin.config._REGISTRY[selector].wrapped
+
+
+def _bindings() -> Iterator[tuple[str, str, str, Any]]:
+    for (scope, selector), parameters in gin.config._CONFIG.items():
+        for name, value in parameters.items():
+            yield scope, selector, name, value
+
+
+def _name(scope, selector, parameter):
+    """A binding as a user writes it."""
+    if selector == MACRO:
+        return scope
+    short = gin.config._REGISTRY.minimal_selector(selector)
+    return f"{scope}/{short}.{parameter}" if scope else f"{short}.{parameter}"
+
+
+def wrong_type(scope: str, selector: str, parameter: str, value: Any) -> str | None:
+    """A line on a binding whose value is not of the parameter's type."""
+    if selector == MACRO:
+        return None
+    name, value = _name(scope, selector, parameter), resolved(value)
+    if is_reference(value) and value.evaluate and parameter.endswith("_fn"):
+        return f"{name} must be a function, as @name without (). Received: {value!r}"
+    kind = type_of(function_of(selector), parameter)
+    if not accepts(kind, _stand_in(value)):
+        return f"{name} must be {describe(kind)}. Received: {value!r}"
+    return None
+
+
+def missing(use: Use, given: Iterable[str]) -> Iterator[str]:
+    """Lines on arguments of a use that have no value, beside the given ones."""
+    parameters = parameters_of(function_of(use.selector)) or {}
+    values = bound(use.scopes, use.selector)
+    for name, parameter in parameters.items():
+        has_default = parameter.default not in (parameter.empty, gin.REQUIRED)
+        if not has_default and name not in values and name not in given:
+            name = _name("/".join(use.scopes), use.selector, name)
+            yield f"{name} must be bound. Received: nothing"
+
+
+def _wrong_calls(root, parameter, reference, names):
+    """Lines on a function that the root calls with arguments of these names."""
+    if not is_reference(reference) or reference.evaluate:
+        return
+    function = reference.configurable.wrapped
+    known = parameters_of(function)
+    for name in names:
+        if known is not None and name not in known:
+            shown = _name("", root, parameter)
+            yield f"{shown} must be a function of {name}. Received: {reference!r}"
+            return
+    use = Use(tuple(reference.scopes), reference.config_key[1], False, frozenset())
+    yield from missing(use, names)
+
+
+def _unused(uses):
+    used = set()
+    for use in uses:
+        for name, (scope, _) in bound(use.scopes, use.selector).items():
+            used.add((scope, use.selector, name))
+            outer = {(s, use.selector, name) for s in _outer_scopes(scope)}
+            used |= outer & _defaults
+    for scope, selector, parameter, _ in _bindings():
+        is_used = (scope, selector, parameter) in used
+        if not is_used and not _is_called_by_code(function_of(selector)):
+            yield unused_line(_name(scope, selector, parameter))
+
+
+def _outer_scopes(scope):
+    scopes = scope.split("/") if scope else []
+    return {"/".join(scopes[:depth]) for depth in range(len(scopes))}
+
+
+def unused_line(name: str) -> str:
+    """What is said of a binding that nothing uses."""
+    return (
+        "every gin binding must be used by what the configuration builds. "
+        f"Received: {name}, which nothing uses"
+    )
+
+
+def _is_called_by_code(function):
+    """Whether code may call it with gin's bindings, without any reference to it.
+
+    In place of a function with `gin.configurable` its module holds gin's wrapper.
+    """
+    module = sys.modules.get(function.__module__)
+    return getattr(module, function.__name__, None) is not function
+
+
+def resolved(value: Any) -> Any:
+    """The value, macros and constants replaced by what they stand for."""
+    while is_reference(value) and value.config_key[1] in (MACRO, CONSTANT):
+        if value.config_key[1] == CONSTANT:
+            return value.scoped_configurable_fn()
+        value = gin.config._CONFIG[value.config_key]["value"]
+    return value
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value is `@name` or `@name()`."""
+    return isinstance(value, gin.config.ConfigurableReference)
+
+
+def _stand_in(value):
+    """The value with references replaced by what `value_types.accepts` can judge."""
+    value = resolved(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_stand_in, value))
+    if not is_reference(value):
+        return value
+    function = value.configurable.wrapped
+    return Returned(result_of(function)) if value.evaluate else function
+
+
+def result_of(function: Callable) -> type | None:
+    """The type of what a function returns or a class makes; None if that is unknown."""
+    if inspect.isclass(function):
+        return function
+    returned = inspect.signature(function).return_annotation
+    is_known = inspect.isclass(returned) and returned is not inspect.Signature.empty
+    return returned if is_known else None

@@ -1,0 +1,206 @@
+"""Mistakes in gin files and bindings, all of them, found before gin reads them.
+
+Gin itself stops at the first one, and does not say which name was meant.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import tokenize
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import gin
+from gin import config_parser
+
+from byol_keras.value_types import parameters_of
+
+
+class Reading(NamedTuple):
+    """What reading gin files has shown.
+
+    Args:
+        mistakes: lines on what cannot be read, included or found by its name.
+        defaults: scope, whole selector and parameter of what is bound by included
+            files only. A recipe may hide such a binding by those of inner scopes.
+    """
+
+    mistakes: list[str]
+    defaults: set[tuple[str, str, str]]
+
+
+def read(
+    gin_files: Sequence[pathlib.Path],
+    gin_params: Sequence[str],
+    search_path: Sequence[pathlib.Path],
+) -> Reading:
+    """Reads gin files and bindings as gin will.
+
+    Args:
+        gin_files: existing files.
+        gin_params: bindings in gin syntax.
+        search_path: folders that relative paths of includes may start from.
+    """
+    reader = _Reader(search_path)
+    for path in gin_files:
+        reader.read_file(path)
+    for text in gin_params:
+        reader.read_text(text)
+    return Reading(reader.mistakes(), reader.bound[True] - reader.bound[False])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a rule about a name: which known ones look like it."""
+    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"(nearest: {', '.join(found) or 'none'})"
+
+
+class _Named(NamedTuple):
+    """A reference or a macro, as the parser meets it."""
+
+    kind: str
+    name: str
+    place: str
+
+
+class _Delegate(config_parser.ParserDelegate):
+    """Stands for gin's own, which refuses unknown names."""
+
+    def __init__(self):
+        self.met = []
+
+    def configurable_reference(self, scoped_selector, evaluate):
+        self.met.append(("@", scoped_selector))
+        return self
+
+    def macro(self, name):
+        self.met.append(("%", name))
+        return self
+
+
+class _Reader:
+    def __init__(self, search_path):
+        self._search_path = [pathlib.Path(), *search_path]
+        self._lines = []
+        self._macros = set()
+        self._named = []
+        self._open = []
+        # By whether an included file binds it.
+        self.bound = {True: set(), False: set()}
+
+    def mistakes(self):
+        known = self._macros | {name for name, _ in gin.config._CONSTANTS.items()}
+        for kind, name, place in self._named:
+            selector = name.rpartition("/")[2]
+            if kind == "@":
+                self._check_selector(f"@{selector}", selector, place)
+            elif name not in known and not gin.config._CONSTANTS.matching_selectors(
+                name
+            ):
+                self._add(f"%{name} must be defined {nearest(name, known)}", place)
+        return list(dict.fromkeys(self._lines))
+
+    def read_file(self, path):
+        real = os.path.realpath(path)
+        if real in self._open:
+            self._add("a gin file must not include itself", str(path))
+            return
+        self._open.append(real)
+        try:
+            with open(path, encoding="utf-8") as file:
+                self._read(file, str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            self._add("a gin file must be readable text", f"{path} ({error})")
+        self._open.pop()
+
+    def read_text(self, text):
+        self._read(text, f"{text!r} in --gin_param")
+
+    def _read(self, source, name):
+        delegate = _Delegate()
+        try:
+            for statement in config_parser.ConfigParser(source, delegate):
+                place = _place(statement.location, name)
+                self._named += [_Named(*met, place) for met in delegate.met]
+                delegate.met.clear()
+                self._take(statement, place)
+        except (SyntaxError, tokenize.TokenError) as error:
+            self._add(*_syntax(error, name))
+
+    def _take(self, statement, place):
+        if isinstance(statement, config_parser.IncludeStatement):
+            self._include(statement.filename, place)
+        elif isinstance(statement, config_parser.BlockDeclaration):
+            self._check_selector(statement.selector, statement.selector, place)
+        elif isinstance(statement, config_parser.BindingStatement):
+            scope, selector, parameter, _, _ = statement
+            if parameter:
+                self._check_binding(scope, selector, parameter, place)
+            else:
+                self._macros.add(f"{scope}/{selector}" if scope else selector)
+
+    def _include(self, file, place):
+        for folder in self._search_path:
+            if (folder / file).is_file():
+                self.read_file(folder / file)
+                return
+        known = [
+            path.relative_to(folder).as_posix()
+            for folder in self._search_path[1:]
+            for path in (folder / "gin").rglob("*.gin")
+        ]
+        self._add(f"include must name an existing file {nearest(file, known)}", place)
+
+    def _check_selector(self, shown, selector, place):
+        matching = gin.config._REGISTRY.matching_selectors(selector)
+        if len(matching) == 1:
+            return True
+        if matching:
+            rule = f"must be one of {', '.join(sorted(matching))}"
+        else:
+            known = [name for name, _ in gin.config._REGISTRY.items()]
+            short = {name.rpartition(".")[2] for name in known}
+            rule = f"must be a known name {nearest(selector.rpartition('.')[2], short)}"
+        self._add(f"{shown} {rule}", place)
+        return False
+
+    def _check_binding(self, scope, selector, parameter, place):
+        shown = f"{selector}.{parameter}"
+        if not self._check_selector(selector, selector, place):
+            return
+        configurable = gin.config._REGISTRY.get_match(selector)
+        is_included = len(self._open) > 1
+        self.bound[is_included].add((scope, configurable.selector, parameter))
+        known = parameters_of(configurable.wrapped)
+        if known is not None and parameter not in known:
+            rule = f"must be a parameter of {selector} {nearest(parameter, known)}"
+            self._add(f"{shown} {rule}", place)
+
+    def _add(self, rule, place):
+        self._lines.append(f"{rule}. Received: {place}")
+
+
+def _place(location, name):
+    """What stands there, and where."""
+    return _where(name, location.line_num, location.line_content)
+
+
+def _where(name, line, text):
+    if name.endswith("--gin_param"):
+        return name
+    return f"{text.strip()!r} in line {line} of {name}"
+
+
+def _syntax(error, name):
+    """Rule and place of an error of the parser or of its tokenizer."""
+    message = str(error.args[0])
+    if isinstance(error, tokenize.TokenError):
+        rule = f"brackets and quotes must be closed ({message})"
+        return rule, _where(name, error.args[1][0], "")
+    token = re.search(r"Failed to parse token '(.*)'", message, re.DOTALL)
+    if token:
+        message = f"{token[1]!r} is no value; text needs quotes"
+    _, line, _, text = error.args[1][:4]
+    rule = f"every line must be gin syntax ({message.rstrip('.')})"
+    return rule, _where(name, line, text or "")

@@ -1,0 +1,136 @@
+"""A folder's images are counted, and what is wrong with them is told beforehand."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+from small_sources import needs_pillow, write
+
+from byol_keras import data_check
+
+odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
+
+
+def png(height, width, channels=3, value=None):
+    rng = np.random.default_rng(height * 1000 + width)
+    shape = (height, width, channels)
+    pixels = rng.integers(0, 256, shape) if value is None else np.full(shape, value)
+    return tf.io.encode_png(pixels.astype(np.uint8)).numpy()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "images"
+    same = png(10, 20)
+    for name, encoded in {
+        "ant/1.png": same,
+        "ant/2.png": png(30, 40),
+        "ant/3.png": png(50, 60, channels=1),
+        "bee/1.png": same,
+        "bee/2.jpg": same,
+        "bee/one_colour.png": png(8, 8, value=7),
+        "bee/pixel.png": png(1, 1),
+        "bee/empty.png": b"",
+        "cat/text.jpg": b"no image at all",
+    }.items():
+        write(path / name, encoded)
+    return path
+
+
+def test_report_counts_what_is_in_the_folder(folder):
+    report = data_check.check_folder(folder)
+    assert (report["images"], report["readable"]) == (9, 7)
+    assert report["classes"] == {"ant": 3, "bee": 4}
+    assert report["formats"] == {"PNG": 7}
+    assert report["channels"] == {"1": 1, "3": 6}
+    assert report["height"] == {"min": 1, "median": 10.0, "max": 50}
+    assert report["width"] == {"min": 1, "median": 20.0, "max": 60}
+    assert report["unreadable"] == {
+        "bee/empty.png": "empty file",
+        "cat/text.jpg": "no image: begins with b'no image at '",
+    }
+    assert report["useless"] == {
+        "bee/one_colour.png": "one colour",
+        "bee/pixel.png": "1 pixel",
+    }
+    assert report["misnamed"] == ["bee/2.jpg"]
+    assert report["duplicates"] == [["ant/1.png", "bee/1.png", "bee/2.jpg"]]
+
+
+def test_flat_folder_has_no_classes(tmp_path):
+    write(tmp_path / "1.png", png(4, 4))
+    assert data_check.check_folder(tmp_path)["classes"] is None
+
+
+def test_folder_without_a_readable_image_has_no_sizes(tmp_path):
+    write(tmp_path / "1.png", b"")
+    report = data_check.check_folder(tmp_path)
+    assert (report["readable"], report["height"], report["width"]) == (0, {}, {})
+
+
+def test_threads_change_nothing(folder):
+    reports = [data_check.check_folder(folder, threads) for threads in (1, 8)]
+    assert reports[0] == reports[1]
+
+
+@needs_pillow
+def test_odd_images_are_readable_and_broken_ones_have_their_reasons(tmp_path):
+    odd_images.write_all(tmp_path / "odd", odd_images.ODD)
+    odd_images.write_all(tmp_path / "broken", odd_images.BROKEN)
+    report = data_check.check_folder(tmp_path)
+    assert set(report["unreadable"]) == {f"broken/{n}" for n in odd_images.BROKEN}
+    assert set(report["misnamed"]) == {
+        "odd/a JPEG named.png",
+        "odd/a PNG named.jpg",
+        "odd/a TIFF named.png",
+    }
+    assert set(report["formats"]) == {"JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF"}
+
+
+def test_printed_report_shows_the_first_of_many(folder):
+    for number in range(25):
+        write(folder / f"dog/{number}.png", b"")
+    console = Console(width=100, record=True)
+    data_check.print_report(data_check.check_folder(folder), console)
+    text = console.export_text()
+    assert "and 7 more" in text  # 27 are unreadable, 20 are shown
+    for shown in ("PNG: 7", "min 1, median 10.0, max 50", "bee/2.jpg", "empty file"):
+        assert shown in text
+
+
+def command_line(*arguments):
+    command = [sys.executable, "-m", "byol_keras.data_check", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_command_ends_with_1_for_unreadable_images_and_writes_all(folder, tmp_path):
+    file = tmp_path / "report.json"
+    done = command_line(f"--path={folder}", f"--json={file}")
+    assert done.returncode == data_check.EXIT_UNREADABLE, done.stderr
+    assert json.loads(file.read_text()) == data_check.check_folder(folder)
+    assert "bee/empty.png" in done.stdout
+
+
+def test_command_ends_with_0_for_readable_images(tmp_path):
+    write(tmp_path / "1.png", png(4, 4))
+    assert command_line(f"--path={tmp_path}").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "error: --path must name the folder of images. Received: none"),
+        (["--path=absent"], "error: --path must be an existing folder."),
+        (["--pth=absent"], "error: arguments must be flags of this command ("),
+    ],
+)
+def test_wrong_argument_is_one_line_and_exit_code_2(arguments, expected):
+    done = command_line(*arguments)
+    assert done.returncode == 2
+    errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(expected)

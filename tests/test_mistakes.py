@@ -1,0 +1,74 @@
+"""Mistakes are collected, and each is told in one line."""
+
+import pytest
+import tensorflow as tf
+
+from byol_keras import launch
+from byol_keras.mistakes import Findings, Mistakes, lines_of
+
+
+def test_findings_note_every_mistake_once():
+    findings = Findings(["a must be b. Received: c"])
+    for error in (ValueError("x"), TypeError("y"), OSError("z"), ValueError("x")):
+        with findings.noted():
+            raise error
+    assert findings.lines == ["a must be b. Received: c", "x", "y", "z"]
+
+
+def test_findings_note_each_of_several_mistakes():
+    findings = Findings()
+    with findings.noted():
+        raise Mistakes(["x", "y"])
+    assert findings.lines == ["x", "y"]
+
+
+def test_errors_that_are_no_mistakes_of_a_user_go_on():
+    with pytest.raises(KeyError), Findings().noted():
+        raise KeyError("a bug")
+
+
+def test_nothing_is_told_where_nothing_was_found():
+    Findings().tell()
+    with pytest.raises(Mistakes, match=r"x\ny"):
+        Findings(["x", "y"]).tell()
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "a must be b. Received: c\n  In call to configurable 'f' (<f>)",
+            "a must be b.",
+        ),
+        (
+            "wrong\n\n  In call to configurable 'f' (<f>)",
+            "wrong (In call to configurab",
+        ),
+        ("one\ntwo", "one"),
+        ("", "ValueError"),
+    ],
+)
+def test_error_of_several_lines_is_one(message, expected):
+    (line,) = lines_of(ValueError(message))
+    assert line.startswith(expected)
+
+
+def test_error_in_a_traced_function_is_told_without_the_source():
+    def fail(_):
+        raise ValueError("a must be b. Received: c")
+
+    with pytest.raises(ValueError) as error:
+        tf.data.Dataset.range(1).map(fail)
+    assert lines_of(error.value) == ("a must be b. Received: c",)
+
+
+def test_each_mistake_is_a_line_on_stderr(capsys):
+    with pytest.raises(SystemExit) as stop, launch.user_errors():
+        raise Mistakes(["x", "y"])
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert capsys.readouterr().err == "error: x\nerror: y\n"
+
+
+def test_only_the_named_kinds_are_mistakes():
+    with pytest.raises(TypeError), launch.user_errors((ValueError,)):
+        raise TypeError("a bug")

@@ -1,0 +1,523 @@
+"""A wrong configuration ends in a line for each mistake, before data are read."""
+
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import gin
+import pytest
+
+from byol_keras import (
+    data,
+    image_files,
+    launch,
+    train,  # noqa: F401, registers names for gin
+    validation,
+)
+from byol_keras.benchmarks.__main__ import check_configuration
+from byol_keras.image_data import ImageData
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
+RESNET50 = ROOT / "gin/pretrain/image_folder_resnet50.gin"
+# Of this process or of one that it starts: what else the machine does takes no part.
+LIMIT_SECONDS = 20.0
+
+
+@gin.register(module="tests")
+def picky(size: int, names: list[str] = ()):
+    raise KeyError(size)
+
+
+@gin.register(module="tests")
+def picky_backbone(channels):
+    raise ValueError(f"channels must be others. Received: {channels}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_read(monkeypatch):
+    """Fails if data are made while the configuration is checked."""
+
+    def refuse(*arguments, **keywords):
+        raise AssertionError("data were read")
+
+    monkeypatch.setattr(image_files, "find_images", refuse)
+    monkeypatch.setattr(data, "tfds_folder", refuse)
+
+
+def lines_of(capsys, *bindings, gin_file=QUICKSTART):
+    """Error lines of a configuration, without "error: "."""
+    gin.clear_config()
+    capsys.readouterr()
+    started = time.process_time()
+    with pytest.raises(SystemExit) as stop, launch.user_errors():
+        launch.parse_gin([str(gin_file)], list(bindings))
+        validation.check_configuration()
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert time.process_time() - started < LIMIT_SECONDS
+    printed = capsys.readouterr().err.splitlines()
+    errors = [x for x in printed if x.startswith("error: ")]
+    assert errors
+    return [line.removeprefix("error: ") for line in errors]
+
+
+UNUSED = "every gin binding must be used by what the configuration builds. Received: "
+PARAM = "Received: '{}' in --gin_param"
+
+OTHER_SIZE = "TwoViews.view2 = [@b/RandomResizedCrop()]\nb/RandomResizedCrop.size = 32"
+WIDE_BLUR = (
+    "TwoViews.view2 = [@RandomResizedCrop(), @GaussianBlur()]\nGaussianBlur.radius = 14"
+)
+# Binding -> its only line, of which a full line or its beginning is given.
+ONE_LINE = {
+    # Names.
+    "train.epoch = 3": "train.epoch must be a parameter of train (nearest: epochs).",
+    "trian.epochs = 3": "trian must be a known name (nearest: train",
+    "BYOL.hiden_units = 8": "BYOL.hiden_units must be a parameter of BYOL "
+    "(nearest: hidden_units, output_units).",
+    "RandomResizedCrop.sise = 8": "RandomResizedCrop.sise must be a parameter of "
+    "RandomResizedCrop (nearest: size",
+    "SGD.momentun = 0.9": "SGD.momentun must be a parameter of SGD (nearest: momentum",
+    "train.views_fn = @ThreeViews": "@ThreeViews must be a known name "
+    "(nearest: TwoViews, AugmentedView).",
+    "train.optimizer_fn = @AdamWW": "@AdamWW must be a known name "
+    "(nearest: AdamW, Adam).",
+    "TwoViews.view1 = [@RandomResizedCrop(), @RandomHu()]": "@RandomHu must be a known "
+    "name (nearest: RandomHue",
+    "train.epochs = %EPOCS\nEPOCHS = 3": "%EPOCS must be defined (nearest: EPOCHS).",
+    "include 'gin/pretrain/quikstart.gin'": "include must name an existing file "
+    "(nearest: gin/pretrain/quickstart.gin",
+    # Syntax.
+    "train.epochs = = 3": "every line must be gin syntax (Unable to parse value). "
+    + PARAM.format("train.epochs = = 3"),
+    "train.epochs": "every line must be gin syntax (Couldn't parse statement, expected "
+    "':' or '='). " + PARAM.format("train.epochs"),
+    "train.precision = float32": "every line must be gin syntax ('float32' is no value;"
+    " text needs quotes). " + PARAM.format("train.precision = float32"),
+    "TwoViews.view1 = [@RandomResizedCrop(),": "brackets and quotes must be closed",
+    # Types.
+    "train.epochs = 'ten'": "train.epochs must be an int. Received: 'ten'",
+    "train.epochs = 3.0": "train.epochs must be an int. Received: 3.0",
+    "train.epochs = None": "train.epochs must be an int. Received: None",
+    "train.batch_size = True": "train.batch_size must be an int. Received: True",
+    "train.jit_compile = 'yes'": "train.jit_compile must be True or False.",
+    "train.seed = 'a'": "train.seed must be an int. Received: 'a'",
+    "warmup_cosine.base_learning_rate = '0.4'": "warmup_cosine.base_learning_rate must "
+    "be a number. Received: '0.4'",
+    "warmup_cosine.warmup_epochs = 1.5": "warmup_cosine.warmup_epochs must be an int.",
+    "jitter/RandomApply.rate = '0.8'": "jitter/RandomApply.rate must be a number.",
+    "ColorJitter.brightness = 'strong'": "ColorJitter.brightness must be a number.",
+    "RandomResizedCrop.area = 0.5": "RandomResizedCrop.area must be a list.",
+    "fashion_mnist_small.split = 3": "fashion_mnist_small.split must be a string.",
+    "resnet18.width = '1'": "resnet18.width must be a number. Received: '1'",
+    "resnet18.mean = [0.5, 'x', 0.5]": "resnet18.mean must be a list of numbers or "
+    "None. Received: [0.5, 'x', 0.5]",
+    "train.dataset_fn = @fashion_mnist_small()": "train.dataset_fn must be a function, "
+    "as @name without (). Received: @fashion_mnist_small()",
+    "train.dataset_fn = 'fashion_mnist_small'": "train.dataset_fn must be a function, "
+    "as @name. Received: 'fashion_mnist_small'",
+    "train.callbacks = [3]": "train.callbacks must be a list of functions",
+    "train.epochs = @GaussianBlur()": "train.epochs must be an int. Received: @Gaus",
+    # Values.
+    "train.epochs = 0": "train.epochs must be a positive int. Received: 0",
+    "train.batch_size = -1": "train.batch_size must be a positive int. Received: -1",
+    "train.log_every_steps = 0": "train.log_every_steps must be a positive int.",
+    "train.seed = -1": "train.seed must be in 0..4294967295. Received: -1",
+    "train.precision = 'float8'": "train.precision must be one of ('float32', ",
+    "train.last_batch = 'keep'": "`last_batch` must be one of ('carry', 'pad').",
+    "BYOL.hidden_units = -3": "BYOL.hidden_units must be a positive int. Received: -3",
+    "BYOL.target_init = 'cpy'": "BYOL.target_init must be one of ('copy', 'random').",
+    "TargetEMA.base_tau = 1.5": "TargetEMA.base_tau must be a number in 0..1.",
+    "TargetEMA.reference_batch_size = 0": "TargetEMA.reference_batch_size must be a "
+    "positive int",
+    "RandomResizedCrop.size = 0": "RandomResizedCrop.size must be an int or (height, ",
+    "ColorJitter.hue = 0.7": "ColorJitter.hue must be at most 0.5 turns. Received: 0.7",
+    "TwoViews.view1 = []": "TwoViews.view1 must be a non-empty list of layers.",
+    "TwoViews.view1 = [@RandomResizedCrop]": "TwoViews.view1 must be a non-empty list",
+    "SGD.weight_decay = -1.0": "SGD.weight_decay must not be negative. Received: -1.0",
+    "SGD.momentum = 1.5": "SGD must be given what it takes (`momentum` must be ",
+    "SGD.clipnorm = -1.0": "SGD.clipnorm must be positive. Received: -1.0",
+    "warmup_cosine.warmup_epochs = 36": "warmup_cosine.warmup_epochs must be smaller "
+    "than `epochs` (36). Received: 36",
+    "warmup_cosine.base_learning_rate = -0.1": "the learning rate must be positive ",
+    "warmup_cosine.base_learning_rate = 0.0": "the learning rate must be positive ",
+    # Several settings at once.
+    "BYOL.accumulation_steps = 3": "`batch_size` must be divisible by "
+    "`accumulation_steps` (3). Received: 128",
+    OTHER_SIZE: "view1 and view2 must have the same size. Received: {'view1': (28, 28)",
+    WIDE_BLUR: "GaussianBlur.radius must give a kernel of 2 * radius + 1 pixels within "
+    "view2 of (28, 28). Received: 14",
+    # What is missing, and what is too much.
+    "train.callbacks = [@CSVLogger()]": "CSVLogger.filename must be bound.",
+    "Adam.beta_1 = 0.5": UNUSED + "Adam.beta_1, which nothing uses",
+    "EPOCHS = 3": UNUSED + "EPOCHS, which nothing uses",
+    "a/RandomResizedCrop.size = 28": UNUSED + "a/RandomResizedCrop.size, which nothing",
+    "RandomApply.rate = 0.5": UNUSED + "RandomApply.rate, which nothing uses",
+}
+
+
+@pytest.mark.parametrize("binding", ONE_LINE)
+def test_mistake_is_one_line_of_argument_rule_and_value(binding, capsys):
+    (line,) = lines_of(capsys, *binding.split("\n"))
+    assert line.startswith(ONE_LINE[binding])
+    assert ". Received: " in line
+
+
+def test_there_are_more_than_forty_wrong_configurations():
+    assert len(ONE_LINE) > 40
+
+
+# Bindings -> all of their lines, in any order, each by its beginning.
+SEVERAL_LINES = {
+    ("train.epoch = 3", "SGD.momentun = 0.9"): (
+        "train.epoch must be a parameter",
+        "SGD.momentun must be a parameter",
+    ),
+    ("train.epochs = 'ten'", "BYOL.hidden_units = -3", "resnet18.width = 0"): (
+        "train.epochs must be an int. Received: 'ten'",
+        "BYOL.hidden_units must be a positive int. Received: -3",
+        "resnet18.width must be a positive number. Received: 0",
+    ),
+    ("RandomResizedCrop.size = 0", "ColorJitter.hue = 0.7"): (
+        "RandomResizedCrop.size must be",
+        "ColorJitter.hue must be at most 0.5",
+    ),
+    ("train.seed = -1", "TargetEMA.base_tau = 2.0"): (
+        "train.seed must be in",
+        "TargetEMA.base_tau must be",
+    ),
+    ("train.optimizer_fn = @AdamW",): (
+        UNUSED + "SGD.momentum",
+        UNUSED + "SGD.weight_decay",
+        "the learning rate must be at most 0.02 with AdamW; LARS and SGD take more. "
+        "Received: up to 0.2, scaled to the batch",
+    ),
+    ("train.dataset_fn = @tfds_dataset",): (
+        "tfds_dataset.name must be bound. Received: nothing",
+    ),
+    ("train.model_fn = @GaussianBlur",): (
+        "train.model_fn must be a function of backbone. Received: @GaussianBlur",
+        UNUSED + "BYOL.hidden_units",
+        UNUSED + "BYOL.output_units",
+    ),
+    ("train.learning_rate_fn = @warmup_epoch_cosine",): (
+        "warmup_epoch_cosine.base_learning_rate must be bound. Received: nothing",
+        UNUSED + "warmup_cosine.base_learning_rate",
+        UNUSED + "warmup_cosine.warmup_epochs",
+    ),
+    ("RandomResizedCrop.size = 4000",): (
+        "view1 must be at most 2048 pixels wide and high. Received: (4000, 4000)",
+        "view2 must be at most 2048 pixels wide and high. Received: (4000, 4000)",
+    ),
+    ("train.callbacks = [@picky(), @tests.nothing()]",): (
+        "@tests.nothing must be a known name (nearest: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("bindings", SEVERAL_LINES, ids=lambda x: x[0])
+def test_all_mistakes_are_told_at_once(bindings, capsys):
+    lines = lines_of(capsys, *bindings)
+    expected = SEVERAL_LINES[bindings]
+    assert len(lines) == len(expected)
+    for beginning in expected:
+        assert [line for line in lines if line.startswith(beginning)], beginning
+
+
+def test_error_of_anybodys_constructor_is_told_with_its_arguments(capsys):
+    (line,) = lines_of(capsys, "train.callbacks = [@picky()]", "picky.size = 7")
+    assert line == "picky must be given what it takes (7). Received: size=7"
+
+
+def test_backbone_is_built_to_be_checked_only_where_there_is_a_mistake(
+    tmp_path, capsys
+):
+    recipe = tmp_path / "recipe.gin"
+    text = QUICKSTART.read_text().replace('"gin/', f'"{ROOT}/gin/')
+    lines = [line for line in text.splitlines() if "gin/backbone/" not in line]
+    recipe.write_text("\n".join([*lines, "train.backbone_fn = @picky_backbone"]))
+    told = "picky_backbone.channels must be others. Received: 3"
+    assert told in lines_of(capsys, "train.seed = -1", gin_file=recipe)
+    gin.clear_config()
+    launch.parse_gin([str(recipe)], [])
+    validation.check_configuration()
+
+
+def test_without_a_trial_nothing_is_made_but_bindings_are_checked():
+    gin.clear_config()
+    launch.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
+    validation.check_configuration(trial=False)
+    with gin.unlock_config():
+        gin.bind_parameter("train.epochs", "ten")
+    with pytest.raises(ValueError, match=r"train.epochs must be an int. Received: 'te"):
+        validation.check_configuration(trial=False)
+
+
+@pytest.mark.parametrize("mistake", ["unknown.name = 3", "train.epochs = = 3"])
+def test_place_of_a_mistake_in_a_file_is_told(mistake, tmp_path, capsys):
+    file = tmp_path / "recipe.gin"
+    file.write_text(f"# A comment.\n\n{mistake}\n")
+    (line,) = lines_of(capsys, gin_file=file)
+    assert line.endswith(f"Received: '{mistake}' in line 3 of {file}")
+
+
+def test_file_that_includes_itself_is_told(tmp_path, capsys):
+    file = tmp_path / "recipe.gin"
+    file.write_text(f"include '{file}'\n")
+    (line,) = lines_of(capsys, gin_file=file)
+    assert line == f"a gin file must not include itself. Received: {file}"
+
+
+def test_file_that_is_no_text_is_told(tmp_path, capsys):
+    file = tmp_path / "recipe.gin"
+    file.write_bytes(b"\xff\xfe\x00")
+    (line,) = lines_of(capsys, gin_file=file)
+    assert line.startswith(f"a gin file must be readable text. Received: {file} (")
+
+
+def test_missing_files_are_told_all(tmp_path, capsys):
+    gin.clear_config()
+    names = [str(tmp_path / name) for name in ("a.gin", "b.gin")]
+    with pytest.raises(SystemExit), launch.user_errors():
+        launch.parse_gin(names, [])
+    lines = capsys.readouterr().err.splitlines()
+    rule = "error: --gin_file must be an existing file. Received: "
+    assert lines == [rule + name for name in names]
+
+
+def test_required_bindings_that_are_missing_are_told_all(tmp_path, capsys):
+    file = tmp_path / "recipe.gin"
+    file.write_text("train.epochs = 3\n")
+    lines = lines_of(capsys, gin_file=file)
+    missing = ("dataset", "views", "backbone", "model", "optimizer", "learning_rate")
+    names = [f"{name}_fn" for name in (*missing, "target_ema")] + ["batch_size"]
+    assert sorted(lines) == sorted(
+        f"train.{name} must be bound. Received: nothing" for name in names
+    )
+
+
+def test_hidden_default_of_an_included_file_is_no_mistake(tmp_path):
+    fragment, recipe = tmp_path / "fragment.gin", tmp_path / "recipe.gin"
+    fragment.write_text("RandomApply.rate = 0.5\n")
+    recipe.write_text(f"include '{QUICKSTART}'\ninclude '{fragment}'\n")
+    gin.clear_config()
+    launch.parse_gin([str(recipe)], [])
+    validation.check_configuration()
+
+
+def test_gin_is_silent_about_where_it_does_not_find_a_file(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    gin.clear_config()
+    launch.parse_gin([str(QUICKSTART)], [])
+    assert not caplog.messages
+
+
+def image_data(image_size, channels):
+    return ImageData("data", 10, channels, image_size, None, None)
+
+
+def views(*bindings, gin_file=QUICKSTART):
+    gin.clear_config()
+    launch.parse_gin([str(gin_file)], list(bindings))
+    return gin.get_bindings("train")["views_fn"]()
+
+
+@pytest.mark.parametrize(
+    ("bindings", "image_size", "expected"),
+    [
+        (
+            ("RandomResizedCrop.size = 256",),
+            (28, 28),
+            "view1 must be at most 8 times the images of (28, 28). Received: (256, ",
+        ),
+        (
+            ("TwoViews.view1 = [@RandomCrop()]", "RandomCrop.size = 30"),
+            (28, 28),
+            "RandomCrop.size must be within images of (28, 28). Received: (30, 30)",
+        ),
+        (
+            ("TwoViews.view1 = [@GaussianBlur()]", "GaussianBlur.radius = 16"),
+            (32, 32),
+            "GaussianBlur.radius must give a kernel of 2 * radius + 1 pixels within ",
+        ),
+        (
+            ("TwoViews.view1 = [@GaussianBlur()]",),
+            None,
+            "view1 must begin with RandomResizedCrop for images of different sizes.",
+        ),
+    ],
+)
+def test_views_must_suit_the_images(bindings, image_size, expected):
+    with pytest.raises(ValueError) as error:
+        validation.check_data(views(*bindings), image_data(image_size, 3))
+    assert str(error.value).splitlines()[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        (3, []),
+        (
+            1,
+            [
+                "Grayscale does nothing to images of 1 channel",
+                "ColorJitter.saturation and ColorJitter.hue do nothing to images of 1 "
+                "channels",
+            ],
+        ),
+        (
+            4,
+            [
+                "ColorJitter.saturation and ColorJitter.hue do nothing to images of 4 "
+                "channels"
+            ],
+        ),
+    ],
+)
+def test_layers_that_do_nothing_to_the_channels_are_warned_of(
+    channels, expected, caplog
+):
+    with caplog.at_level("WARNING", logger="absl"):
+        validation.check_data(views(gin_file=RESNET50), image_data(None, channels))
+    assert caplog.messages == expected
+
+
+def test_unknown_kinds_of_views_are_left_to_themselves():
+    validation.check_data(lambda images: images, image_data((8, 8), 3))
+
+
+def cpu_seconds_of_children():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def process(module, *arguments, cwd=ROOT):
+    started = cpu_seconds_of_children()
+    done = subprocess.run(
+        [sys.executable, "-m", f"byol_keras.{module}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    seconds = cpu_seconds_of_children() - started
+    return done.returncode, errors, seconds, done.stderr
+
+
+RECIPE = f"--gin_file={QUICKSTART}"
+KNN = f"--gin_file={ROOT / 'gin/benchmarks/knn_fashion_mnist_small.gin'}"
+PROCESSES = {
+    "two mistakes": (
+        (
+            *("train", RECIPE, "--dry_run"),
+            "--gin_param=train.epochs='ten'",
+            "--gin_param=BYOL.output_units=0",
+        ),
+        ("error: train.epochs must be an int.", "error: BYOL.output_units must be"),
+    ),
+    "unknown flag and no file": (
+        ("train", "--gin_fil=a", "--model_dir=x"),
+        ("error: arguments must be flags of this command (Unknown command line flag",),
+    ),
+    "file as an argument": (
+        ("train", str(QUICKSTART)),
+        ("error: arguments must be flags, as --gin_file=FILE. Received: ",),
+    ),
+    "strategy, run folder and binding": (
+        (
+            *("train", RECIPE, "--strategy=mirorred", f"--model_dir={__file__}"),
+            "--gin_param=train.epoch=3",
+        ),
+        (
+            "error: --strategy must be one of ('auto', ",
+            "error: --model_dir must be a folder. Received: ",
+            "error: train.epoch must be a parameter of train",
+        ),
+    ),
+    "benchmark": (
+        (
+            *("benchmarks", KNN, "--model_dir=absent"),
+            "--gin_param=knn.k='x'",
+            "--gin_param=linear.epochs=3",
+        ),
+        ("error: knn.k must be a list of ints.", f"error: {UNUSED}linear.epochs"),
+    ),
+}
+
+
+SHORT = ("strategy, run folder and binding", "benchmark")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in SHORT else pytest.mark.slow)
+        for name in PROCESSES
+    ],
+)
+def test_process_ends_with_its_lines_and_exit_code_2_in_time(name):
+    (module, *arguments), expected = PROCESSES[name]
+    code, errors, seconds, _ = process(module, *arguments)
+    assert code == launch.EXIT_USER_ERROR
+    assert len(errors) == len(expected)
+    for line, beginning in zip(errors, expected, strict=True):
+        assert line.startswith(beginning)
+    assert seconds < LIMIT_SECONDS
+
+
+@pytest.mark.slow
+def test_dry_run_from_another_folder_is_silent(tmp_path):
+    code, errors, _, stderr = process("train", RECIPE, "--dry_run", cwd=tmp_path)
+    assert (code, errors) == (0, [])
+    assert "Path not found" not in stderr
+
+
+BENCHMARK_MISTAKES = {
+    "knn.temperature = 'warm'": "knn.temperature must be a number. Received: 'warm'",
+    "knn.k = (1, 2.5)": "knn.k must be a list of ints. Received: (1, 2.5)",
+    "knn.nearest = 3": "knn.nearest must be a parameter of knn (nearest: ",
+    "benchmark.benchmarks = [@kn]": "@kn must be a known name (nearest: knn",
+    "benchmark.seeds = 'three'": "benchmark.seeds must be an int. Received: 'three'",
+    "benchmark.baselines = 'random_init'": "benchmark.baselines must be a list of str",
+    "linear.epochs = 3": UNUSED + "linear.epochs, which nothing uses",
+    "knn.transform = 'resize_square'": "knn.transform must be a function, as @name or "
+    "None. Received: 'resize_square'",
+}
+
+
+@pytest.mark.parametrize("binding", BENCHMARK_MISTAKES)
+def test_mistake_of_a_benchmark_is_one_line(binding, capsys):
+    gin.clear_config()
+    recipe = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
+    with pytest.raises(SystemExit) as stop, launch.user_errors():
+        launch.parse_gin([str(recipe)], [binding])
+        check_configuration()
+    assert stop.value.code == launch.EXIT_USER_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {BENCHMARK_MISTAKES[binding]}")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "gin/pretrain").glob("*.gin")), ids=lambda path: path.stem
+)
+def test_recipe_has_no_mistakes(path):
+    gin.clear_config()
+    launch.parse_gin([str(path)], [])
+    validation.check_configuration()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "gin/benchmarks").glob("*.gin")), ids=lambda path: path.stem
+)
+def test_benchmark_has_no_mistakes(path):
+    gin.clear_config()
+    launch.parse_gin([str(path)], [])
+    check_configuration()
