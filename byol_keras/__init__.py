@@ -1,14 +1,6 @@
 """BYOL (Bootstrap Your Own Latent, arXiv 2006.07733) for Keras 3 on TensorFlow."""
 
-import os
-
-# These count only if they are set before TensorFlow is imported: without oneDNN, CPUs
-# that lack AVX512 run convolutions several times slower; level 2 hides the notes on
-# missing GPUs that TensorFlow prints at every start.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+from byol_keras import environment  # noqa: F401, sets variables, so it comes first
 from byol_keras.augmentations import (
     RandomApply,
     RandomHorizontalFlip,

@@ -280,9 +280,8 @@ def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:
     """
     # As many threads as cores, each with an image of its own: more would only push each
     # other out of the caches.
-    cores = len(os.sched_getaffinity(0))
     dataset = examples.batch(part, drop_remainder=True).map(
-        augment, num_parallel_calls=cores, deterministic=True
+        augment, num_parallel_calls=cores(), deterministic=True
     )
     if part < batch_size:
         dataset = dataset.batch(batch_size // part, drop_remainder=True)
@@ -292,9 +291,16 @@ def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:
             )
         )
     options = reproducible()
-    options.threading.private_threadpool_size = cores
+    options.threading.private_threadpool_size = cores()
     options.threading.max_intra_op_parallelism = 1
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def cores() -> int:
+    """CPU cores that this process may use: so many threads augment images."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows
 
 
 def reproducible() -> tf.data.Options:

@@ -119,9 +119,9 @@ def jitter(planes, chosen, shifts, orders, weights, multiplies):
             elif operation == 2 and multiplies:
                 _blend_with_gray(image, shift, weights)
             elif operation == 2:
-                _turn_hsv(image, shift, ZERO)
+                _scale_saturation(image, shift)
             else:
-                _turn_hsv(image, ZERO, shift)
+                _turn_hue(image, shift)
 
 
 @compiled
@@ -176,23 +176,37 @@ def _blend_with_gray(image, shift, weights):
 
 
 @compiled
-def _turn_hsv(image, saturation, hue):
-    """Scales HSV's S by `1 + saturation` and turns H by `hue`, of 3 channels."""
+def _scale_saturation(image, shift):
+    """Scales HSV's S by `1 + shift`: all distances from the value grow alike."""
     reds, greens, blues = image[0], image[1], image[2]
     for i in range(reds.size):
         red, green, blue = reds[i], greens[i], blues[i]
         value = max(red, max(green, blue))
         chroma = value - min(red, min(green, blue))
+        # At most so that the least channel becomes 0.
+        ratio = min(ONE + shift, value / max(chroma, TINY))
+        reds[i] = value - (value - red) * ratio
+        greens[i] = value - (value - green) * ratio
+        blues[i] = value - (value - blue) * ratio
+
+
+@compiled
+def _turn_hue(image, shift):
+    """Turns HSV's H by `shift` turns, of 3 channels."""
+    reds, greens, blues = image[0], image[1], image[2]
+    for i in range(reds.size):
+        red, green, blue = reds[i], greens[i], blues[i]
+        value = max(red, max(green, blue))
+        least = min(red, min(green, blue))
+        chroma = value - least
         share = ONE / max(chroma, TINY)
         # The hue in sixths of a turn: 0 red, 2 green, 4 blue.
         sixths = (red - green) * share + FOUR
         sixths = (blue - red) * share + TWO if green >= value else sixths
         sixths = (green - blue) * share if red >= value else sixths
-        sixths += SIX * hue
+        sixths += SIX * shift
         sixths = sixths + SIX if sixths < ZERO else sixths
         sixths = sixths - SIX if sixths >= SIX else sixths
-        chroma = min(chroma * (ONE + saturation), value)
-        least = value - chroma
         reds[i] = least + chroma * clip(abs(sixths - THREE) - ONE)
         greens[i] = least + chroma * clip(TWO - abs(sixths - TWO))
         blues[i] = least + chroma * clip(TWO - abs(sixths - FOUR))

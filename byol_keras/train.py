@@ -35,11 +35,13 @@ from byol_keras import (
     subsets,  # noqa: F401
     validation,
 )
+from byol_keras.augmented_view import cores
 from byol_keras.bad_images import TooManyBadImages, listed_in
 from byol_keras.callbacks import EpochEnds, TargetEMA
 from byol_keras.checkpoints import Checkpoints, SaveEachEpoch
 from byol_keras.export import export_backbone
 from byol_keras.gin_bindings import unused_line
+from byol_keras.meter import Meter, flops_of_step, peak_flops
 from byol_keras.mistakes import Findings
 from byol_keras.run_log import MetricsLog, Progress
 from byol_keras.schedules import RunLength
@@ -154,9 +156,22 @@ def train(
             launch.user_errors((TooManyBadImages,)),
             listed_in(folder / "bad_images.txt"),
         ):
+            meter = _meter(run, dataset, precision, log_every_steps)
+            dataset, callbacks = meter.timed(dataset), [*callbacks, meter]
             _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
+            if meter.verdict():
+                console.print(meter.verdict())
     export_backbone(model.online.backbone, folder / "export")
     console.print(f"backbone exported to {folder / 'export'}")
+
+
+def _meter(run, dataset, precision, every_steps):
+    spec = dataset.element_spec
+    if run.model.augment:
+        spec = dataset.map(run.model.augment).element_spec
+    _, *image_size, channels = spec[0].shape
+    flops = flops_of_step(run.model, image_size, channels)
+    return Meter(run.length.batch_size, every_steps, flops, peak_flops(precision))
 
 
 def _make_callback(callback, model):
@@ -249,7 +264,7 @@ def _summary(run, strategy, precision) -> Table:
         f"{_count(model.online.projector):,}, predictor {_count(model.predictor):,}",
         "devices": ", ".join(_devices(strategy)),
         "precision": precision,
-        "views": f"on the {run.views.place}",
+        "views": f"on the {run.views.place}, {cores()} CPU threads",
         "exact resume": "on"
         if run.views.stateless
         else "off: a stock layer draws random numbers of its own",

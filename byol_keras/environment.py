@@ -1,0 +1,44 @@
+"""Environment variables that TensorFlow and Keras read when they are imported."""
+
+import os
+import pathlib
+import sys
+import warnings
+
+# Without oneDNN, CPUs that lack AVX512 run convolutions several times slower; level 2
+# hides the notes on missing GPUs that TensorFlow prints at every start.
+DEFAULTS = {
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+def uses_onednn_itself(cpu_info: str) -> bool:
+    """Whether TensorFlow switches oneDNN on for such a CPU.
+
+    Args:
+        cpu_info: str. Content of Linux's `/proc/cpuinfo`.
+    """
+    return "avx512_vnni" in cpu_info
+
+
+def _warn_if_too_late():
+    cpu = pathlib.Path("/proc/cpuinfo")
+    if (
+        "tensorflow" in sys.modules
+        and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
+        and cpu.exists()
+        and not uses_onednn_itself(cpu.read_text())
+    ):
+        warnings.warn(
+            "TensorFlow was imported before byol_keras, which could not switch oneDNN "
+            "on: convolutions on this CPU are several times slower without it. Import "
+            "byol_keras first, or set TF_ENABLE_ONEDNN_OPTS=1.",
+            stacklevel=4,
+        )
+
+
+_warn_if_too_late()
+for _name, _value in DEFAULTS.items():
+    os.environ.setdefault(_name, _value)

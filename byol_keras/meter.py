@@ -1,0 +1,156 @@
+"""How fast a run is and what holds it up: images, waiting for input, FLOPs."""
+
+import time
+
+import keras
+import tensorflow as tf
+
+# With a larger share of waiting, faster input would make the run faster.
+INPUT_BOUND_SHARE = 0.1
+# FLOPs of a step of BYOL, per image, in forward passes of each part: both views go
+# forward and back through the online network, a backward pass being two forward ones,
+# and forward only through the target.
+ONLINE_PASSES, TARGET_PASSES = 6, 2
+# Dense peak FLOP/s in float32 (TF32 where there is that) and in 16 bits.
+# Source: the makers' data sheets.
+PEAKS = {
+    "H100": (494e12, 989e12),
+    "H200": (494e12, 989e12),
+    "A100": (156e12, 312e12),
+    "V100": (15.7e12, 125e12),
+    "T4": (8.1e12, 65e12),
+}
+
+
+class Meter(keras.callbacks.Callback):
+    """Adds to the logs, every n-th step, what the run makes of its time.
+
+    `input_wait_share`: share of the time, 0..1, that went by waiting for input;
+    `flops_per_second`: FLOPs of the method, whatever the device really computes; and
+    `flops_utilization`, the share of the device's peak, where that is known.
+
+    Args:
+        batch_size: int. Images per step, over all devices.
+        every_steps: int. Steps between two values.
+        flops_per_image: float or None. Of a whole step; see `flops_of_step`.
+        peak: float or None. FLOP/s of all devices together; see `peak_flops`.
+    """
+
+    async_safe = False
+
+    def __init__(self, batch_size, every_steps, flops_per_image=None, peak=None):
+        super().__init__()
+        self.batch_size = batch_size
+        self.every_steps = every_steps
+        self.flops_per_image = flops_per_image
+        self.peak = peak
+        with tf.device("CPU"):
+            self._waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._totals = {"steps": 0, "seconds": 0.0, "waited": 0.0}
+
+    def timed(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """The same dataset, with a clock on how long its reader waits for elements."""
+        # A zip asks its parts one after another.
+        clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+
+        def count(asked, element, got):
+            self._waited.assign_add(got - asked)
+            return element
+
+        options = tf.data.Options()
+        # Behind another buffer, the clock would only see when that is filled.
+        options.experimental_optimization.inject_prefetch = False
+        return (
+            tf.data.Dataset.zip(clock, dataset, clock).map(count).with_options(options)
+        )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps, self._begin = 0, None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._begin is None:
+            # The first step of an epoch may trace the graph, and fills the pipeline.
+            self._begin = self._now()
+            return
+        self._steps += 1
+        if self._steps % self.every_steps == 0:
+            self._measure(logs)
+
+    def _measure(self, logs):
+        keras.ops.convert_to_numpy(logs["loss"])  # waits for the device
+        now, begin = self._now(), self._begin
+        seconds, waited = now[0] - begin[0], now[1] - begin[1]
+        for name, value in zip(
+            self._totals, (self._steps, seconds, waited), strict=True
+        ):
+            self._totals[name] += value
+        logs |= self._rates(self._steps, seconds, waited)
+        self._steps, self._begin = 0, now
+
+    def _now(self):
+        return time.perf_counter(), float(self._waited.numpy())
+
+    def _rates(self, steps, seconds, waited):
+        rates = {"input_wait_share": min(waited / seconds, 1.0)}
+        if self.flops_per_image:
+            flops = self.flops_per_image * self.batch_size * steps / seconds
+            rates["flops_per_second"] = flops
+            if self.peak:
+                rates["flops_utilization"] = flops / self.peak
+        return rates
+
+    def verdict(self) -> str | None:
+        """One line on the whole run: its speed, its bound, and what would help."""
+        steps, seconds, waited = self._totals.values()
+        if not steps:
+            return None
+        rates = self._rates(steps, seconds, waited)
+        share = rates["input_wait_share"]
+        bound, help_ = "compute-bound", "train.precision and train.jit_compile may help"
+        if share > INPUT_BOUND_SHARE:
+            bound = "input-bound"
+            help_ = (
+                "more CPU cores, or TwoViews.place = 'device' on an accelerator, help"
+            )
+        speed = f"{self.batch_size * steps / seconds:.0f} images/s"
+        if self.flops_per_image:
+            speed += f", {rates['flops_per_second'] / 1e9:.1f} GFLOP/s"
+        waiting = f"{share:.0%} of the time spent waiting for input"
+        return f"{speed}; {bound}: {waiting}; {help_}"
+
+
+def flops_of_step(model, image_size: tuple[int, int], channels: int) -> float | None:
+    """FLOPs per image of a training step of `byol.BYOL`; None where they are unknown.
+
+    Counts matrix products and convolutions, a multiplication and an addition as two.
+    """
+    h = keras.KerasTensor((1, *image_size, channels))
+    backbone = _forward_flops(model.online.represent, h)
+    z = model.online.represent(h)
+    projector = _forward_flops(model.online.projector, z)
+    predictor = _forward_flops(model.predictor, model.online.projector(z))
+    if None in (backbone, projector, predictor):
+        return None
+    passes = ONLINE_PASSES + TARGET_PASSES
+    return passes * (backbone + projector) + ONLINE_PASSES * predictor
+
+
+def _forward_flops(function, argument) -> float | None:
+    spec = tf.TensorSpec(argument.shape, tf.float32)
+    graph = tf.function(function, autograph=False).get_concrete_function(spec).graph
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    found = tf.compat.v1.profiler.profile(graph, options=options)
+    return found.total_float_ops if found else None
+
+
+def peak_flops(precision: str) -> float | None:
+    """FLOP/s of all accelerators of this machine together; None where it is unknown."""
+    total = 0.0
+    for device in tf.config.list_physical_devices("GPU"):
+        name = tf.config.experimental.get_device_details(device).get("device_name", "")
+        known = [peaks for part, peaks in PEAKS.items() if part in name]
+        if not known:
+            return None
+        total += known[0][precision != "float32"]
+    return total or None
