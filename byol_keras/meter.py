@@ -31,15 +31,19 @@ class Meter(keras.callbacks.Callback):
 
     Args:
         batch_size: int. Images per step, over all devices.
-        every_steps: int. Steps between two values.
+        every_steps: int. Steps between two values, as of `run_log.MetricsLog`.
         flops_per_image: float or None. Of a whole step; see `flops_of_step`.
         peak: float or None. FLOP/s of all devices together; see `peak_flops`.
+        first_step: int. Optimizer step at which this process starts.
     """
 
     async_safe = False
 
-    def __init__(self, batch_size, every_steps, flops_per_image=None, peak=None):
+    def __init__(
+        self, batch_size, every_steps, flops_per_image=None, peak=None, first_step=0
+    ):
         super().__init__()
+        self.step = first_step
         self.batch_size = batch_size
         self.every_steps = every_steps
         self.flops_per_image = flops_per_image
@@ -68,12 +72,13 @@ class Meter(keras.callbacks.Callback):
         self._steps, self._begin = 0, None
 
     def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
         if self._begin is None:
             # The first step of an epoch may trace the graph, and fills the pipeline.
             self._begin = self._now()
             return
         self._steps += 1
-        if self._steps % self.every_steps == 0:
+        if self.step % self.every_steps == 0:
             self._measure(logs)
 
     def _measure(self, logs):

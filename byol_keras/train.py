@@ -156,7 +156,7 @@ def train(
             launch.user_errors((TooManyBadImages,)),
             listed_in(folder / "bad_images.txt"),
         ):
-            meter = _meter(run, dataset, precision, log_every_steps)
+            meter = _meter(run, dataset, step, precision, log_every_steps)
             dataset, callbacks = meter.timed(dataset), [*callbacks, meter]
             _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
             if meter.verdict():
@@ -165,13 +165,14 @@ def train(
     console.print(f"backbone exported to {folder / 'export'}")
 
 
-def _meter(run, dataset, precision, every_steps):
+def _meter(run, dataset, step, precision, every_steps):
     spec = dataset.element_spec
     if run.model.augment:
         spec = dataset.map(run.model.augment).element_spec
     _, *image_size, channels = spec[0].shape
     flops = flops_of_step(run.model, image_size, channels)
-    return Meter(run.length.batch_size, every_steps, flops, peak_flops(precision))
+    peak = peak_flops(precision)
+    return Meter(run.length.batch_size, every_steps, flops, peak, first_step=step)
 
 
 def _make_callback(callback, model):

@@ -21,6 +21,14 @@ SUITE = (
     ("finetune_10percent", "finetune/top1", "fine-tuned, 10 %"),
 )
 
+# Case of experiments/speed/views.json, and its title.
+VIEWS = {
+    "arrays_224": "224 px, from arrays",
+    "arrays_96": "96 px, from arrays",
+    "arrays_32": "32 px, from arrays",
+    "jpeg_224": "224 px, from JPEG files of 500 x 375",
+}
+
 
 def _markdown(header, rows) -> str:
     lines = [header, ["---"] * len(header), *rows]
@@ -61,8 +69,29 @@ def suite_table(folder: pathlib.Path) -> str:
     return _markdown(["percent", *(header for _, _, header in SUITE)], rows)
 
 
+def views_table(folder: pathlib.Path) -> str:
+    """One row per size of view in `views.json`: pairs of views per second."""
+    found = json.loads((folder / "views.json").read_text())
+    rows = []
+    for name, title in VIEWS.items():
+        case = found[name]
+        others = ["stock", "stock_without_gates"]
+        rates = [case.get(f"{x}_pairs_per_second") for x in ["ours", *others]]
+        ratios = [case.get(f"ratio_to_{x}") for x in others]
+        cells = [
+            *(x and f"{x:.0f}" for x in rates),
+            *(x and f"{x:.1f}" for x in ratios),
+        ]
+        rows.append([title, *(x or "-" for x in cells)])
+    header = ["views", "ours", "stock", "stock, no gates", "ratio", "ratio, no gates"]
+    return _markdown(header, rows)
+
+
 if __name__ == "__main__":
     experiment = pathlib.Path(sys.argv[1])
+    if (experiment / "views.json").is_file():
+        print(views_table(experiment))
+        sys.exit()
     print(seeds_table(experiment))
     if (experiment / "results/suite").is_dir():
         print(f"\n{suite_table(experiment)}")

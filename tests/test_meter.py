@@ -13,7 +13,7 @@ from byol_keras.byol import BYOL
 from byol_keras.meter import Meter, flops_of_step
 
 
-def measured(dataset_seconds, step_seconds, steps=8, **options):
+def measured(dataset_seconds, step_seconds, steps=7, **options):
     """A meter after some steps on a dataset that takes its time, and its last logs."""
     found = Meter(batch_size=10, every_steps=4, **options)
 
@@ -54,7 +54,7 @@ def test_flops_are_those_of_the_images_and_their_share_of_the_peak():
 
 
 def test_logs_are_left_alone_between_two_measurements():
-    found = Meter(batch_size=1, every_steps=2)
+    found = Meter(batch_size=1, every_steps=3)
     found.on_epoch_begin(0)
     for step in range(2):
         logs = {"loss": tf.constant(1.0)}

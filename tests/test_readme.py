@@ -123,6 +123,13 @@ def test_ratios_of_the_readme_are_those_measured():
     assert found["extraction"]["ratio"] <= 1.1
 
 
+def test_speed_tables_are_generated_from_what_was_measured(tables):
+    folder = ROOT / "experiments/speed"
+    table = tables.views_table(folder)
+    for readme in (README, (folder / "README.md").read_text()):
+        assert table in readme
+
+
 def test_every_quickstart_gained_five_points_over_random_weights():
     folder = ROOT / "experiments/fashion_mnist_small_resnet18_36e/results"
     paths = list(folder.glob("seed*.json"))
