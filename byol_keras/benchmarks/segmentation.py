@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
 
 import gin
 import keras
@@ -11,83 +10,16 @@ from absl import logging
 from rich import progress
 
 from byol_keras.benchmarks.fcn import FCN, segmenter
+from byol_keras.benchmarks.precision import computing_in
 from byol_keras.benchmarks.replicas import check_batch_size
-from byol_keras.benchmarks.segmentation_augmentation import SegmentationView
-from byol_keras.benchmarks.segmentation_data import SegmentationData, describe
+from byol_keras.benchmarks.segmentation_files import SegmentationData, describe
 from byol_keras.benchmarks.segmentation_inference import draw, predictor
 from byol_keras.benchmarks.segmentation_metrics import Confusion, named_scores, scores
+from byol_keras.benchmarks.segmentation_recipe import SegmentationRecipe
 from byol_keras.benchmarks.training_state import SaveState, TrainingState, run_folder
 
 _SHOW_EVERY_STEPS = 20
 _READ_AHEAD = 4
-
-
-@gin.register
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentationRecipe:
-    """How an FCN is trained and tested. The defaults are published, for VOC.
-
-    Args:
-        view: `SegmentationView` of the training images.
-        optimizer_fn: (learning_rate) -> Keras optimizer.
-        steps: int.
-        batch_size: int. Images per step, over all replicas.
-        learning_rate: float. Of the first step.
-        end_learning_rate: float. What the learning rate falls to by the last step.
-        power: float. Of the share of steps that remain.
-        output_stride: int. Pixels between two logits; see `fcn.dilated_twin`.
-        channels, auxiliary_channels: int. Of the main and of the auxiliary head.
-        auxiliary_weight: float. Of the auxiliary head's loss.
-        dropout: float in 0..1. Before the logits of both heads.
-        align_corners: bool. How logits are resized; see `fcn.resize_bilinear`.
-        test_scale: two ints. What test images are resized to fit.
-        test_window: None to test whole images, or side and stride of a square window.
-        save_every_steps: int. Steps between two saved states.
-        pictures: int. How many of the first test images are drawn.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
-    Source: mmselfsup 0.x, `configs/benchmarks/mmsegmentation/`; see gin/protocol/.
-    """
-
-    view: SegmentationView
-    optimizer_fn: Callable = dataclasses.field(repr=False)
-    steps: int = 20_000
-    batch_size: int = 16
-    learning_rate: float = 0.01
-    end_learning_rate: float = 1e-4
-    power: float = 0.9
-    output_stride: int = 8
-    channels: int = 512
-    auxiliary_channels: int = 256
-    auxiliary_weight: float = 0.4
-    dropout: float = 0.1
-    align_corners: bool = False
-    test_scale: Sequence[int] = (2048, 512)
-    test_window: Sequence[int] | None = None
-    save_every_steps: int = 1_000
-    pictures: int = 8
-
-    def __post_init__(self):
-        is_view = isinstance(self.view, SegmentationView)
-        _require(is_view, "view", "a SegmentationView", self.view)
-        function = self.optimizer_fn
-        rule = "a function, without parentheses"
-        _require(callable(function), "optimizer_fn", rule, function)
-        for name in ("steps", "batch_size", "output_stride", "save_every_steps"):
-            value = getattr(self, name)
-            _require(type(value) is int and value > 0, name, "a positive int", value)
-        for name in ("learning_rate", "power"):
-            value = getattr(self, name)
-            _require(value > 0, name, "positive", value)
-        _require(0.0 <= self.dropout < 1.0, "dropout", "in 0..1", self.dropout)
-
-    def schedule(self) -> keras.optimizers.schedules.PolynomialDecay:
-        """The published "poly": a power of the share of steps that remain."""
-        return keras.optimizers.schedules.PolynomialDecay(
-            self.learning_rate, self.steps, self.end_learning_rate, self.power
-        )
 
 
 @gin.register
@@ -155,9 +87,10 @@ def _segmentation(name, backbone, train_data, test_data, recipe, output_dir, see
     _check_run(name, backbone, train_data, test_data, recipe)
     folder = _run_folder(output_dir, backbone, train_data, recipe, seed)
     train_data, test_data = (_good(name, data) for data in (train_data, test_data))
-    model = build(backbone, len(train_data.class_names), recipe, seed)
-    train(model, train_data, recipe, seed, folder and folder / "state.npz", name)
-    return test(model, test_data, recipe, folder, name)
+    with computing_in(recipe.precision):
+        model = build(backbone, len(train_data.class_names), recipe, seed)
+        train(model, train_data, recipe, seed, folder and folder / "state.npz", name)
+        return test(model, test_data, recipe, folder, name)
 
 
 def build(
@@ -203,10 +136,10 @@ def train(
         state = TrainingState(state_path, model)
         step = state.restore()
         callbacks = [SaveState(state, step, recipe.save_every_steps)]
+    if step:
+        print(f"resuming at step {step} of {recipe.steps}")
     if step >= recipe.steps:
         return
-    if step:
-        logging.info("%s goes on at step %d of %s", title, step, state_path)
     dataset = recipe.view.dataset(
         data, recipe.batch_size, seed, start=step * recipe.batch_size
     )
@@ -317,10 +250,3 @@ def _check_run(name, backbone, train_data, test_data, recipe):
             f"Received: {test_data.name}"
         )
     check_batch_size("SegmentationRecipe", recipe.batch_size)
-
-
-def _require(holds, argument, rule, received):
-    if not holds:
-        raise ValueError(
-            f"SegmentationRecipe.{argument} must be {rule}. Received: {received!r}"
-        )

@@ -175,11 +175,60 @@ def test_anchors_beyond_the_image_are_never_sampled():
     engine = regions({4: (16,)})
     anchors = engine.anchors((64, 64))
     boxes, classes = tf.constant([[0.0, 0, 16, 16], [-1] * 4]), tf.constant([1, -1])
-    scores, _ = engine._rpn_targets(anchors, boxes, classes, tf.constant([32.0, 32.0]))
+    shape, key = tf.constant([32.0, 32.0]), tf.constant([1, 2], tf.int64)
+    scores, _ = engine._rpn_targets(anchors, boxes, classes, shape, key)
     outside = np.ones((4, 4), bool)
     outside[:2, :2] = False
     assert (scores["4"].numpy()[outside] == -1).all()
     assert scores["4"].numpy()[0, 0, 1] == 1  # the square one, on the object
+
+
+def samples_of(rois, boxes, classes, keys):
+    engine = regions(C4_ANCHORS)
+    sampled = engine.sample(
+        *(tf.constant(x, tf.float32) for x in (rois, boxes)),
+        tf.constant(classes),
+        tf.constant(keys, tf.int64),
+    )
+    return {name: value.numpy() for name, value in sampled.items()}
+
+
+def test_proposals_are_sampled_with_what_they_lie_on():
+    on_object, beside = [10, 10, 30, 30], [40, 40, 60, 60]
+    sampled = samples_of(
+        [[on_object] * 10 + [beside] * 10],
+        [[[11, 10, 31, 30], [-1] * 4]],
+        [[3, -1]],
+        [[0, 5]],
+    )
+    # A quarter of eight, of the ten proposals and the object itself.
+    assert sorted(sampled["classes"][0]) == [0] * 6 + [3] * 2
+    positive = sampled["classes"][0] == 3
+    assert (sampled["boxes"][0][positive] == [11, 10, 31, 30]).all()
+    assert (sampled["indices"][0][positive] == 0).all()
+    assert (sampled["rois"][0][~positive] == beside).all()
+    assert (sampled["boxes"][0][~positive] == 0).all()
+    assert (sampled["indices"][0][~positive] == -1).all()
+
+
+def test_too_few_proposals_are_filled_up_without_more_objects():
+    on_object, nothing = [10, 10, 30, 30], [-1] * 4
+    sampled = samples_of(
+        [[on_object] * 4 + [nothing] * 9], [[on_object]], [[3]], [[0, 5]]
+    )
+    assert sorted(sampled["classes"][0]) == [0] * 6 + [3] * 2
+
+
+def test_sampled_proposals_depend_on_the_key_of_their_image_alone():
+    rois = np.random.default_rng(0).uniform(0, 50, (1, 40, 4))
+    rois[..., 2:] = rois[..., :2] + 10
+    boxes, classes = [[[0, 0, 9, 9]]], [[1]]
+    alone = samples_of(rois, boxes, classes, [[3, 4]])["rois"][0]
+    pair = samples_of(
+        np.repeat(rois, 2, axis=0), boxes * 2, classes * 2, [[3, 5], [3, 4]]
+    )["rois"]
+    np.testing.assert_array_equal(pair[1], alone)
+    assert (pair[0] != alone).any()
 
 
 def test_absolute_differences_count_where_they_are_told_to():

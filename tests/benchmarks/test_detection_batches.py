@@ -52,6 +52,7 @@ def test_shapes_and_types_are_those_documented_and_static(coco):
     dataset = batches.training_batches(coco, 2, (128, 160), (64,), mask_size=14)
     spec = dataset.element_spec
     assert {k: (tuple(v.shape), v.dtype.name) for k, v in spec.items()} == {
+        "key": ((2, 2), "int64"),
         "image": ((2, 128, 160, 3), "float32"),
         "image_info": ((2, 4, 2), "float32"),
         "boxes": ((2, 100, 4), "float32"),
@@ -163,6 +164,16 @@ def test_start_continues_where_an_earlier_part_ended(coco):
         assert a.keys() == b.keys()
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_every_image_of_every_pass_has_a_key_of_its_own(coco):
+    keys = [
+        tuple(key)
+        for seed in (0, 1)
+        for batch in take(batches.training_batches(coco, 3, seed=seed, **SMALL), 4)
+        for key in batch["key"].tolist()
+    ]
+    assert len(set(keys)) == 24
 
 
 def test_another_seed_gives_another_order(coco):

@@ -209,6 +209,16 @@ def test_two_replicas_train_save_and_resume(voc, tmp_path):
     assert int(np.load(path)["step"]) == 2
 
 
+def test_run_in_half_precision_resumes_and_leaves_the_precision_as_it_was(
+    voc, tmp_path, capsys
+):
+    backbone, half = conv_backbone(), recipe(steps=2, precision="mixed_float16")
+    first = segmentation_voc(backbone, *voc, half, tmp_path)
+    assert segmentation_voc(backbone, *voc, half, tmp_path) == first
+    assert "resuming at step 2 of 2" in capsys.readouterr().out
+    assert keras.config.dtype_policy().name == "float32"
+
+
 # Mistakes, all found before the first step.
 
 
@@ -253,6 +263,7 @@ def test_batch_that_replicas_cannot_share_is_one_line(voc):
         ("batch_size", 0),
         ("learning_rate", -0.1),
         ("dropout", 1.0),
+        ("precision", "half"),
     ],
 )
 def test_wrong_setting_is_one_line(name, value):

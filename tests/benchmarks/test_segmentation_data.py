@@ -10,9 +10,9 @@ from scenes import make_scenes, write_cityscapes, write_vocdevkit
 from byol_keras.benchmarks.segmentation_data import (
     CITYSCAPES_CLASSES,
     cityscapes_segmentation,
-    describe,
     voc_segmentation,
 )
+from byol_keras.benchmarks.segmentation_files import describe
 
 image_module = pytest.importorskip("PIL.Image")
 

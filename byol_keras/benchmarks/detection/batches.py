@@ -53,6 +53,7 @@ def training_batches(
         of the file, of the image on the canvas, their ratio (scale), and 0 (offset);
         `boxes`: float32 `[B, M, 4]`, ymin, xmin, ymax, xmax in pixels of the canvas, -1
         beyond the objects; `classes`: int32 `[B, M]`, label + 1, and -1;
+        `key`: int64 `[B, 2]`, which decides what else is random about the image;
         `masks`: float32 `[B, M, mask_size, mask_size]`, each the part of the mask
         within its box, 0 or 1, and -1.
 
@@ -76,6 +77,7 @@ def training_batches(
         boxes = tf.where(mirrored, _mirror(boxes, width), boxes)
         image, info = _fit(image, side, max_long_side, image_size, padding_color)
         batch = {
+            "key": _key(element, seed),
             "image": image,
             "image_info": info,
             "boxes": _padded(boxes * tf.tile(info[2], [2]), max_boxes),
@@ -200,6 +202,14 @@ class _Objects:
                 for o in objects
             ]
         )
+
+
+def _key(element, seed):
+    """Of the random numbers of an image at its place in its pass, beside its views'."""
+    key = tf.constant([seed, 1], tf.int64)
+    for number in (element["pass"], element["index"]):
+        key = tf.random.experimental.stateless_fold_in(key, number)
+    return key
 
 
 def _decode(encoded):

@@ -1,7 +1,6 @@
 """Detection as a benchmark: a backbone is fine-tuned in a detector, which is scored."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import gin
@@ -20,6 +19,7 @@ from byol_keras.benchmarks.detection.training import (
     train_detector,
 )
 from byol_keras.benchmarks.detection.voc_metrics import CONVENTIONS, voc_detection_ap
+from byol_keras.benchmarks.precision import computing_in
 from byol_keras.benchmarks.training_state import run_folder
 
 # Side of the true masks, of which those to be learnt, of 28, are cut.
@@ -70,7 +70,7 @@ def detection_voc(
         test_short_side: int. Images of test are resized to it, and the long side to at
             most that of training.
         convention: "mmdetection" or "detectron2"; see `voc_metrics.voc_detection_ap`.
-        precision: Keras dtype policy to train and predict in.
+        precision: to train and predict in; see `precision.PRECISIONS`.
         pictures: int. So many images of test are drawn with what was found.
         output_dir: folder for what a resumed run needs and for pictures, or None.
         seed: int. Of new weights, of the order of images and of their augmentation.
@@ -153,7 +153,7 @@ def _detections(backbone, train_data, test_data, setting, masks):
             f"train_data. Received: {len(test_data.class_names)} in {test_data.name}"
         )
     color = _mean_color(backbone)
-    with _precision(setting.precision):
+    with computing_in(setting.precision):
         keras.utils.set_random_seed(setting.seed)
         detector = setting.detector_fn(
             backbone, len(train_data.class_names), setting.image_size
@@ -237,14 +237,3 @@ def _mean_color(backbone) -> Sequence[float]:
         if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
             return tuple(np.broadcast_to(np.ravel(layer.mean), 3).tolist())
     return (0.0, 0.0, 0.0)
-
-
-@contextlib.contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    """New layers compute in this precision inside."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

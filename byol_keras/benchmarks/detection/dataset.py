@@ -1,86 +1,25 @@
 """Images with boxes and masks in the layouts of PASCAL VOC and COCO, as published."""
 
-import dataclasses
-import hashlib
 import json
-import math
 import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import gin
-import numpy as np
 from absl import logging
 
+from byol_keras.benchmarks.detection.annotated import (
+    Annotated,
+    DetectionData,
+    clipped_box,
+    image_side,
+    object_arrays,
+)
 from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.labelled_lists import VOC_CLASSES
 from byol_keras.published_folder import PublishedFolder
-from byol_keras.sources import file_stamps
-
-# Boxes end beyond the image by less than this through rounding in the files.
-_ROUNDING = 0.5
-
-
-class Annotated(NamedTuple):
-    """An image file and the `n` objects in it.
-
-    Args:
-        image_path: str.
-        height, width: int. Of the image in pixels, as its annotation says.
-        image_id: of the dataset: str of VOC, int of COCO.
-        boxes: float32 `[n, 4]`: ymin, xmin, ymax, xmax in pixels. Edges, not pixels: a
-            box of the whole image is `(0, 0, height, width)`.
-        labels: int64 `[n]` from 0.
-        difficult: bool `[n]`: neither found nor missed in evaluation: VOC's difficult
-            objects, COCO's crowds.
-        masks: list of `n` polygons or run lengths of COCO, or None without masks.
-    """
-
-    image_path: str
-    height: int
-    width: int
-    image_id: str | int
-    boxes: np.ndarray
-    labels: np.ndarray
-    difficult: np.ndarray
-    masks: list | None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DetectionData:
-    """Images for detection, of training or of test.
-
-    Args:
-        name: str. For messages.
-        class_names: of the labels.
-        examples: in the order of the list or file.
-        bad: one line for each annotation that was repaired or left out.
-        category_ids: COCO's ids of the labels, or None.
-        trains_difficult: bool. Whether difficult objects are trained on like others.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    examples: list[Annotated]
-    bad: list[str]
-    category_ids: tuple[int, ...] | None = None
-    trains_difficult: bool = False
-
-    def digest(self) -> str:
-        """Hex digest that changes with the files, their order and their annotations."""
-        kind = (self.class_names, self.category_ids, self.trains_difficult)
-        digest = hashlib.sha256(repr(kind).encode())
-        for example in self.examples:
-            parts = (example.height, example.width, example.image_id, example.masks)
-            digest.update(repr(parts).encode())
-            for array in (example.boxes, example.labels, example.difficult):
-                digest.update(array.tobytes())
-        for stamp in file_stamps(example.image_path for example in self.examples):
-            digest.update(stamp)
-        return digest.hexdigest()
 
 
 @gin.register
@@ -174,7 +113,7 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
     for record in records:
         file = _below(folder, str(record.get("file_name")))
         try:
-            size = _positive(record["height"]), _positive(record["width"])
+            size = image_side(record["height"]), image_side(record["width"])
             read.append((str(folder / file), size, record["id"]))
         except (KeyError, TypeError, ValueError) as error:
             bad.append(f"image {file}: left out, {type(error).__name__}: {error}")
@@ -240,7 +179,9 @@ def _report(name, examples, bad, source):
 
 def _read_voc(annotation, image_path, image_id, bad) -> Annotated:
     root = ElementTree.parse(annotation).getroot()
-    height, width = (_positive(_number(root, f"size/{x}")) for x in ("height", "width"))
+    height, width = (
+        image_side(_number(root, f"size/{x}")) for x in ("height", "width")
+    )
     boxes, labels, difficult = [], [], []
     for item in root.findall("object"):
         name = (item.findtext("name") or "").strip()
@@ -252,13 +193,13 @@ def _read_voc(annotation, image_path, image_id, bad) -> Annotated:
                 _number(item, f"bndbox/{x}") for x in ("ymin", "xmin", "ymax", "xmax")
             )
             box = (ymin - 1, xmin - 1, ymax, xmax)
-            boxes.append(_clipped(box, height, width, where, bad))
+            boxes.append(clipped_box(box, height, width, where, bad))
         except ValueError as error:
             bad.append(f"{where}: left out, {error}")
             continue
         labels.append(VOC_CLASSES.index(name))
         difficult.append((item.findtext("difficult") or "0").strip() == "1")
-    arrays = _arrays(boxes, labels, difficult)
+    arrays = object_arrays(boxes, labels, difficult)
     return Annotated(image_path, height, width, image_id, *arrays, None)
 
 
@@ -267,38 +208,6 @@ def _number(element, path) -> float:
     if text is None:
         raise ValueError(f"no {path}")
     return float(text)
-
-
-def _positive(number) -> int:
-    if not (math.isfinite(number) and number >= 1):
-        raise ValueError(f"an image of side {number}")
-    return int(number)
-
-
-def _clipped(box, height, width, where, bad):
-    """The part of a box within the image; says so in `bad` where that is less."""
-    if 0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width:
-        return box
-    if not all(math.isfinite(edge) for edge in box):
-        raise ValueError("a box that is not of numbers")
-    limits = (height, width, height, width)
-    clipped = [
-        min(max(edge, 0), limit) for edge, limit in zip(box, limits, strict=True)
-    ]
-    ymin, xmin, ymax, xmax = clipped
-    if ymax <= ymin or xmax <= xmin:
-        raise ValueError("a box without area in the image")
-    if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _ROUNDING:
-        bad.append(f"{where}: clipped, a box beyond the image")
-    return clipped
-
-
-def _arrays(boxes, labels, difficult):
-    return (
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(labels, np.int64),
-        np.array(difficult, bool),
-    )
 
 
 def _read_coco(listing):
@@ -330,11 +239,11 @@ def _read_coco_objects(items, size, label_of, bad):
             mask = read_segmentation(item["segmentation"], *size)
             x, y, width, height = item["bbox"]
             box = (y, x, y + height, x + width)
-            boxes.append(_clipped(box, *size, where, bad))
+            boxes.append(clipped_box(box, *size, where, bad))
         except (KeyError, TypeError, ValueError) as error:
             bad.append(f"{where}: left out, {error}")
             continue
         labels.append(label_of[item["category_id"]])
         crowds.append(bool(item.get("iscrowd", 0)))
         masks.append(mask)
-    return *_arrays(boxes, labels, crowds), masks
+    return *object_arrays(boxes, labels, crowds), masks

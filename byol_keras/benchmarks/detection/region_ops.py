@@ -11,6 +11,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.benchmarks.detection.sampling import balanced_choice
+
 
 def model_garden() -> types.SimpleNamespace:
     """The parts of `tf-models-official` that detectors use, imported when asked for.
@@ -96,6 +98,7 @@ class Regions:
             len(sizes) for sizes in self.anchor_sizes.values()
         )
         self.rpn_samples = rpn_samples
+        self._max_rpn_foreground = int(rpn_samples * rpn_foreground)
         self._rpn_labels = {
             "match_threshold": rpn_positive_iou,
             "unmatched_threshold": rpn_negative_iou,
@@ -110,12 +113,13 @@ class Regions:
             test_num_proposals=test_proposals,
             test_nms_iou_threshold=proposal_nms,
         )
-        self._sample = garden.layers.ROISampler(
-            num_sampled_rois=roi_samples,
-            foreground_fraction=roi_foreground,
+        # It would draw from a state that a resumed run does not have.
+        self._match = garden.layers.ROISampler(
             foreground_iou_threshold=roi_iou,
             background_iou_high_threshold=roi_iou,
+            skip_subsampling=True,
         )
+        self.roi_samples = roi_samples
         self.max_foreground = int(roi_samples * roi_foreground)
         self.box_weights = list(box_weights)
         self._detect = garden.layers.DetectionGenerator(
@@ -156,16 +160,39 @@ class Regions:
         rois, _ = self._propose(deltas, scores, batched, image_shape, training=training)
         return tf.stop_gradient(rois)
 
-    def sample(self, rois, boxes, classes):
+    def sample(self, rois, boxes, classes, keys):
         """Proposals and true boxes to train the heads on, with what they lie on.
+
+        Args:
+            rois: of `propose`.
+            boxes, classes, keys: of a batch; see `batches.training_batches`.
 
         Returns:
             `rois` `[B, roi_samples, 4]`, `classes` int `[B, roi_samples]`, `boxes`, the
             true ones, and `indices` of these; a background's are 0 and -1.
         """
-        sampled = self._sample(rois, boxes, classes)
+        matched = self._match(rois, boxes, classes)
+        rois, _, classes, _ = matched
+        real = tf.reduce_max(rois, axis=-1) >= 0.0  # else it fills up
+        places = tf.map_fn(
+            lambda image: self._roi_places(*image),
+            (real & (classes > 0), real & (classes == 0), keys),
+            fn_output_signature=tf.int32,
+        )
+        places = tf.ensure_shape(places, [rois.shape[0], self.roi_samples])
         names = ("rois", "boxes", "classes", "indices")
-        return dict(zip(names, map(tf.stop_gradient, sampled), strict=True))
+        return {
+            name: tf.stop_gradient(tf.gather(values, places, batch_dims=1))
+            for name, values in zip(names, matched, strict=True)
+        }
+
+    def _roi_places(self, positive, negative, key):
+        """Places of `roi_samples` proposals: others fill up, those on objects last."""
+        chosen = balanced_choice(
+            positive, negative, self.roi_samples, self.max_foreground, _fold(key, 1)
+        )
+        order = 2 * tf.cast(chosen, tf.int32) + tf.cast(~positive, tf.int32)
+        return tf.math.top_k(order, self.roi_samples).indices
 
     def align(self, maps, rois, size):
         """RoIAlign of `maps`, level -> `[B, h, w, C]`: `[B * K, size, size, C]`."""
@@ -177,7 +204,12 @@ class Regions:
         """Objectness by cross-entropy, offsets by L1; per sampled anchor."""
         targets = tf.map_fn(
             lambda example: self._rpn_targets(anchors, *example),
-            (batch["boxes"], batch["classes"], batch["image_info"][:, 1]),
+            (
+                batch["boxes"],
+                batch["classes"],
+                batch["image_info"][:, 1],
+                batch["key"],
+            ),
             fn_output_signature=(
                 {k: tf.int32 for k in anchors},
                 {k: tf.float32 for k in anchors},
@@ -205,7 +237,7 @@ class Regions:
             "rpn_box": box_loss / (self.rpn_samples * images),
         }
 
-    def _rpn_targets(self, anchors, boxes, classes, image_shape):
+    def _rpn_targets(self, anchors, boxes, classes, image_shape, key):
         """Targets of the anchors of one image, by level.
 
         Anchors whose centre lies beyond the image, on what fills up the canvas, are
@@ -216,13 +248,22 @@ class Regions:
         centers = (flat[:, :2] + flat[:, 2:]) / 2
         inside = tf.reduce_all(centers < image_shape, axis=-1)
 
-        class InsideLabeler(self._garden.anchor.RpnAnchorLabeler):
-            def _get_rpn_samples(self, match_results):
-                match_results = tf.where(inside, match_results, -2)
-                return super()._get_rpn_samples(match_results)
+        count, max_positive = self.rpn_samples, self._max_rpn_foreground
+
+        class ChosenLabeler(self._garden.anchor.RpnAnchorLabeler):
+            def _get_rpn_samples(self, matches):
+                chosen = balanced_choice(
+                    inside & (matches >= 0),
+                    inside & (matches == -1),
+                    count,
+                    max_positive,
+                    _fold(key, 0),
+                )
+                # No more than it takes, so that its own random choice is none.
+                return super()._get_rpn_samples(tf.where(chosen, matches, -2))
 
         real = classes > 0
-        return InsideLabeler(**self._rpn_labels).label_anchors(
+        return ChosenLabeler(**self._rpn_labels).label_anchors(
             anchors,
             tf.boolean_mask(boxes, real),
             tf.boolean_mask(classes, real)[:, tf.newaxis],
@@ -281,6 +322,10 @@ class Regions:
             "classes": found["detection_classes"],
             "count": found["num_detections"],
         }
+
+
+def _fold(key, number):
+    return tf.random.experimental.stateless_fold_in(key, tf.constant(number, key.dtype))
 
 
 def l1_loss(predicted, targets, counted):

@@ -1,4 +1,4 @@
-"""Training of a detector: its schedule, its optimizer, its progress."""
+"""Training of a detector: its recipe, its steps, its progress."""
 
 import dataclasses
 import itertools
@@ -13,6 +13,7 @@ from keras import ops
 from rich import progress
 
 from byol_keras.benchmarks.detection.batches import SHORT_SIDES, training_batches
+from byol_keras.benchmarks.detection.schedule import WarmupMilestones
 from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.training_state import SaveState, TrainingState
 from byol_keras.optimizers import MomentumSGD
@@ -84,7 +85,7 @@ class DetectorTraining:
                 f"Received: {self.milestones!r}"
             )
 
-    def schedule(self, num_images: int) -> "WarmupMilestones":
+    def schedule(self, num_images: int) -> WarmupMilestones:
         """The learning rate; `total_steps` of it is the length of the run."""
         unit = 1 if self.epochs is None else math.ceil(num_images / self.batch_size)
         return WarmupMilestones(
@@ -94,50 +95,6 @@ class DetectorTraining:
             warmup_steps=self.warmup_steps,
             warmup_factor=self.warmup_factor,
         )
-
-
-@keras.saving.register_keras_serializable(package="byol_keras")
-class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant rate, times 0.1 at each milestone, after a linear warm-up.
-
-    Args:
-        learning_rate: float. Reached at step `warmup_steps`.
-        total_steps: int. Length of the run.
-        milestones: steps, ascending.
-        warmup_steps: int.
-        warmup_factor: float. Share of the rate at step 0.
-
-    Source: open-mmlab/mmcv 1.x `lr_updater.py`, policy "step", warm-up "linear".
-    """
-
-    def __init__(
-        self, learning_rate, total_steps, milestones, warmup_steps, warmup_factor
-    ):
-        self.learning_rate = learning_rate
-        self.total_steps = total_steps
-        self.milestones = list(milestones)
-        self.warmup_steps = warmup_steps
-        self.warmup_factor = warmup_factor
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        factor = 1.0
-        if self.warmup_steps:
-            share = ops.minimum(step / self.warmup_steps, 1.0)
-            factor = self.warmup_factor + (1.0 - self.warmup_factor) * share
-        for milestone in self.milestones:
-            factor = factor * ops.where(step >= milestone, 0.1, 1.0)
-        return self.learning_rate * factor
-
-    def get_config(self):
-        names = (
-            "learning_rate",
-            "total_steps",
-            "milestones",
-            "warmup_steps",
-            "warmup_factor",
-        )
-        return {name: getattr(self, name) for name in names}
 
 
 def compile_detector(detector, recipe: DetectorTraining, num_images: int):
@@ -170,19 +127,20 @@ def train_detector(
         recipe: `DetectorTraining`.
         image_size, mask_size, padding_color: see `batches.training_batches`.
         state_path: `.npz` file for the state of this very run, or None.
-        seed: int. Of the order of the images and of their sizes and flips.
+        seed: int. Of the order of the images, of their sizes and flips, and of the
+            anchors and proposals that are sampled. A resumed run takes the steps that
+            it would have taken.
 
     Raises:
         ValueError: if the batch is not divisible by the replicas, or the loss is no
             number any more.
-
-    Deviation: a resumed run goes on with the images of the step that was saved; which
-        anchors and proposals are sampled is drawn anew.
     """
     check_batch_size("DetectorTraining", recipe.batch_size)
     schedule = compile_detector(detector, recipe, _num_trained_on(data))
     state = state_path and TrainingState(state_path, detector)
     start = state.restore() if state else 0
+    if start:
+        print(f"resuming at step {start} of {schedule.total_steps}")
 
     def batches(step):
         return training_batches(

@@ -49,7 +49,9 @@ class TwoStageDetector(keras.Model):
         losses = self.regions.rpn_losses(scores, deltas, self.anchors, batch)
         shape = batch["image_info"][:, 1]
         rois = self.regions.propose(scores, deltas, self.anchors, shape, training=True)
-        samples = self.regions.sample(rois, batch["boxes"], batch["classes"])
+        samples = self.regions.sample(
+            rois, batch["boxes"], batch["classes"], batch["key"]
+        )
         outputs = self._roi_outputs(maps, samples["rois"], training=True)
         losses |= self.regions.box_losses(*outputs, samples)
         return losses | self.own_losses(maps, samples, batch)

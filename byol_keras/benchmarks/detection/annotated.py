@@ -1,0 +1,123 @@
+"""An image and its objects, as the readers of every dataset return them."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from byol_keras.sources import file_stamps
+
+# Boxes end beyond the image by less than this through rounding in the files.
+_ROUNDING = 0.5
+
+
+class Annotated(NamedTuple):
+    """An image file and the `n` objects in it.
+
+    Args:
+        image_path: str.
+        height, width: int. Of the image in pixels, as its annotation says.
+        image_id: of the dataset: str of VOC, int of COCO.
+        boxes: float32 `[n, 4]`: ymin, xmin, ymax, xmax in pixels. Edges, not pixels: a
+            box of the whole image is `(0, 0, height, width)`.
+        labels: int64 `[n]` from 0.
+        difficult: bool `[n]`: neither found nor missed in evaluation: VOC's difficult
+            objects, COCO's crowds.
+        masks: list of `n` polygons or run lengths of COCO, or None without masks.
+    """
+
+    image_path: str
+    height: int
+    width: int
+    image_id: str | int
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    masks: list | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectionData:
+    """Images for detection, of training or of test.
+
+    Args:
+        name: str. For messages.
+        class_names: of the labels.
+        examples: in the order of the list or file.
+        bad: one line for each annotation that was repaired or left out.
+        category_ids: COCO's ids of the labels, or None.
+        trains_difficult: bool. Whether difficult objects are trained on like others.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    examples: list[Annotated]
+    bad: list[str]
+    category_ids: tuple[int, ...] | None = None
+    trains_difficult: bool = False
+
+    def digest(self) -> str:
+        """Hex digest that changes with the files, their order and their annotations."""
+        kind = (self.class_names, self.category_ids, self.trains_difficult)
+        digest = hashlib.sha256(repr(kind).encode())
+        for example in self.examples:
+            parts = (example.height, example.width, example.image_id, example.masks)
+            digest.update(repr(parts).encode())
+            for array in (example.boxes, example.labels, example.difficult):
+                digest.update(array.tobytes())
+        for stamp in file_stamps(example.image_path for example in self.examples):
+            digest.update(stamp)
+        return digest.hexdigest()
+
+
+def image_side(number: float) -> int:
+    """Height or width of an image, as a file says it.
+
+    Raises:
+        ValueError: if it is no number of at least 1.
+    """
+    if not (math.isfinite(number) and number >= 1):
+        raise ValueError(f"an image of side {number}")
+    return int(number)
+
+
+def clipped_box(
+    box: tuple[float, ...], height: int, width: int, where: str, bad: list[str]
+) -> Sequence[float]:
+    """The part of a box within the image.
+
+    Args:
+        box: ymin, xmin, ymax, xmax in pixels.
+        height, width: int. Of the image.
+        where: str. Names the box in messages.
+        bad: list, to which a line is added if the box was larger.
+
+    Raises:
+        ValueError: if no part is within, or an edge is no number.
+    """
+    if 0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width:
+        return box
+    if not all(math.isfinite(edge) for edge in box):
+        raise ValueError("a box that is not of numbers")
+    limits = (height, width, height, width)
+    clipped = [
+        min(max(edge, 0), limit) for edge, limit in zip(box, limits, strict=True)
+    ]
+    ymin, xmin, ymax, xmax = clipped
+    if ymax <= ymin or xmax <= xmin:
+        raise ValueError("a box without area in the image")
+    if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _ROUNDING:
+        bad.append(f"{where}: clipped, a box beyond the image")
+    return clipped
+
+
+def object_arrays(boxes, labels, difficult) -> tuple[np.ndarray, ...]:
+    """Lists of `n` boxes, labels and flags as the arrays of `Annotated`."""
+    return (
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.array(difficult, bool),
+    )

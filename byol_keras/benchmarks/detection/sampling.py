@@ -1,0 +1,40 @@
+"""Random choices of anchors and proposals, which a key alone decides."""
+
+import tensorflow as tf
+
+
+def balanced_choice(
+    positive: tf.Tensor,
+    negative: tf.Tensor,
+    count: int,
+    max_positive: int,
+    key: tf.Tensor,
+) -> tf.Tensor:
+    """A random choice of candidates: positive ones up to a limit, then negative ones.
+
+    Args:
+        positive, negative: bool `[N]`. The two kinds of candidates.
+        count: int. How many to choose; fewer where there are not so many.
+        max_positive: int. How many of them may be positive.
+        key: int `[2]`. The same key gives the same choice, in every process.
+
+    Returns:
+        bool `[N]`.
+
+    Source: torchvision and mmdetection, random samplers of their two-stage detectors.
+    """
+    draws = tf.random.stateless_uniform(positive.shape, key)
+    positives = _first(positive, draws, max_positive, max_positive)
+    missing = count - tf.reduce_sum(tf.cast(positives, tf.int32))
+    return positives | _first(negative, draws, count, missing)
+
+
+def _first(candidates, draws, most, count):
+    """The `count` candidates, of at most `most`, that have the largest draws."""
+    most = min(most, candidates.shape[0])
+    found, places = tf.math.top_k(tf.where(candidates, draws, -1.0), most)
+    chosen = (found >= 0.0) & (tf.range(most) < count)
+    marks = tf.scatter_nd(
+        places[:, tf.newaxis], tf.cast(chosen, tf.int32), candidates.shape
+    )
+    return marks > 0

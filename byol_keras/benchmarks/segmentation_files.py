@@ -1,0 +1,158 @@
+"""Images and their masks, read from files of any kind and checked."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from byol_keras.sources import Rows, file_stamps
+
+# Class of values that no mask should have.
+UNKNOWN = 254
+_CHECKS_AT_ONCE = 8
+_SHOWN_PROBLEMS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationData:
+    """Images and their masks, read from files when they are wanted.
+
+    Args:
+        name: str. What it is and where it lies.
+        class_names: names by class.
+        images: paths of the images.
+        masks: paths of the masks: images with one value per pixel, palette or not, or
+            SBD's `.mat` files.
+        values: uint8 `[256]`: value in a mask -> class, 255 for ignored pixels, or 254
+            for values that no mask should have.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    images: tuple[str, ...]
+    masks: tuple[str, ...]
+    values: np.ndarray
+
+    def digest(self) -> str:
+        """Hex digest that changes with the files, their order, and their meaning."""
+        digest = hashlib.sha256(repr(self.class_names).encode() + self.values.tobytes())
+        for stamp in file_stamps((*self.images, *self.masks)):
+            digest.update(stamp)
+        return digest.hexdigest()
+
+    def problem(self, place: int) -> str | None:
+        """What is wrong with the mask at a place, in a few words; None if nothing is.
+
+        The image is opened for its size only.
+        """
+        from PIL import Image
+
+        try:
+            mask = _read_values(self.masks[place])
+        except Exception as error:  # of Pillow or SciPy: bytes that are no mask
+            return f"unreadable ({type(error).__name__})"
+        with Image.open(self.images[place]) as image:
+            size = (image.height, image.width)
+        if mask.shape != size:
+            return f"of shape {mask.shape} on an image of {size}"
+        found = np.unique(mask)
+        known = found[(found >= 0) & (found < len(self.values))]
+        unknown = {*found} - {*known[self.values[known] != UNKNOWN]}
+        return f"with value {min(unknown)}" if unknown else None
+
+    def without_bad_masks(self) -> tuple["SegmentationData", list[str]]:
+        """The examples whose masks are good, and a line for each of the others.
+
+        Raises:
+            ValueError: if none is good.
+        """
+        require_pillow()
+        with concurrent.futures.ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
+            problems = list(pool.map(self.problem, range(len(self.masks))))
+        good = [place for place, problem in enumerate(problems) if problem is None]
+        bad = [
+            f"{path} is {problem}"
+            for path, problem in zip(self.masks, problems, strict=True)
+            if problem is not None
+        ]
+        if not good:
+            raise ValueError(
+                f"path must hold good masks. Received: {self.name}, where {bad[0]}"
+            )
+        return dataclasses.replace(
+            self,
+            images=tuple(self.images[place] for place in good),
+            masks=tuple(self.masks[place] for place in good),
+        ), bad
+
+    def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 `[h, w, 3]`, and its mask uint8 `[h, w]`: class, or 255."""
+        from PIL import Image
+
+        with Image.open(self.images[place]) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        return pixels, self.values[_read_values(self.masks[place])]
+
+    def rows(self) -> Rows:
+        """The examples by place: dicts of `image` and `mask`; see `read`."""
+
+        def fetch(place):
+            image, mask = tf.numpy_function(
+                self.read, [place], (tf.uint8, tf.uint8), stateful=False
+            )
+            return {
+                "image": tf.ensure_shape(image, (None, None, 3)),
+                "mask": tf.ensure_shape(mask, (None, None)),
+            }
+
+        files = (*self.images, *self.masks)
+        return Rows(len(files) // 2, fetch, contents=lambda: file_stamps(files))
+
+
+def describe(bad: Sequence[str]) -> str:
+    """One line about the masks that `without_bad_masks` found."""
+    shown = "; ".join(bad[:_SHOWN_PROBLEMS])
+    more = len(bad) - _SHOWN_PROBLEMS
+    return f"{len(bad)} bad masks left out: {shown}" + (
+        f"; and {more} more" if more > 0 else ""
+    )
+
+
+def require_pillow() -> None:
+    """Raises a `ValueError` that says how to install Pillow where it is missing."""
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            "segmentation needs Pillow, which reads palette masks: "
+            'pip install pillow, or "byol_keras[dense]". Received: no module PIL'
+        ) from error
+
+
+def scipy_io():
+    """The module `scipy.io`.
+
+    Raises:
+        ValueError: if SciPy is not installed.
+    """
+    try:
+        from scipy import io
+    except ImportError as error:
+        raise ValueError(
+            "voc_segmentation.sbd_path needs SciPy to read .mat files: "
+            'pip install "byol_keras[benchmarks]". Received: no module scipy'
+        ) from error
+    return io
+
+
+def _read_values(path: str) -> np.ndarray:
+    """The values of a mask as they are in its file, integers `[h, w]`."""
+    if path.endswith(".mat"):
+        return scipy_io().loadmat(path)["GTcls"][0, 0]["Segmentation"]
+    from PIL import Image
+
+    with Image.open(path) as mask:
+        return np.asarray(mask)
