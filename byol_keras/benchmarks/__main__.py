@@ -111,7 +111,7 @@ def benchmark(
         except ValueError as error:
             _report(task.name, error)
             continue
-        Console().print(table.of_record(records[task.name]))
+        Console().print(table.of_record(records[task.name], task.name))
     if records:
         _print_table(records, folder)
     if len(records) < len(tasks):

@@ -169,8 +169,9 @@ def test(
         folder: where `predictions/<image>.png` are drawn; None for nowhere.
         name: str. What the keys begin with.
     """
+    names = data.class_names
     predict = predictor(model, recipe.test_scale, recipe.test_window)
-    confusion = Confusion(len(data.class_names))
+    confusion = Confusion(len(names))
     examples = data.rows().ordered().prefetch(_READ_AHEAD).as_numpy_iterator()
     with _bar() as bar:
         tracked = bar.track(examples, len(data.images), description=f"{name}, test")
@@ -180,8 +181,8 @@ def test(
             if folder and place < recipe.pictures:
                 stem = pathlib.Path(data.images[place]).stem
                 path = folder / "predictions" / f"{stem}.png"
-                draw(example["image"], example["mask"], prediction, path)
-    return named_scores(name, scores(confusion.counts), data.class_names)
+                draw(example["image"], example["mask"], prediction, names, path)
+    return named_scores(name, scores(confusion.counts), names)
 
 
 def _good(name, data):

@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from byol_keras.benchmarks.fcn import FCN, resize_bilinear
 from byol_keras.benchmarks.segmentation_augmentation import scaled_size
+from byol_keras.benchmarks.segmentation_metrics import IGNORED
 
 _GAP = 4
+_LEGEND_ROW = 14  # of Pillow's own font
 
 
 def predictor(
@@ -72,13 +74,20 @@ def window_starts(length: int, side: int, stride: int) -> list[int]:
 
 
 def draw(
-    image: np.ndarray, mask: np.ndarray, prediction: np.ndarray, path: os.PathLike
+    image: np.ndarray,
+    mask: np.ndarray,
+    prediction: np.ndarray,
+    class_names: Sequence[str],
+    path: os.PathLike,
 ) -> None:
     """Writes a PNG of an image, its mask, and the prediction, side by side.
+
+    Below them stand the names of the classes of both, in their colours.
 
     Args:
         image: uint8 `[h, w, 3]`.
         mask, prediction: uint8 `[h, w]`, in VOC's colours; 255 is cream.
+        class_names: by class.
         path: of the file; its folder is created if missing.
     """
     from PIL import Image
@@ -86,8 +95,32 @@ def draw(
     colours = voc_palette()
     gap = np.full((len(image), _GAP, 3), 255, np.uint8)
     parts = (image, gap, colours[mask], gap, colours[prediction])
+    pictures = np.concatenate(parts, axis=1)
+    shown = np.union1d(mask[mask != IGNORED], prediction)
+    names = {class_names[place]: tuple(colours[place].tolist()) for place in shown}
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(parts, axis=1)).save(path)
+    rows = np.concatenate([pictures, _legend(names, pictures.shape[1])])
+    Image.fromarray(rows).save(path)
+
+
+def _legend(colours, width):
+    """Names beside squares of their colours, on white, uint8 `[h, width, 3]`."""
+    from PIL import Image, ImageDraw
+
+    sheet = Image.new("RGB", (width, _LEGEND_ROW * len(colours)), "white")
+    pen = ImageDraw.Draw(sheet)
+    x = y = 0
+    for name, colour in colours.items():
+        text_start = x + _LEGEND_ROW
+        end = text_start + pen.textlength(name) + 2 * _GAP
+        if x and end > width:
+            x, y = 0, y + _LEGEND_ROW
+            text_start, end = x + _LEGEND_ROW, end - text_start + _LEGEND_ROW
+        square = [x + _GAP // 2, y + _GAP, x + _LEGEND_ROW - _GAP, y + _LEGEND_ROW - 2]
+        pen.rectangle(square, fill=colour)
+        pen.text((text_start, y + 1), name, fill="black")
+        x = end
+    return np.asarray(sheet)[: y + _LEGEND_ROW]
 
 
 def voc_palette() -> np.ndarray:

@@ -8,6 +8,8 @@ from rich.table import Table
 from byol_keras.benchmarks.published import REFERENCES
 
 ABSENT = "-"
+# Ends the name of a benchmark on a few small images, in the layout of published data.
+TINY = "_tiny"
 
 # Metric key -> column header, in the order of mmselfsup's BYOL page.
 _HEADERS = (
@@ -23,6 +25,7 @@ _HEADERS = (
     (r"detection_voc/(AP\d*)", r"VOC detection \1"),
     (r"detection_coco/(box|mask)_(AP\d*)", r"COCO \1 \2"),
     (r"segmentation_voc/mIoU", "VOC segmentation mIoU"),
+    (r"segmentation_cityscapes/mIoU", "Cityscapes segmentation mIoU"),
 )
 
 
@@ -30,7 +33,9 @@ def markdown(records: Mapping[str, dict]) -> str:
     """One row per model and per published reference, one column per metric.
 
     The metrics are those of mmselfsup's BYOL page; a benchmark without one of them
-    shows all that it has. A reference has a row if it has one of the figures.
+    shows all that it has. A reference has a row if it has one of the figures. Where the
+    name of a benchmark ends in "_tiny", its data are not those of the published
+    figures, which have columns of their own.
 
     Args:
         records: benchmark name -> record, as `results.make_record` makes it.
@@ -42,7 +47,10 @@ def markdown(records: Mapping[str, dict]) -> str:
     header = ["percent", *(_header(name, key) for name, key in columns)]
     rows = [header, ["---", *["---:"] * len(columns)]]
     for model in _models(records):
-        cells = [cell(records[name], model, key) for name, key in columns]
+        cells = [
+            cell(records[name], model, key) if name in records else ABSENT
+            for name, key in columns
+        ]
         rows.append([model, *cells])
     for reference in REFERENCES.values():
         figures = [reference.figures.get(_published_key(*c)) for c in columns]
@@ -53,9 +61,9 @@ def markdown(records: Mapping[str, dict]) -> str:
     return "\n".join([*lines, *_notes(records)])
 
 
-def of_record(record: dict) -> Table:
+def of_record(record: dict, name: str) -> Table:
     """All metrics of one benchmark, for the terminal: a column per model."""
-    shown = Table("")
+    shown = Table(name)
     for model in record["results"]:
         shown.add_column(model.replace("_", " "), justify="right")
     for key in record["results"]["trained"]:
@@ -85,6 +93,9 @@ def _columns(records) -> Iterator[tuple[str, str]]:
             shown = place < len(_HEADERS) or name not in known
             if places[name, key] == place and shown:
                 yield name, key
+                published = name.removesuffix(TINY), key
+                if published[0] not in records and _is_published(*published):
+                    yield published
 
 
 def _place(key):
@@ -97,10 +108,17 @@ def _place(key):
 
 def _header(name, key):
     place, function = _place(key), key.partition("/")[0]
+    if name.endswith(TINY):
+        return _published_key(name, key)  # names no data
     text = key
     if place < len(_HEADERS):
         text = re.fullmatch(_HEADERS[place][0], key).expand(_HEADERS[place][1])
     return text if name == function else f"{text} ({name})"
+
+
+def _is_published(name, key):
+    figures = _published_key(name, key)
+    return any(figures in reference.figures for reference in REFERENCES.values())
 
 
 def _published_key(name, key):
@@ -116,6 +134,12 @@ def _models(records):
 def _notes(records):
     """What the table does not say itself; why there are gaps, each reason once."""
     notes = []
+    tiny = [name for name in records if name.endswith(TINY)]
+    if tiny:
+        notes.append(
+            f"{', '.join(tiny)}: few small images in the layout of the published data; "
+            "not comparable with published figures."
+        )
     if any("cost_chosen_on_test" in key for _, key in _columns(records)):
         notes.append("low-shot: at the cost that is best on test images, as published.")
     counts = {len(record["seeds"]) for record in records.values() if record["interval"]}

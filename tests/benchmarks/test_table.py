@@ -83,6 +83,39 @@ def test_entry_of_another_name_has_it_in_the_header_and_no_figure_of_the_functio
     )
 
 
+def test_tiny_benchmark_stands_beside_published_figures_and_not_below_them():
+    keys = ("detection_voc/AP50", "detection_voc/AP")
+    tiny = record({"trained": [dict.fromkeys(keys, 99.0)]})
+    assert table.markdown({"detection_voc_tiny": tiny}) == (
+        "| percent | detection_voc_tiny/AP50 | VOC detection AP50 "
+        "| detection_voc_tiny/AP |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| trained | 99.00 | - | 99.00 |\n"
+        f"| {PUBLISHED_200} | - | 80.35 | - |\n"
+        "\n"
+        "detection_voc_tiny: few small images in the layout of the published data; not "
+        "comparable with published figures."
+    )
+
+
+def test_published_column_appears_once_where_the_benchmark_itself_was_run_too():
+    mean_iou = record({"trained": [{"segmentation_voc/mIoU": 50.0}]})
+    records = {"segmentation_voc_tiny": mean_iou, "segmentation_voc": mean_iou}
+    assert table.markdown(records).splitlines()[:3] == [
+        "| percent | segmentation_voc_tiny/mIoU | VOC segmentation mIoU |",
+        "| --- | ---: | ---: |",
+        "| trained | 50.00 | 50.00 |",
+    ]
+
+
+def test_cityscapes_shows_its_mean_and_not_every_class():
+    keys = ("segmentation_cityscapes/mIoU", "segmentation_cityscapes/IoU_road")
+    records = {"segmentation_cityscapes": record({"trained": [dict.fromkeys(keys, 1)]})}
+    assert table.markdown(records).splitlines()[0] == (
+        "| percent | Cityscapes segmentation mIoU |"
+    )
+
+
 def test_columns_are_in_the_order_of_the_published_page():
     keys = [
         "segmentation_voc/mIoU",
@@ -125,8 +158,9 @@ def test_benchmark_that_the_page_lacks_shows_all_its_metrics():
 def test_terminal_shows_every_metric_of_a_record():
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(table.of_record(knn_record()))
-    lines = capture.get().replace("│", " ").splitlines()
+        console.print(table.of_record(knn_record(), "small"))
+    lines = capture.get().replace("│", " ").replace("┃", " ").splitlines()
+    assert lines[1].split() == ["small", "raw", "pixels", "random", "init", "trained"]
     assert [line.split() for line in lines if "knn/" in line] == [
         ["knn/top1_k20", "50.00", "41.00", "±", "12.71", "60.12"],
         ["knn/top5_k20", "90.00", "80.00", "±", "0.00", "99.00"],
