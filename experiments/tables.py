@@ -29,6 +29,18 @@ VIEWS = {
     "jpeg_224": "224 px, from JPEG files of 500 x 375",
 }
 
+# Benchmark of experiments/scenes_resnet18_dense, and its metrics.
+SCENES = {
+    "detection_voc_tiny": ["detection_voc/AP50"],
+    "detection_coco_tiny": [
+        f"detection_coco/{kind}_{metric}"
+        for kind in ("box", "mask")
+        for metric in ("AP", "AP50")
+    ],
+    "segmentation_voc_tiny": ["segmentation_voc/mIoU"],
+    "segmentation_cityscapes_tiny": ["segmentation_cityscapes/mIoU"],
+}
+
 
 def _markdown(header, rows) -> str:
     lines = [header, ["---"] * len(header), *rows]
@@ -87,10 +99,24 @@ def views_table(folder: pathlib.Path) -> str:
     return _markdown(header, rows)
 
 
+def scenes_table(folder: pathlib.Path) -> str:
+    """One row per metric of the `results/*_tiny.json`, in percent, and what it took."""
+    rows = []
+    for name, metrics in SCENES.items():
+        found = json.loads((folder / "results" / f"{name}.json").read_text())
+        for metric in metrics:
+            value = found["results"]["trained"][metric]
+            rows.append([name, metric, f"{value:.1f}", f"{found['seconds']:.0f}"])
+    return _markdown(["benchmark", "metric", "percent", "seconds"], rows)
+
+
 if __name__ == "__main__":
     experiment = pathlib.Path(sys.argv[1])
     if (experiment / "views.json").is_file():
         print(views_table(experiment))
+        sys.exit()
+    if (experiment / "results/detection_voc_tiny.json").is_file():
+        print(scenes_table(experiment))
         sys.exit()
     print(seeds_table(experiment))
     if (experiment / "results/suite").is_dir():

@@ -130,6 +130,11 @@ def test_speed_tables_are_generated_from_what_was_measured(tables):
         assert table in readme
 
 
+def test_dense_table_is_generated_from_the_results(tables):
+    folder = ROOT / "experiments/scenes_resnet18_dense"
+    assert tables.scenes_table(folder) in (folder / "README.md").read_text()
+
+
 def test_every_quickstart_gained_five_points_over_random_weights():
     folder = ROOT / "experiments/fashion_mnist_small_resnet18_36e/results"
     paths = list(folder.glob("seed*.json"))

@@ -81,8 +81,9 @@ def _draw_box(draw, box, text, color):
     right, bottom = max(xmin, xmax - 1), max(ymin, ymax - 1)
     draw.rectangle([xmin, ymin, right, bottom], outline=color)
     _, _, text_width, text_height = draw.textbbox((0, 0), text)
-    # Above the box, and within it only at the top of the image.
-    start = (xmin + 1, max(0.0, ymin - text_height - 1))
+    # Above the box, and within it only at the top of the image; never beyond its side.
+    left = max(0.0, min(xmin + 1, draw.im.size[0] - text_width))
+    start = (left, max(0.0, ymin - text_height - 1))
     end = (start[0] + text_width, start[1] + text_height)
     draw.rectangle([xmin, start[1], *end], fill=color)
     luminance = np.dot(color, (0.299, 0.587, 0.114))
