@@ -38,6 +38,17 @@ def test_two_classes_have_different_colours(tmp_path):
     assert np.abs(first - second).max() > 100
 
 
+def test_label_of_a_box_at_the_side_lies_within_the_image(tmp_path):
+    image = np.zeros((60, 200, 3), np.uint8)
+    boxes = [[30, 5, 50, 25], [30, 180, 50, 200]]
+    middle, side = (
+        drawn(tmp_path, found([box], [0.9], [0]), image)[:29].any(axis=-1)
+        for box in boxes
+    )
+    assert side[:, -1].any()
+    assert side.sum() >= middle.sum()
+
+
 def test_detections_below_the_least_score_are_left_out(tmp_path):
     detections = found([[20, 10, 50, 70]], [0.2], [0])
     assert not drawn(tmp_path, detections).any()

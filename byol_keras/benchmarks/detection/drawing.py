@@ -85,6 +85,6 @@ def _draw_box(draw, box, text, color):
     left = max(0.0, min(xmin + 1, draw.im.size[0] - text_width))
     start = (left, max(0.0, ymin - text_height - 1))
     end = (start[0] + text_width, start[1] + text_height)
-    draw.rectangle([xmin, start[1], *end], fill=color)
+    draw.rectangle([min(xmin, left), start[1], *end], fill=color)
     luminance = np.dot(color, (0.299, 0.587, 0.114))
     draw.text(start, text, fill="black" if luminance > 110 else "white")
