@@ -125,18 +125,18 @@ def _mix_bicubic_colors(line, columns, weights, out):
 
 @compiled
 def channels_last(planes, images):
-    """Writes planes `[n, C, H, W]` to images `[n, H, W, C]`."""
+    """Writes planes `[n, C, H, W]`, cut off at 0 and 1, to images `[n, H, W, C]`."""
     count, channels = planes.shape[:2]
     for n in range(count):
         image, pixels = planes[n].reshape(channels, -1), images[n].ravel()
         if channels == 3:
             reds, greens, blues = image
             for i in range(reds.size):
-                pixels[3 * i] = reds[i]
-                pixels[3 * i + 1] = greens[i]
-                pixels[3 * i + 2] = blues[i]
+                pixels[3 * i] = clip(reds[i])
+                pixels[3 * i + 1] = clip(greens[i])
+                pixels[3 * i + 2] = clip(blues[i])
             continue
         for c in range(channels):
             channel = image[c]
             for i in range(channel.size):
-                pixels[channels * i + c] = channel[i]
+                pixels[channels * i + c] = clip(channel[i])

@@ -259,7 +259,11 @@ def parse_benchmark(path):
         pattern = rf"(?<![\w/])@((?:\w+/)*){stand_in.constructor}\(\)"
         for name, value in bindings.items():
             if re.fullmatch(pattern, str(value)):
-                overrides += stand_in.overrides
+                overrides += [
+                    override
+                    for override in stand_in.overrides
+                    if override.partition(" = ")[0] in bindings
+                ]
                 value = re.sub(pattern, rf"@\1stand_in_{stand_in.constructor}()", value)
                 overrides.append(f"{name} = {value}")
     for name, value in bindings.items():
