@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -57,8 +58,8 @@ def test_own_images_command_is_a_dry_run_on_a_folder(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(encoded.numpy())
     command = command.replace("DIR", str(tmp_path))
     command += "--gin_param=train.batch_size=2"
-    shown = "".join(shell(command).split())  # the table breaks long paths
-    assert f"imagesin{tmp_path}" in shown
+    wide = {**os.environ, "COLUMNS": "400"}  # for the path
+    assert f"images in {tmp_path}" in shell(command, env=wide)
 
 
 def test_paths_and_recipes_of_the_readme_exist():
