@@ -279,20 +279,19 @@ def test_benchmark_gives_percent_and_pictures_and_leaves_the_backbone(
         np.testing.assert_array_equal(now, then)
 
 
-def test_detector_of_masks_learns_masks_in_half_precision(regions, tmp_path):
-    keras.config.set_dtype_policy("mixed_float16")
-    write_coco(tmp_path, {"train2017": make_scenes(4, size=(48, 64))})
-    data = coco_detection(tmp_path)
+def with_masks(regions, folder):
+    """A detector of masks, and data for it."""
+    write_coco(folder, {"train2017": make_scenes(4, size=(48, 64))})
     anchors = {level: (2 ** (level + 2),) for level in range(2, 7)}
     detector = MaskRCNNFPN(
-        resnet18(width=WIDTH),
-        3,
-        CANVAS,
-        regions(anchors),
-        channels=8,
-        convs=1,
-        units=8,
+        resnet18(width=WIDTH), 3, CANVAS, regions(anchors), channels=8, convs=1, units=8
     )
+    return detector, coco_detection(folder)
+
+
+def test_detector_of_masks_learns_masks_in_half_precision(regions, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    detector, data = with_masks(regions, tmp_path)
     assert detector.backbone.get_layer("stem_conv").compute_dtype == "float16"
     compile_detector(detector, recipe(), num_images=4)
     batches = training_batches(data, 2, CANVAS, (48,), mask_size=28)
@@ -300,6 +299,22 @@ def test_detector_of_masks_learns_masks_in_half_precision(regions, tmp_path):
     assert set(losses) == {"loss", "rpn_score", "rpn_box", "box_class", "box", "mask"}
     assert np.isfinite([values[0] for values in losses.values()]).all()
     assert losses["mask"][0] == pytest.approx(np.log(2), abs=0.3)
+
+
+@pytest.mark.slow
+def test_detector_of_masks_trains_alike_on_two_replicas(regions, tmp_path):
+    strategy = mirrored()
+    with strategy.scope():
+        detector, data = with_masks(regions, tmp_path)
+        before = detector.get_weights()
+        train_detector(detector, data, recipe(steps=2), CANVAS, mask_size=28)
+    after = detector.get_weights()
+    changed = [(a != b).any() for a, b in zip(before, after, strict=True)]
+    assert np.mean(changed) > 0.9
+    assert all(np.isfinite(weights).all() for weights in after)
+    for weight in detector.trainable_variables:
+        copies = [copy.numpy() for copy in weight.value.values]
+        np.testing.assert_array_equal(*copies)
 
 
 # The files in gin/.
