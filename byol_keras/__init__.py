@@ -19,7 +19,9 @@ from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
 from byol_keras.colors import ColorJitter, Grayscale, Solarize
 from byol_keras.crops import RandomResizedCrop
+from byol_keras.doctor import CollapseDoctor
 from byol_keras.export import export_backbone, load_backbone
+from byol_keras.guards import NonfiniteGuard
 from byol_keras.losses import BYOLLoss
 from byol_keras.optimizers import LARS
 from byol_keras.views import TwoViews
@@ -30,9 +32,11 @@ __all__ = [
     "BYOL",
     "LARS",
     "BYOLLoss",
+    "CollapseDoctor",
     "ColorJitter",
     "GaussianBlur",
     "Grayscale",
+    "NonfiniteGuard",
     "RandomApply",
     "RandomHorizontalFlip",
     "RandomResizedCrop",

@@ -139,17 +139,17 @@ class AugmentedView:
             return self.augment_arrays(images, uniforms)
         return self.augment(to_float(images), uniforms)
 
-    def augment_one(self, data, image, uniforms, only_crop: bool = False) -> tf.Tensor:
+    def augment_one(self, crop, uniforms, only_crop: bool = False) -> tf.Tensor:
         """What can be done of the view of one image of any size; see `finish`.
 
         Args:
-            data, image, uniforms: see `crop`.
+            crop: uint8 `[h, w, C]`, of `box`.
+            uniforms: float32 `[draws]`.
             only_crop: bool. Leave all but the crop to `augment`.
 
         Returns:
             float32 `[S, S, C]` in 0..1.
         """
-        crop = self.crop(data, image, uniforms)
         if self.has_arrays and not only_crop:
             return self.augment_arrays(crop[None], uniforms[None], cropped=True)[0]
         return self.layers[0].resize(crop)
@@ -168,21 +168,16 @@ class AugmentedView:
         most = min(batch_size, max(1, _CALL_VALUES // image_values))
         return max(n for n in range(1, most + 1) if batch_size % n == 0)
 
-    def crop(self, data, image, uniforms) -> tf.Tensor:
-        """The first layer's crop of one image of any size, which may be encoded.
+    def box(self, shape, uniforms) -> tf.Tensor:
+        """int32 `[4]`: the box that the first layer crops from one image of any size.
 
         Args:
-            data: `image_data.ImageData`, which decodes no more than the crop.
-            image: uint8 `[h, w, C]` or a string scalar.
+            shape: int32 `[3]`, of the image.
             uniforms: float32 `[draws]`.
-
-        Returns:
-            uint8 `[height, width, C]`, not resized yet.
         """
-        layer = self.layers[0]
-        height, width = tf.unstack(data.shape(image)[:2])
-        box = layer.boxes(height[None], width[None], uniforms[None, : layer.draws])[0]
-        return data.decode_crop(image, box)
+        height, width = tf.unstack(shape[:2])
+        draws = uniforms[None, : self.layers[0].draws]
+        return self.layers[0].boxes(height[None], width[None], draws)[0]
 
     def require_crop(self, name: str) -> None:
         """Raises a `ValueError` unless the first layer can crop images of any size."""
@@ -219,7 +214,8 @@ class AugmentedView:
         def prepare(element):
             uniforms = uniforms_of(element, seed, self.draws)
             if by_itself:
-                image = self.augment_one(data, element["image"], uniforms)
+                (crop,) = crops_of(data, element["image"], {self: uniforms})
+                image = self.augment_one(crop, uniforms)
             else:
                 image = data.decode(element["image"])
                 image = self.transform(image) if self.transform else image
@@ -232,6 +228,22 @@ class AugmentedView:
         stream = data.stream(seed, start=start, pass_length=pass_length)
         part = self.images_at_once(batch_size)
         return batches(stream.map(prepare, **PARALLEL), augment, batch_size, part)
+
+
+def crops_of(data, image, views: dict) -> list[tf.Tensor]:
+    """The crops of several views of one image of any size, not resized yet.
+
+    Args:
+        data: `image_data.ImageData`, which decodes no more than it has to.
+        image: uint8 `[h, w, C]` or a string scalar.
+        views: `AugmentedView` -> its uniforms, float32 `[draws]`.
+
+    Returns:
+        list of uint8 `[height, width, C]`.
+    """
+    shape = data.shape(image)
+    boxes = [view.box(shape, uniforms) for view, uniforms in views.items()]
+    return data.decode_crops(image, boxes)
 
 
 def _aligned(shape) -> np.ndarray:

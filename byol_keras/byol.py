@@ -208,6 +208,8 @@ class BYOL(keras.Model):
         self.predictor = predictor or mlp_head(*head, name="predictor")
 
         self.augment = None
+        # `guards.NonfiniteGuard` puts itself here.
+        self.guard = None
         self.loss_fn = BYOLLoss()
         self.loss_tracker = keras.metrics.Mean("loss")
         self.std_tracker = keras.metrics.Mean("projection_std")
@@ -270,14 +272,24 @@ class BYOL(keras.Model):
         views = self.augment(*batch) if self.augment else batch
         _check_two_views(views)
         learning_rate = ops.cast(self.optimizer.learning_rate, "float32")
+        statistics = self.guard.statistics() if self.guard else None
         logs, gradients = self._accumulate(views)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _share_overflow(gradients)
-        self.optimizer.apply(gradients, self.trainable_variables)
+        taken = self._update(logs["loss"], gradients, statistics)
         logs["learning_rate"] = learning_rate
         for tracker in (self.loss_tracker, self.std_tracker, self.rate_tracker):
-            tracker.update_state(logs[tracker.name])
+            # A skipped step takes no part in the epoch's means.
+            value = ops.where(taken, logs[tracker.name], 0.0)
+            tracker.update_state(value, sample_weight=taken)
         return _reducible(logs)
+
+    def _update(self, loss, gradients, statistics):
+        """The optimizer's step, if the guard has nothing against it; bool: taken."""
+        if self.guard:
+            return self.guard.apply(loss, gradients, statistics)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return True
 
     def _accumulate(self, views):
         """Logs and gradients averaged over the micro-batches of one fed batch."""

@@ -1,5 +1,6 @@
 """Callbacks that act on a schedule: the target's moving average, ends of epochs."""
 
+import bisect
 import math
 
 import gin
@@ -125,8 +126,11 @@ def _is_positive_int(value):
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-class EpochEnds(keras.callbacks.Callback):
-    """Ends each Keras epoch at a step that the run prescribes.
+class RunPosition(keras.callbacks.Callback):
+    """Where a run is: its step and its epoch, for all callbacks after this one.
+
+    The step is the number of batches that the run has been fed, over all processes that
+    it took. It is counted on the host: nothing here waits for the device.
 
     One pass over the data is rarely a whole number of batches, so epochs differ by a
     step; `fit` knows only one number of steps per epoch. It is called with an upper
@@ -134,28 +138,48 @@ class EpochEnds(keras.callbacks.Callback):
     callback that sets `stop_training = True` still ends the run.
 
     Args:
-        epoch_ends: list of int. Optimizer step at which epoch 0, 1, ... ends.
-        first_step: int. Optimizer step at which this process starts.
+        epoch_ends: list of int. Step at which epoch 0, 1, ... ends.
+        step: int. Step at which this process starts; may lie inside an epoch.
+
+    Attributes:
+        step: int. Batches fed so far.
+        epoch: int. The epoch that the next batch belongs to, from 0; during
+            `on_epoch_end` the one that ends.
     """
 
     async_safe = False
 
-    def __init__(self, epoch_ends, first_step=0):
+    def __init__(self, epoch_ends, step=0):
         super().__init__()
         self.epoch_ends = list(epoch_ends)
-        self.step = first_step
+        self.move_to(step)
+
+    def move_to(self, step: int) -> None:
+        """Sets the step at which `fit` will start."""
+        self.step = step
+        self.epoch = bisect.bisect_right(self.epoch_ends, step)
 
     @property
-    def longest_epoch(self):
-        """int. Steps of the longest epoch: what `fit` gets as steps_per_epoch."""
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epoch_ends[-1]
+
+    @property
+    def longest_epoch(self) -> int:
+        """Steps of the longest epoch: what `fit` gets as steps_per_epoch."""
         return int(np.max(np.diff([0, *self.epoch_ends])))
 
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the last batch of the epoch has been fed."""
+        return self.step == self.epoch_ends[self.epoch]
+
     def on_epoch_begin(self, epoch, logs=None):
-        self._end = self.epoch_ends[epoch]
+        self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
-        if self.step >= self._end and not self.model.stop_training:
+        if self.at_epoch_end and not self.model.stop_training:
             self.model.stop_training = _EPOCH_ENDED
 
     def on_epoch_end(self, epoch, logs=None):

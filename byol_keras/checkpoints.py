@@ -1,79 +1,212 @@
 """Checkpoints of a training run: everything that its next step depends on.
 
 Data order and augmentations are pure functions of the step (`data`, `views`), so a
-checkpoint is the step, the weights and statistics of all networks, and the optimizer.
+checkpoint is the step, the variables of all networks, optimizer and metrics, and what
+other callbacks keep. `checkpoint_folder` has the files.
 """
 
 import os
 import pathlib
-import re
+import sys
+import time
+from collections.abc import Mapping
 
+import gin
 import keras
 import numpy as np
 
-FILE_NAME = re.compile(r"step_(\d+)\.npz")
+from byol_keras.callbacks import RunPosition
+from byol_keras.checkpoint_folder import Checkpoint, CheckpointFolder
+from byol_keras.interruption import Interrupted, StopSignals
 
 
-class Checkpoints:
-    """Saves and restores a compiled `BYOL` model in a folder.
+@gin.configurable
+class Checkpoints(keras.callbacks.Callback):
+    """Saves a compiled `BYOL` and the callbacks beside it; the last callback of all.
+
+    A checkpoint is a copy in the host's memory, which a thread writes while training
+    goes on. There is one at every end of an epoch, after what other callbacks do there,
+    and between these as often as `every_steps` or `every_minutes` says. An epoch that
+    another callback stops half-way leaves none. A signal is answered by one more.
+
+    Another callback takes part by two methods, those of Keras's layers:
+    `save_own_variables(store)` puts arrays, variables or numbers into a dict, and
+    `load_own_variables(store)` reads them, as arrays, after `on_epoch_begin` of the
+    first epoch. What it keeps for one epoch only, it clears in `on_epoch_end`.
 
     Args:
-        folder: path; created when the first checkpoint is written.
+        model_dir: path of the run folder.
         model: built and compiled `BYOL`, whose optimizer is built too.
-        keep: int. How many of the newest checkpoints stay on disk, at least 1.
+        position: `RunPosition`, the first of the callbacks.
+        callbacks: the callbacks between that one and this one.
+        signals: `StopSignals`.
+        writes: bool. False on a worker that only reads.
+        every_steps: optional int. Steps between two checkpoints.
+        every_minutes: optional number. Minutes between two checkpoints.
+        keep: int. How many of the newest stay on disk, at least 1.
+        keep_best: optional name of a quantity that is logged at ends of epochs, as
+            "knn/top1_k20". The checkpoint of its best value stays as well: the lowest
+            one where the name ends in "loss", else the highest.
+
+    Raises:
+        ValueError: for a value out of range.
     """
 
-    def __init__(self, folder, model, keep=2):
-        if not isinstance(keep, int) or keep < 1:
-            raise ValueError(f"keep must be a positive int. Received: {keep!r}")
-        self.folder = pathlib.Path(folder)
-        self.model = model
-        self.keep = keep
+    async_safe = False
 
-    def save(self, step: int) -> pathlib.Path:
-        """Writes `step_<step>.npz` whole or not at all; removes the oldest ones."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step_{step:09d}.npz"
-        write_variables(path, step, self._variables())
-        for old in self.paths()[: -self.keep]:
-            old.unlink()
-        return path
+    def __init__(
+        self,
+        model_dir: str | os.PathLike,
+        model: keras.Model,
+        position: RunPosition,
+        callbacks=(),
+        signals: StopSignals | None = None,
+        writes: bool = True,
+        every_steps: int | None = None,
+        every_minutes: float | None = 10.0,
+        keep: int = 2,
+        keep_best: str | None = None,
+    ):
+        super().__init__()
+        _check_intervals(every_steps, every_minutes, keep_best)
+        self.folder = CheckpointFolder(pathlib.Path(model_dir) / "checkpoints", keep)
+        self.position = position
+        self.signals = signals or StopSignals()
+        self.writes = writes
+        self.every_steps = every_steps
+        self.every_minutes = every_minutes
+        self.keep_best = keep_best
+        self.about = {}
+        self._callbacks = _named(callbacks)
+        self._found = None
+        self.set_model(model)
 
-    def paths(self) -> list[pathlib.Path]:
-        """Checkpoint files, oldest first."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(p for p in self.folder.iterdir() if FILE_NAME.fullmatch(p.name))
+    def restore(self, found: Checkpoint) -> None:
+        """Brings model, optimizer and position to where a checkpoint was written.
 
-    def restore(self) -> int:
-        """Loads the newest checkpoint.
-
-        Returns:
-            The optimizer step at which it was written; 0 if there is none.
+        Metrics and callbacks follow when `fit` has reset them for its first epoch.
 
         Raises:
             ValueError: if its variables are not those of the model.
         """
-        paths = self.paths()
-        if not paths:
-            return 0
-        with np.load(paths[-1], allow_pickle=False) as saved:
-            variables = self._variables()
-            _check_same(variables, saved, paths[-1])
-            for name, variable in variables.items():
-                variable.assign(saved[name])
-            return int(saved["step"])
+        load_arrays(self.model, found.arrays, self.folder.path)
+        self.position.move_to(found.step)
+        self._found = found
 
-    def _variables(self) -> dict[str, keras.Variable]:
-        model = self.model
-        return by_position(
-            {
-                "online": model.online.variables,
-                "target": model.target.variables,
-                "predictor": model.predictor.variables,
-                "optimizer": model.optimizer.variables,
-            }
-        )
+    def starting_anew(self, found: Checkpoint) -> list[str]:
+        """Callbacks with a state, of which a checkpoint holds nothing."""
+        return [name for name in self._callbacks if not _part(found, name)]
+
+    def on_train_begin(self, logs=None):
+        if self.writes:
+            self.folder.clean(self.position.step)
+        self._saved_at = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        found, self._found = self._found, None
+        if found is None:
+            return
+        metrics = by_position({"metrics": self.model.metrics_variables})
+        for name, variable in metrics.items():
+            variable.assign(found.arrays[name])
+        for name, callback in self._callbacks.items():
+            store = _part(found, name)
+            if store:
+                callback.load_own_variables(store)
+
+    def on_train_batch_end(self, batch, logs=None):
+        # What other callbacks do at the end of an epoch belongs to its checkpoint.
+        if self.position.at_epoch_end:
+            return
+        if self.signals.received or self._is_due():
+            self._save()
+        self._end_if_asked()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.position.at_epoch_end:
+            return
+        # The next epoch starts without them, in this process and in another.
+        self.model.reset_metrics()
+        self._save(self._score(epoch, logs or {}))
+        self._end_if_asked()
+
+    def on_train_end(self, logs=None):
+        self.folder.wait()
+
+    def _is_due(self):
+        if self.every_steps and self.position.step % self.every_steps == 0:
+            return True
+        waited = time.monotonic() - self._saved_at
+        return self.every_minutes is not None and waited >= 60 * self.every_minutes
+
+    def _score(self, epoch, logs):
+        if self.keep_best in logs:
+            sign = -1.0 if self.keep_best.endswith("loss") else 1.0
+            return self.keep_best, sign * float(logs[self.keep_best])
+        if self.keep_best is not None and epoch == 0:
+            print(
+                f"no best checkpoint yet: epoch 1 has not logged {self.keep_best!r}, "
+                f"but {', '.join(sorted(logs))}",
+                file=sys.stderr,
+            )
+        return None
+
+    def _save(self, score=None):
+        if not self.writes:
+            return
+        arrays = arrays_of(self.model)
+        for name, callback in self._callbacks.items():
+            store = {}
+            callback.save_own_variables(store)
+            for key, value in store.items():
+                arrays[f"callbacks/{name}/{key}"] = keras.ops.convert_to_numpy(value)
+        self.folder.save(self.position.step, arrays, self.about, score)
+        self._saved_at = time.monotonic()
+
+    def _end_if_asked(self):
+        # Whoever does not write goes on until the one who does has left.
+        if self.signals.received and self.writes:
+            self.folder.wait()
+            raise Interrupted(self.position.step)
+
+
+def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copies of all variables of a compiled `BYOL` and its optimizer."""
+    copy = keras.ops.convert_to_numpy
+    return {name: copy(variable) for name, variable in variables_of(model).items()}
+
+
+def load_arrays(
+    model: keras.Model, arrays: Mapping[str, np.ndarray], path: pathlib.Path
+) -> None:
+    """Gives the variables what `arrays_of` has copied.
+
+    Args:
+        model: compiled `BYOL`.
+        arrays: name -> array; those of callbacks are passed over.
+        path: where they come from, for the message.
+
+    Raises:
+        ValueError: if they are not of these variables.
+    """
+    variables = variables_of(model)
+    _check_same(variables, arrays, path)
+    for name, variable in variables.items():
+        variable.assign(_as_dtype(arrays[name], variable.dtype))
+
+
+def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
+    """All variables of a compiled `BYOL` and its optimizer, by part and place."""
+    parts = {
+        "online": model.online.variables,
+        "target": model.target.variables,
+        "predictor": model.predictor.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+    known = {id(v) for variables in parts.values() for v in variables}
+    parts["others"] = [v for v in model.variables if id(v) not in known]
+    return by_position(parts)
 
 
 def by_position(parts: dict[str, list]) -> dict[str, keras.Variable]:
@@ -82,31 +215,54 @@ def by_position(parts: dict[str, list]) -> dict[str, keras.Variable]:
     Keras numbers unnamed layers through a process, so paths are no stable names.
     """
     return {
-        f"{part}/{position:04d}": variable
+        f"{part}/{place:04d}": variable
         for part, variables in parts.items()
-        for position, variable in enumerate(variables)
+        for place, variable in enumerate(variables)
     }
 
 
-def write_variables(
-    path: pathlib.Path, step: int, variables: dict[str, keras.Variable]
-) -> None:
-    """Writes step and variables as `.npz`, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        arrays = {n: keras.ops.convert_to_numpy(v) for n, v in variables.items()}
-        np.savez(file, step=np.int64(step), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def has_state(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback takes part in checkpoints."""
+    return hasattr(callback, "save_own_variables")
 
 
-def _check_same(variables, saved, path):
-    wrong = set(variables) ^ (set(saved.files) - {"step"})
+def _named(callbacks):
+    """Callbacks with a state by the name of their class, numbered where it recurs."""
+    found = {}
+    for callback in filter(has_state, callbacks):
+        name, number = type(callback).__name__, 2
+        while name in found:
+            name, number = f"{type(callback).__name__}_{number}", number + 1
+        found[name] = callback
+    return found
+
+
+def _part(found, name):
+    """What a checkpoint holds of a callback."""
+    prefix = f"callbacks/{name}/"
+    return {
+        key.removeprefix(prefix): array
+        for key, array in found.arrays.items()
+        if key.startswith(prefix)
+    }
+
+
+def _as_dtype(array, dtype):
+    """NumPy's files know bfloat16 only as two bytes."""
+    return (
+        array.view(keras.backend.standardize_dtype(dtype))
+        if array.dtype.kind == "V"
+        else array
+    )
+
+
+def _check_same(variables, arrays, path):
+    saved = {name for name in arrays if not name.startswith("callbacks/")}
+    wrong = set(variables) ^ saved
     wrong |= {
         name
         for name, variable in variables.items()
-        if name not in wrong and saved[name].shape != tuple(variable.shape)
+        if name not in wrong and arrays[name].shape != tuple(variable.shape)
     }
     if wrong:
         raise ValueError(
@@ -116,28 +272,21 @@ def _check_same(variables, saved, path):
         )
 
 
-class SaveEachEpoch(keras.callbacks.Callback):
-    """Writes a checkpoint at the end of every whole epoch.
-
-    An epoch that another callback stops half-way leaves none: its weights belong to
-    no epoch's end.
-
-    Args:
-        checkpoints: `Checkpoints`.
-        epoch_ends: list of int. Optimizer step at the end of epoch 0, 1, ...
-    """
-
-    def __init__(self, checkpoints, epoch_ends):
-        super().__init__()
-        self.checkpoints = checkpoints
-        self.epoch_ends = list(epoch_ends)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._step = [0, *self.epoch_ends][epoch]
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self._step == self.epoch_ends[epoch]:
-            self.checkpoints.save(self._step)
+def _check_intervals(every_steps, every_minutes, keep_best):
+    if every_steps is not None and not (
+        isinstance(every_steps, int)
+        and not isinstance(every_steps, bool)
+        and every_steps > 0
+    ):
+        raise ValueError(
+            f"every_steps must be None or a positive int. Received: {every_steps!r}"
+        )
+    if every_minutes is not None and not (
+        isinstance(every_minutes, int | float) and every_minutes > 0
+    ):
+        raise ValueError(
+            "every_minutes must be None or a positive number. "
+            f"Received: {every_minutes!r}"
+        )
+    if keep_best is not None and not isinstance(keep_best, str):
+        raise ValueError(f"keep_best must be None or a name. Received: {keep_best!r}")

@@ -37,7 +37,7 @@ def decode(image, channels: int) -> tf.Tensor:
     Grey is repeated where three channels are due, colour becomes its luma where one
     is. Transparency is dropped, and so are all frames but the first. Of 16 bits the
     upper 8 are kept. An image of more than `WHOLE_PIXELS` is reduced: its height and
-    width are halved, or quartered, as they are by `decode_crop` and `shape`.
+    width are halved, or quartered, as they are by `decode_crops` and `shape`.
 
     Args:
         image: string scalar: JPEG, PNG, GIF, WebP, or BMP of 24 or 32 bits.
@@ -56,24 +56,29 @@ def decode(image, channels: int) -> tf.Tensor:
     )
 
 
-def decode_crop(image, box, channels: int) -> tf.Tensor:
-    """`decode(image)[top : top + height, left : left + width]`, pixel for pixel.
+def decode_crops(image, boxes, channels: int) -> list[tf.Tensor]:
+    """Crops `decode(image)[top : top + height, left : left + width]`, pixel for pixel.
 
-    Of a JPEG only the crop is decoded.
+    Of a JPEG no more than the crops is decoded; another image is decoded once for all
+    its crops.
 
     Args:
         image: string scalar.
-        box: int32 `[4]`: top, left, height, width; within the image.
+        boxes: list of int32 `[4]`: top, left, height, width; within the image.
         channels: int.
 
     Returns:
-        uint8 `[height, width, channels]`.
+        list of uint8 `[height, width, channels]`.
     """
-    return tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: _decode_jpeg(image, channels, box),
-        lambda: cut(_decode_other(image, channels), box[:2], box[2:]),
-    )
+
+    def of_jpeg():
+        return [_decode_jpeg(image, channels, box) for box in boxes]
+
+    def of_other():
+        whole = _decode_other(image, channels)
+        return [cut(whole, box[:2], box[2:]) for box in boxes]
+
+    return tf.cond(tf.io.is_jpeg(image), of_jpeg, of_other)
 
 
 def cut(image, begin, size) -> tf.Tensor:

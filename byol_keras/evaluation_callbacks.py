@@ -5,6 +5,7 @@ the optimizer that it would have without them, bit for bit.
 """
 
 import contextlib
+import functools
 import random
 
 import gin
@@ -39,6 +40,8 @@ class BenchmarkEachEpochs(keras.callbacks.Callback):
     """
 
     async_safe = False
+    stateless = True
+    chief_only = True
 
     def __init__(self, benchmarks, every_epochs=1):
         super().__init__()
@@ -81,7 +84,7 @@ class OnlineProbe(keras.callbacks.Callback):
 
     After a BYOL step, the probe takes one labelled batch of its own, reads the
     representation in inference mode without a gradient, and makes one step of Adam on
-    the cross-entropy. Nothing flows back. In a resumed run the probe starts anew.
+    the cross-entropy. Nothing flows back. A checkpoint holds the probe too.
 
     Logs: `probe/loss` and `probe/top1` (percent), of each batch before the probe learns
         from it, averaged over the epoch so far; as tensors, so that no step waits for
@@ -131,7 +134,10 @@ class OnlineProbe(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.every_steps = every_steps
-        self.dataset = _labelled_batches(data, view, batch_size, seed)
+        self._batches_from = functools.partial(
+            _labelled_batches, data, view, batch_size, seed
+        )
+        self.dataset = self._batches_from(start=0)
 
     def set_model(self, model):
         super().set_model(model)
@@ -164,18 +170,47 @@ class OnlineProbe(keras.callbacks.Callback):
             self._classifier.build(h.shape)
             self._optimizer = keras.optimizers.Adam(self.learning_rate)
             self._optimizer.build(self._classifier.trainable_variables)
-            self._batches = iter(strategy.experimental_distribute_dataset(self.dataset))
         self._learn = tf.function(self._learn_from_batch)
+        self._batches = None
         self._step = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._sums, self._count = {}, 0
 
+    def save_own_variables(self, store):
+        """What `checkpoints.Checkpoints` keeps of the probe."""
+        for place, variable in enumerate(self._variables()):
+            store[f"{place:04d}"] = variable
+        store |= {"step": self._step, "count": self._count}
+        store |= {f"sum/{name}": total for name, total in self._sums.items()}
+
+    def load_own_variables(self, store):
+        """Brings the probe to where `save_own_variables` was called."""
+        for place, variable in enumerate(self._variables()):
+            variable.assign(store[f"{place:04d}"])
+        self._step, self._count = int(store["step"]), int(store["count"])
+        self._sums = {
+            name.removeprefix("sum/"): tf.constant(total)
+            for name, total in store.items()
+            if name.startswith("sum/")
+        }
+
+    def _variables(self):
+        return [*self._classifier.variables, *self._optimizer.variables]
+
+    def _next_batch(self):
+        if self._batches is None:
+            taken = (self._step - 1) // self.every_steps * self.batch_size
+            dataset = self.dataset if not taken else self._batches_from(start=taken)
+            strategy = self.model.distribute_strategy
+            self._batches = iter(strategy.experimental_distribute_dataset(dataset))
+        return next(self._batches)
+
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
         if self._step % self.every_steps == 0:
             with self.model.distribute_strategy.scope():
-                values = self._learn(next(self._batches))
+                values = self._learn(self._next_batch())
             for name, value in values.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._count += 1
@@ -185,6 +220,7 @@ class OnlineProbe(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             logs.update({name: float(mean) for name, mean in self._means().items()})
+        self._sums, self._count = {}, 0
 
     def _means(self):
         """Scalar tensors; empty while the epoch has had no step of the probe."""
@@ -216,18 +252,18 @@ class OnlineProbe(keras.callbacks.Callback):
         return {"probe/loss": loss, "probe/top1": 100.0 * tf.reduce_mean(hits)}
 
 
-def _labelled_batches(data, view, batch_size, seed):
+def _labelled_batches(data, view, batch_size, seed, start):
     """Endless batches: float32 `[B, H, W, C]` in 0..1 and int64 `[B]`."""
     if data.class_names is None:
         raise ValueError(f"data of OnlineProbe must have labels. Received: {data.name}")
     if view is not None:
-        dataset = view.dataset(data, batch_size, seed)
+        dataset = view.dataset(data, batch_size, seed, start=start)
     elif data.image_size is None:
         raise ValueError(
             f"data of different sizes need a view. Received: {data.name} without one"
         )
     else:
-        dataset = _stored_images(data, batch_size, seed)
+        dataset = _stored_images(data, batch_size, seed, start)
     if dataset.element_spec[1].shape.rank != 1:
         raise ValueError(
             "data of OnlineProbe must have one label per image. Received: several in "
@@ -236,12 +272,14 @@ def _labelled_batches(data, view, batch_size, seed):
     return dataset
 
 
-def _stored_images(data, batch_size, seed):
+def _stored_images(data, batch_size, seed, start):
     def prepare(element):
         image = tf.cast(data.decode(element["image"]), tf.float32) / 255.0
         return image, element["label"]
 
-    dataset = data.stream(seed).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = data.stream(seed, start=start).map(
+        prepare, num_parallel_calls=tf.data.AUTOTUNE
+    )
     return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 

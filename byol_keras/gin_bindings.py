@@ -80,13 +80,20 @@ def find_mistakes(
 def walk(root: str) -> list[Use]:
     """Everything that a call of the root refers to, parts before what they are in."""
     uses, seen = [], set()
+    # A default may be what `gin.get_configurable` returns.
+    wrappers = {x.wrapper: name for name, x in gin.config._REGISTRY.items()}
 
     def visit(scopes, selector, called):
         if (scopes, selector, called) in seen:
             return
         seen.add((scopes, selector, called))
         parts = set()
-        for _, value in bound(scopes, selector).values():
+        values = bound(scopes, selector)
+        for name, parameter in (parameters_of(function_of(selector)) or {}).items():
+            is_function = callable(parameter.default)
+            if name not in values and is_function and parameter.default in wrappers:
+                visit(scopes, wrappers[parameter.default], False)
+        for _, value in values.values():
             for reference in gin.config.iterate_references(value):
                 # One without a scope is called in that of its caller.
                 part = (tuple(reference.scopes) or scopes, reference.config_key[1])
@@ -202,7 +209,7 @@ def _unused(uses):
             used |= outer & _defaults
     for scope, selector, parameter, _ in _bindings():
         is_used = (scope, selector, parameter) in used
-        if not is_used and not _is_called_by_code(function_of(selector)):
+        if not is_used and not _is_called_by_code(selector):
             yield unused_line(_name(scope, selector, parameter))
 
 
@@ -219,13 +226,15 @@ def unused_line(name: str) -> str:
     )
 
 
-def _is_called_by_code(function):
+def _is_called_by_code(selector):
     """Whether code may call it with gin's bindings, without any reference to it.
 
-    In place of a function with `gin.configurable` its module holds gin's wrapper.
+    Of what is decorated by `gin.configurable` its module holds gin's wrapper.
     """
+    function = function_of(selector)
     module = sys.modules.get(function.__module__)
-    return getattr(module, function.__name__, None) is not function
+    wrapper = gin.config._REGISTRY[selector].wrapper
+    return getattr(module, function.__name__, None) is wrapper
 
 
 def resolved(value: Any) -> Any:

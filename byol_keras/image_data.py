@@ -168,21 +168,20 @@ class ImageData:
         image.set_shape([*(self.image_size or (None, None)), self.channels])
         return image
 
-    def decode_crop(self, image, box) -> tf.Tensor:
-        """`decode(image)[top : top + height, left : left + width]`, pixel for pixel.
-
-        Of a JPEG only the crop is decoded.
+    def decode_crops(self, image, boxes) -> list[tf.Tensor]:
+        """Crops `decode(image)[top : top + height, left : left + width]`.
 
         Args:
-            image: uint8 `[h, w, channels]` or a string scalar.
-            box: int32 `[4]`: top, left, height, width; within the image.
+            image: uint8 `[h, w, channels]` or a string scalar; see
+                `decoding.decode_crops`.
+            boxes: list of int32 `[4]`: top, left, height, width; within the image.
 
         Returns:
-            uint8 `[height, width, channels]`.
+            list of uint8 `[height, width, channels]`.
         """
-        image, box = tf.convert_to_tensor(image), tf.convert_to_tensor(box, tf.int32)
+        image = tf.convert_to_tensor(image)
+        boxes = [tf.convert_to_tensor(box, tf.int32) for box in boxes]
         if image.dtype == tf.uint8:
-            return decoding.cut(image, box[:2], box[2:])
-        crop = decoding.decode_crop(image, box, self.channels)
-        crop.set_shape([None, None, self.channels])
-        return crop
+            return [decoding.cut(image, box[:2], box[2:]) for box in boxes]
+        crops = decoding.decode_crops(image, boxes, self.channels)
+        return [tf.ensure_shape(crop, [None, None, self.channels]) for crop in crops]

@@ -23,6 +23,7 @@ EXIT_USER_ERROR = 2
 
 # Gin lists under a heading whatever was called, with or without parameters.
 _CALLED = re.compile(r"^# Parameters for (?:\w+/)*(\S+):$", re.MULTILINE)
+_MACRO = re.compile(r"^(\w+) = (.*)$", re.MULTILINE)
 _REFERENCE = re.compile(r"@((?:\w+/)*)(?:\w+\.)*(\w+)")
 
 
@@ -271,8 +272,34 @@ def check_model_dir(model_dir: str | None) -> None:
         raise ValueError(f"--model_dir must be a folder. Received: {files[0]}, a file")
 
 
+def set_seed(seed: int, deterministic: bool = False) -> None:
+    """Seeds Python, NumPy and TensorFlow.
+
+    Args:
+        seed: int.
+        deterministic: bool. Only operations that give the same result every time, for
+            the rest of the process. A CPU has no others in a BYOL step; a GPU has some,
+            faster ones.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        # What keras-cv's layers draw from; without it they refuse to be made.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
+        tf.config.experimental.enable_op_determinism()
+
+
+def operative_bindings() -> dict[str, str]:
+    """Every value that was used so far, as gin writes it, by `scope/name.parameter`.
+
+    Macros are there by their names.
+    """
+    text = gin.operative_config_str(max_line_length=10**6)
+    macros = dict(_MACRO.findall(text))
+    return macros | _bindings(text)
+
+
 def make_run_folder(model_dir: str) -> pathlib.Path:
-    """Creates the run folder and writes the parsed configuration into it.
+    """Creates the run folder.
 
     Raises:
         ValueError: if no folder is named, or it cannot be written.
@@ -281,13 +308,18 @@ def make_run_folder(model_dir: str) -> pathlib.Path:
     folder = pathlib.Path(model_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.gin", gin.config_str())
     except OSError as error:
         raise ValueError(
             f"--model_dir must be a folder that can be written. Received: {folder} "
             f"({error.strerror})"
         ) from error
     return folder
+
+
+def write_config(folder: pathlib.Path) -> None:
+    """Writes the configuration as parsed, and every value that was used."""
+    write_text(folder / "config.gin", gin.config_str())
+    write_text(folder / "operative_config.gin", gin.operative_config_str())
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

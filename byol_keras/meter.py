@@ -30,20 +30,20 @@ class Meter(keras.callbacks.Callback):
     `flops_utilization`, the share of the device's peak, where that is known.
 
     Args:
+        position: `callbacks.RunPosition`, earlier in the list of callbacks.
         batch_size: int. Images per step, over all devices.
         every_steps: int. Steps between two values, as of `run_log.MetricsLog`.
         flops_per_image: float or None. Of a whole step; see `flops_of_step`.
         peak: float or None. FLOP/s of all devices together; see `peak_flops`.
-        first_step: int. Optimizer step at which this process starts.
     """
 
     async_safe = False
 
     def __init__(
-        self, batch_size, every_steps, flops_per_image=None, peak=None, first_step=0
+        self, position, batch_size, every_steps, flops_per_image=None, peak=None
     ):
         super().__init__()
-        self.step = first_step
+        self.position = position
         self.batch_size = batch_size
         self.every_steps = every_steps
         self.flops_per_image = flops_per_image
@@ -72,13 +72,12 @@ class Meter(keras.callbacks.Callback):
         self._steps, self._begin = 0, None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
         if self._begin is None:
             # The first step of an epoch may trace the graph, and fills the pipeline.
             self._begin = self._now()
             return
         self._steps += 1
-        if self.step % self.every_steps == 0:
+        if self.position.step % self.every_steps == 0:
             self._measure(logs)
 
     def _measure(self, logs):
@@ -124,12 +123,12 @@ class Meter(keras.callbacks.Callback):
         return f"{speed}; {bound}: {waiting}; {help_}"
 
 
-def flops_of_step(model, image_size: tuple[int, int], channels: int) -> float | None:
+def flops_of_step(model, image_shape: tuple[int, int, int]) -> float | None:
     """FLOPs per image of a training step of `byol.BYOL`; None where they are unknown.
 
     Counts matrix products and convolutions, a multiplication and an addition as two.
     """
-    h = keras.KerasTensor((1, *image_size, channels))
+    h = keras.KerasTensor((1, *image_shape))
     backbone = _forward_flops(model.online.represent, h)
     z = model.online.represent(h)
     projector = _forward_flops(model.online.projector, z)

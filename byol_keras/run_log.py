@@ -1,7 +1,8 @@
 """What a run tells while it trains: `metrics.jsonl`, TensorBoard, a progress line."""
 
-import atexit
+import contextlib
 import json
+import os
 import pathlib
 import time
 
@@ -10,43 +11,63 @@ import tensorflow as tf
 from rich import progress
 
 
+class TensorLogs(keras.callbacks.CallbackList):
+    """The callbacks of a `fit`, which get the logs of a step as tensors.
+
+    Keras makes floats of them after every step, for which an accelerator has to have
+    ended it and then waits for the host. Here only who reads a value waits.
+
+    Args:
+        callbacks: list of `keras.callbacks.Callback`.
+        model: that is trained.
+        epochs, steps: of the run, and of an epoch.
+    """
+
+    def __init__(self, callbacks, model, epochs, steps):
+        params = {"epochs": epochs, "steps": steps, "verbose": 0}
+        super().__init__(callbacks, add_history=True, model=model, **params)
+
+    def on_train_batch_end(self, batch, logs=None):
+        logs = dict(logs or {})  # what callbacks add is not the model's
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs=logs)
+
+
 class MetricsLog(keras.callbacks.Callback):
     """Writes the logs of every n-th step to `metrics.jsonl` and to TensorBoard.
 
-    A resumed run appends; lines of steps that it repeats are dropped first.
+    A resumed run appends. What an earlier process has written of steps that this one
+    repeats is dropped first, so that every step is there once.
 
     Args:
         model_dir: path of the run folder.
-        first_step: int. Optimizer step at which this process starts.
+        position: `callbacks.RunPosition`, earlier in the list of callbacks.
         batch_size: int. Images per step, for `images_per_second`.
         every_steps: int. Steps between two lines.
     """
 
     async_safe = False
 
-    def __init__(self, model_dir, first_step, batch_size, every_steps):
+    def __init__(self, model_dir, position, batch_size, every_steps):
         super().__init__()
         self.path = pathlib.Path(model_dir) / "metrics.jsonl"
         self.log_dir = pathlib.Path(model_dir) / "logs"
-        self.step = self._last_step = first_step
+        self.position = position
         self.batch_size = batch_size
         self.every_steps = every_steps
 
     def on_train_begin(self, logs=None):
-        keep = [
-            line for line in _json_lines(self.path) if line.get("step", 0) <= self.step
-        ]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in keep))
+        _drop_lines(self.path, after_step=self.position.step)
+        for path in self.log_dir.glob("events.out.tfevents.*"):
+            _drop_events(path, after_step=self.position.step)
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        self._last_time, self._last_step = time.perf_counter(), self.step
+        self._last_time, self._last_step = time.perf_counter(), self.position.step
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        if self.step % self.every_steps == 0:
+        if self.position.step % self.every_steps == 0:
             self._write(logs)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -54,24 +75,29 @@ class MetricsLog(keras.callbacks.Callback):
             name: float(value) for name, value in (logs or {}).items() if "/" in name
         }
         if extra:
-            self._write_line({"step": self.step, "epoch": epoch + 1, **extra})
+            self._write_line(extra)
 
     def _write(self, logs):
         # Reading a value waits for the device, so the clock is read after it.
         values = {name: float(value) for name, value in (logs or {}).items()}
-        now = time.perf_counter()
-        images = (self.step - self._last_step) * self.batch_size
+        now, step = time.perf_counter(), self.position.step
+        images = (step - self._last_step) * self.batch_size
         values["images_per_second"] = images / max(now - self._last_time, 1e-9)
-        self._last_time, self._last_step = now, self.step
-        self._write_line({"step": self.step, "epoch": self._epoch + 1, **values})
+        self._last_time, self._last_step = now, step
+        self._write_line(values)
 
-    def _write_line(self, line):
+    def _write_line(self, values):
+        """Writes a line to the disk: a checkpoint that comes after it has it behind."""
+        line = {"step": self.position.step, "epoch": self.position.epoch + 1, **values}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         with self._writer.as_default():
             for name, value in line.items():
                 if name != "step":
                     tf.summary.write(name, value, line["step"], _scalar_metadata())
+        self._writer.flush()
 
     def on_train_end(self, logs=None):
         self._writer.close()
@@ -84,39 +110,59 @@ def _scalar_metadata():
     return metadata
 
 
-def _json_lines(path):
-    """Parsed lines of a file; a last line that a crash cut short is left out."""
+def _drop_lines(path, after_step):
+    """Drops lines of later steps, and a last line that a crash cut short."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
+        with contextlib.suppress(json.JSONDecodeError):
+            if json.loads(line).get("step", 0) <= after_step:
+                lines.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(lines))
+    os.replace(temporary, path)
+
+
+def _drop_events(path, after_step):
+    """Drops events of later steps, and a last one that a crash cut short."""
+    kept, dropped = [], False
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            later = tf.compat.v1.Event.FromString(record).step > after_step
+            dropped |= later
+            if not later:
+                kept.append(record)
+    except tf.errors.DataLossError:
+        dropped = True
+    if not dropped:
+        return
+    # A name that TensorBoard does not read.
+    temporary = path.with_name(f"rewritten.{path.name.rpartition('tfevents.')[2]}")
+    with tf.io.TFRecordWriter(str(temporary)) as writer:
+        for record in kept:
+            writer.write(record)
+    os.replace(temporary, path)
 
 
 class Progress(keras.callbacks.Callback):
     """Shows steps, images per second, time left and the loss, in one line.
 
+    To be entered around `fit`, so that the line ends also where `fit` does not.
+
     Args:
-        total_steps: int. Optimizer steps of the whole run.
-        first_step: int. Optimizer step at which this process starts.
+        position: `callbacks.RunPosition`, earlier in the list of callbacks.
         batch_size: int. Images per step.
         every_steps: int. Steps between two readings of the loss.
-        epochs: int. Epochs of the whole run.
     """
 
     async_safe = False
 
-    def __init__(self, total_steps, first_step, batch_size, every_steps, epochs):
+    def __init__(self, position, batch_size, every_steps):
         super().__init__()
-        self.total_steps = total_steps
-        self.first_step = self.step = first_step
+        self.position = position
         self.batch_size = batch_size
         self.every_steps = every_steps
-        self.epochs = epochs
 
-    def on_train_begin(self, logs=None):
+    def __enter__(self):
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -126,29 +172,34 @@ class Progress(keras.callbacks.Callback):
             progress.TimeRemainingColumn(),
         )
         self._task = self._bar.add_task(
-            "epoch", total=self.total_steps, completed=self.step, status=""
+            "epoch",
+            total=self.position.total_steps,
+            completed=self.position.step,
+            status="",
         )
-        # Without it an interrupted run leaves the terminal without a cursor.
-        atexit.register(self._bar.stop)
         self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self._bar.stop()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._start = None
-        self._bar.update(self._task, description=f"epoch {epoch + 1}/{self.epochs}")
+        self._bar.update(self._task, description=self._epoch(epoch))
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        step = self.position.step
         # The speed is that of the steps after an epoch's first, which may trace the
         # graph; what callbacks do between epochs takes no part in it.
-        self._start = self._start or (self.step, time.perf_counter())
-        if self.step % self.every_steps == 0:
+        self._start = self._start or (step, time.perf_counter())
+        if step % self.every_steps == 0:
             self._bar.update(self._task, status=self._status(logs))
-        self._bar.update(self._task, completed=self.step)
+        self._bar.update(self._task, completed=step)
 
     def _status(self, logs):
         loss = f"loss {float(logs['loss']):.3f}"
         step, start = self._start
-        images = (self.step - step) * self.batch_size
+        images = (self.position.step - step) * self.batch_size
         if not images:
             return loss
         return f"{loss}  {images / (time.perf_counter() - start):.0f} images/s"
@@ -157,8 +208,7 @@ class Progress(keras.callbacks.Callback):
         values = "  ".join(
             f"{name} {float(value):.4g}" for name, value in (logs or {}).items()
         )
-        self._bar.console.print(f"epoch {epoch + 1}/{self.epochs}  {values}")
+        self._bar.console.print(f"{self._epoch(epoch)}  {values}")
 
-    def on_train_end(self, logs=None):
-        self._bar.stop()
-        atexit.unregister(self._bar.stop)
+    def _epoch(self, epoch):
+        return f"epoch {epoch + 1}/{len(self.position.epoch_ends)}"

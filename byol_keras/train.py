@@ -2,7 +2,7 @@
 
     python -m byol_keras.train --gin_file=gin/pretrain/quickstart.gin --model_dir=DIR
 
-The same command on the same folder resumes after the last whole epoch.
+The same command on the same folder resumes at the step of the newest checkpoint.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
 from byol_keras import (
     augmentations,  # noqa: F401, registers names for gin
@@ -32,32 +31,46 @@ from byol_keras import (
     labelled_lists,  # noqa: F401
     launch,
     optimizers,  # noqa: F401
+    plan,
     subsets,  # noqa: F401
     validation,
+    workers,
 )
-from byol_keras.augmented_view import cores
 from byol_keras.bad_images import TooManyBadImages, listed_in
-from byol_keras.callbacks import EpochEnds, TargetEMA
-from byol_keras.checkpoints import Checkpoints, SaveEachEpoch
+from byol_keras.callbacks import RunPosition, TargetEMA
+from byol_keras.checkpoints import Checkpoints
+from byol_keras.doctor import CollapseDoctor
 from byol_keras.export import export_backbone
+from byol_keras.fingerprint import changes, fingerprint
 from byol_keras.gin_bindings import unused_line
+from byol_keras.guards import NonfiniteGuard, load_dump
+from byol_keras.interruption import OneLineEnding, StopSignals
 from byol_keras.meter import Meter, flops_of_step, peak_flops
 from byol_keras.mistakes import Findings
-from byol_keras.run_log import MetricsLog, Progress
+from byol_keras.replay import replay_step
+from byol_keras.run_lock import RunLock
+from byol_keras.run_log import MetricsLog, Progress, TensorLogs
 from byol_keras.schedules import RunLength
 from byol_keras.views import TwoViews
+from byol_keras.watchers import make_watchers
 
-EXIT_INTERRUPTED = 130
+EXIT_STOPPED = 3
 
 
 class Run(NamedTuple):
     """What the configuration stands for, built and checked, before any step."""
 
+    strategy: tf.distribute.Strategy
     data: Any
     views: TwoViews
     model: keras.Model
     length: RunLength
     target_ema: TargetEMA
+    callbacks: list[keras.callbacks.Callback]
+    position: RunPosition
+    seed: int
+    precision: str
+    log_every_steps: int
 
 
 @gin.configurable(module="byol_keras")
@@ -65,6 +78,8 @@ def train(
     model_dir: str | None,
     strategy: str = "auto",
     dry_run: bool = False,
+    allow_config_change: bool = False,
+    replay: int | None = None,
     *,
     dataset_fn: Callable = gin.REQUIRED,
     views_fn: Callable = gin.REQUIRED,
@@ -79,8 +94,11 @@ def train(
     seed: int = 0,
     precision: str = "float32",
     jit_compile: bool = False,
+    deterministic: bool = False,
     log_every_steps: int = 20,
     callbacks: Sequence[Callable | keras.callbacks.Callback] = (),
+    guard_fn: Callable | None = gin.get_configurable(NonfiniteGuard),
+    doctor_fn: Callable | None = gin.get_configurable(CollapseDoctor),
 ) -> None:
     """Pre-trains BYOL and exports its backbone into the run folder.
 
@@ -88,6 +106,8 @@ def train(
         model_dir: run folder; not needed for a dry run.
         strategy: see `launch.make_strategy`.
         dry_run: print what would run, and stop.
+        allow_config_change: resume also where that changes the result.
+        replay: the step that a run in `model_dir` was stopped at; see `replay`.
         dataset_fn: () -> `image_data.ImageData`.
         views_fn: () -> `views.TwoViews`.
         backbone_fn: (channels) -> `keras.Model`.
@@ -101,21 +121,24 @@ def train(
         seed: int. Of initial weights, order of the data and augmentations.
         precision: Keras dtype policy; see `launch.set_precision`.
         jit_compile: bool. Compile the step with XLA.
+        deterministic: bool. Only operations that give the same result every time; see
+            `launch.set_seed`.
         log_every_steps: int. Steps between two lines of `metrics.jsonl`.
         callbacks: further Keras callbacks: () -> callback, as `[@OnlineProbe]`, or made
             already.
+        guard_fn, doctor_fn: see `watchers.make_watchers`; None switches one off.
     """
-    console = Console()
     with launch.user_errors():
         _check_ints(
             epochs=epochs, batch_size=batch_size, log_every_steps=log_every_steps
         )
         launch.set_precision(precision)
-        keras.utils.set_random_seed(seed)
-        scope = launch.make_strategy(strategy)
+        # Several workers find each other before any of them uses TensorFlow.
+        devices = launch.make_strategy(strategy)
+        launch.set_seed(seed, deterministic)
         source, views = dataset_fn(), views_fn()
         validation.check_data(views, source)
-        with scope.scope():
+        with devices.scope():
             model = model_fn(backbone_fn(channels=source.channels))
             length = RunLength(
                 source.num_examples,
@@ -124,55 +147,51 @@ def train(
                 accumulation_steps=model.accumulation_steps,
                 last_batch=last_batch,
             )
-            _check_divisible(length, scope.num_replicas_in_sync)
+            _check_divisible(length, devices.num_replicas_in_sync)
             model.augment = views.on_device if views.place == "device" else None
+            if not model.built:  # its backbone does not know the shape of images
+                model.build((None, *views.shape(source)))
             optimizer = optimizer_fn(learning_rate=learning_rate_fn(length))
             model.compile(optimizer=optimizer, jit_compile=jit_compile)
             model.optimizer.build(model.trainable_variables)
-        callbacks = [_make_callback(callback, model) for callback in callbacks]
-        target_ema = target_ema_fn(
-            total_steps=length.total_steps, batch_size=batch_size
-        )
-        run = Run(source, views, model, length, target_ema)
-        _refuse_unused_bindings()
-        console.print(_summary(run, scope, precision))
-        if dry_run:
-            return
-        folder = launch.make_run_folder(model_dir)
-        checkpoints = Checkpoints(folder / "checkpoints", model)
-        step = checkpoints.restore()
-        dataset = views.dataset(
+        ema = target_ema_fn(total_steps=length.total_steps, batch_size=batch_size)
+        is_chief = workers.is_chief(devices)
+        made = [_make_callback(callback, model) for callback in callbacks]
+        made = [c for c in made if is_chief or not workers.is_for_chief(c)]
+        position = RunPosition([length.step_at_epoch(n + 1) for n in range(epochs)])
+        run = Run(
+            devices,
             source,
-            batch_size,
+            views,
+            model,
+            length,
+            ema,
+            made,
+            position,
             seed,
-            start=step * batch_size,
-            pass_length=length.pass_length,
+            precision,
+            log_every_steps,
         )
-    launch.write_text(folder / "operative_config.gin", gin.operative_config_str())
-    if step:
-        console.print(f"resuming at step {step} of {length.total_steps}")
-    if step < length.total_steps:
-        with (
-            launch.user_errors((TooManyBadImages,)),
-            listed_in(folder / "bad_images.txt"),
-        ):
-            meter = _meter(run, dataset, step, precision, log_every_steps)
-            dataset, callbacks = meter.timed(dataset), [*callbacks, meter]
-            _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks)
-            if meter.verdict():
-                console.print(meter.verdict())
-    export_backbone(model.online.backbone, folder / "export")
-    console.print(f"backbone exported to {folder / 'export'}")
-
-
-def _meter(run, dataset, step, precision, every_steps):
-    spec = dataset.element_spec
-    if run.model.augment:
-        spec = dataset.map(run.model.augment).element_spec
-    _, *image_size, channels = spec[0].shape
-    flops = flops_of_step(run.model, image_size, channels)
-    peak = peak_flops(precision)
-    return Meter(run.length.batch_size, every_steps, flops, peak, first_step=step)
+        watchers = make_watchers(run, model_dir, guard_fn, doctor_fn)
+        checkpoints = Checkpoints(
+            model_dir or "",
+            model,
+            position,
+            [*watchers, *made],
+            StopSignals(),
+            writes=is_chief,
+        )
+        _refuse_unused_bindings()
+        Console(quiet=not is_chief).print(plan.table(run))
+        if replay is not None and not dry_run:
+            load_dump(model_dir, replay, model)
+    if dry_run:
+        return
+    if replay is None:
+        _train(run, watchers, checkpoints, model_dir, allow_config_change)
+    else:
+        position.move_to(replay)
+        print(replay_step(model, next(iter(_batches(run)))))
 
 
 def _make_callback(callback, model):
@@ -183,43 +202,125 @@ def _make_callback(callback, model):
     return callback
 
 
-def _fit(run, dataset, step, folder, checkpoints, log_every_steps, callbacks):
-    length = run.length
-    epoch_ends = [length.step_at_epoch(epoch + 1) for epoch in range(length.epochs)]
-    epoch_ends[-1] = length.total_steps
-    ends = EpochEnds(epoch_ends, step)
-    log = {"first_step": step, "batch_size": length.batch_size}
-    log["every_steps"] = log_every_steps
-    with _interruptible(folder):
+def _train(run, watchers, checkpoints, model_dir, allow_config_change):
+    """Trains from the newest checkpoint on, alone in the run folder, and exports."""
+    is_chief = workers.is_chief(run.strategy)
+    console = Console(quiet=not is_chief, soft_wrap=True)
+    lost = workers.LOST if workers.are_several(run.strategy) else ()
+    ending = OneLineEnding(checkpoints.signals, model_dir, lost)
+    with ending, contextlib.ExitStack() as held:
+        with launch.user_errors():
+            folder = launch.make_run_folder(model_dir)
+            if is_chief:
+                held.enter_context(RunLock(folder))
+            held.callback(checkpoints.folder.close)
+            for line in _resume(run, checkpoints, allow_config_change):
+                console.print(line)
+            if is_chief:
+                launch.write_config(folder)
+            meter = _meter(run)
+            batches = _batches(run, meter)
+        if run.position.step < run.length.total_steps:
+            listing = folder / "bad_images.txt" if is_chief else None
+            with launch.user_errors((TooManyBadImages,)), listed_in(listing):
+                _fit(run, batches, watchers, meter, folder, checkpoints)
+            console.print(meter.verdict() or "")
+        if is_chief:
+            export_backbone(run.model.online.backbone, folder / "export")
+        workers.require_same(run.strategy, step=run.position.step)
+        console.print(f"backbone exported to {folder / 'export'}")
+    ending.exit_if_ended()
+
+
+def _meter(run):
+    flops = flops_of_step(run.model, run.views.shape(run.data))
+    log = {"batch_size": run.length.batch_size, "every_steps": run.log_every_steps}
+    return Meter(
+        run.position, **log, flops_per_image=flops, peak=peak_flops(run.precision)
+    )
+
+
+def _resume(run, checkpoints, allow_config_change):
+    """Restores the newest checkpoint, if there is one; lines on what was found."""
+    checkpoints.about = {
+        "config": fingerprint(
+            launch.operative_bindings(),
+            num_examples=run.data.num_examples,
+            digest=run.data.digest(),
+        )
+    }
+    found = checkpoints.folder.newest()
+    if found is not None:
+        _refuse_changes(
+            found.about["config"], checkpoints.about["config"], allow_config_change
+        )
+        checkpoints.restore(found)
+        yield from found.damaged
+        for name in checkpoints.starting_anew(found):
+            yield f"{name} starts anew: the checkpoint holds nothing of it"
+        yield f"resuming at step {run.position.step} of {run.length.total_steps}"
+    workers.require_same(
+        run.strategy, step=run.position.step, **checkpoints.about["config"]
+    )
+
+
+def _refuse_changes(old, new, allowed):
+    lines = changes(old, new)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
+    if lines and not allowed:
+        raise ValueError(
+            "--model_dir must be resumed with the configuration that it was started "
+            "with, or with --allow_config_change. Received: what is listed above"
+        )
+
+
+def _fit(run, batches, watchers, meter, folder, checkpoints):
+    for watcher in watchers:
+        watcher.step = run.position.step
+    log = {"batch_size": run.length.batch_size, "every_steps": run.log_every_steps}
+    with checkpoints.signals, contextlib.ExitStack() as shown:
+        logs = []
+        if workers.is_chief(run.strategy):
+            progress = shown.enter_context(Progress(run.position, **log))
+            logs = [MetricsLog(folder, run.position, **log), progress]
+        callbacks = [
+            run.position,
+            run.target_ema,
+            *watchers,
+            *run.callbacks,
+            meter,
+            *logs,
+            checkpoints,
+        ]
+        epochs, steps = run.length.epochs, run.position.longest_epoch
         run.model.fit(
-            dataset,
-            initial_epoch=length.epoch_of_step(step),
-            epochs=length.epochs,
-            steps_per_epoch=ends.longest_epoch,
+            batches,
+            initial_epoch=run.position.epoch,
+            epochs=epochs,
+            steps_per_epoch=steps,
             shuffle=False,  # the dataset has its own, reproducible order
             verbose=0,
-            callbacks=[
-                ends,
-                run.target_ema,
-                *callbacks,
-                MetricsLog(folder, **log),
-                SaveEachEpoch(checkpoints, epoch_ends),
-                Progress(length.total_steps, epochs=length.epochs, **log),
-            ],
+            callbacks=TensorLogs(callbacks, run.model, epochs, steps),
         )
+    for watcher in watchers:
+        if watcher.stopped:
+            print(f"error: {watcher.stopped}", file=sys.stderr)
+            sys.exit(EXIT_STOPPED)
 
 
-@contextlib.contextmanager
-def _interruptible(folder):
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; the same command with --model_dir={folder} resumes after "
-            "the last whole epoch",
-            file=sys.stderr,
+def _batches(run, meter=None):
+    def make(source, batch_size):
+        batches = run.views.dataset(
+            source,
+            batch_size,
+            run.seed,
+            start=run.position.step * run.length.batch_size,
+            pass_length=run.length.pass_length,
         )
-        sys.exit(EXIT_INTERRUPTED)
+        return batches if meter is None else meter.timed(batches)
+
+    return workers.distribute(run.strategy, run.data, run.length.batch_size, make)
 
 
 def _check_ints(**values):
@@ -243,73 +344,6 @@ def _refuse_unused_bindings():
     Findings([unused_line(name) for name in launch.unused_bindings()]).tell()
 
 
-def _summary(run, strategy, precision) -> Table:
-    """What will run, for the console and for --dry_run."""
-    length, model = run.length, run.model
-    rates = [_learning_rate(model.optimizer, step) for step in _probe_steps(length)]
-    taus = [float(run.target_ema.tau(step)) for step in _probe_steps(length)]
-    size = run.data.image_size or ("any", "any")
-    replicas = strategy.num_replicas_in_sync
-    micro_batch = length.batch_size // (replicas * length.accumulation_steps)
-    rows = {
-        "data": f"{run.data.name}: {run.data.num_examples} images of "
-        f"{size[0]} x {size[1]} x {run.data.channels}",
-        "steps": f"{length.total_steps} = {length.epochs} epochs of about "
-        f"{length.total_steps / length.epochs:.1f}",
-        "batch": f"{length.batch_size} = {replicas} replicas x "
-        f"{length.accumulation_steps} accumulated x {micro_batch}",
-        "optimizer": type(_inner(model.optimizer)).__name__,
-        "learning rate": _at_probes(rates),
-        "tau": _at_probes(taus),
-        "parameters": f"backbone {_count(model.online.backbone):,}, projector "
-        f"{_count(model.online.projector):,}, predictor {_count(model.predictor):,}",
-        "devices": ", ".join(_devices(strategy)),
-        "precision": precision,
-        "views": f"on the {run.views.place}, {cores()} CPU threads",
-        "exact resume": "on"
-        if run.views.stateless
-        else "off: a stock layer draws random numbers of its own",
-    }
-    table = Table(show_header=False, box=None)
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
-
-
-def _devices(strategy):
-    """Names of the devices that train, behind the strategy where one is at work."""
-    if strategy.num_replicas_in_sync > 1:
-        return [type(strategy).__name__, *strategy.extended.worker_devices]
-    return [device.name for device in launch.accelerators()[:1]]
-
-
-def _probe_steps(length):
-    return (
-        0,
-        length.total_steps // 10,
-        length.total_steps // 2,
-        length.total_steps - 1,
-    )
-
-
-def _at_probes(values):
-    return "{:.4g} first, {:.4g} at 10 %, {:.4g} half-way, {:.4g} last".format(*values)
-
-
-def _inner(optimizer):
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _learning_rate(optimizer, step):
-    rate = _inner(optimizer)._learning_rate
-    schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-    return float(rate(step) if schedule else rate)
-
-
-def _count(model):
-    return sum(int(tf.size(variable)) for variable in model.trainable_variables)
-
-
 def main(_):
     """Parses flags and gin, then trains."""
     model_dir, dry_run = flags.FLAGS.model_dir, flags.FLAGS.dry_run
@@ -328,7 +362,13 @@ def main(_):
         found.tell()
         if dry_run:
             launch.refuse_downloads()
-    train(model_dir, strategy=strategy, dry_run=dry_run)
+    train(
+        model_dir,
+        strategy=strategy,
+        dry_run=dry_run,
+        allow_config_change=flags.FLAGS.allow_config_change,
+        replay=flags.FLAGS.replay_step,
+    )
 
 
 if __name__ == "__main__":
@@ -337,4 +377,10 @@ if __name__ == "__main__":
         "strategy", "auto", f"devices to train on: {', '.join(launch.STRATEGIES)}."
     )
     flags.DEFINE_boolean("dry_run", False, "print what would run, and stop.")
+    flags.DEFINE_boolean(
+        "allow_config_change", False, "resume also where that changes the result."
+    )
+    flags.DEFINE_integer(
+        "replay_step", None, "run this step again, which has stopped the run."
+    )
     app.run(main, flags_parser=launch.parse_flags)

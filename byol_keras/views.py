@@ -10,6 +10,7 @@ from byol_keras.augmented_view import (
     AugmentedView,
     batches,
     check_layers,
+    crops_of,
     to_float,
     uniforms_of,
 )
@@ -132,6 +133,20 @@ class TwoViews:
         _check_same_size(dataset.element_spec)
         return dataset
 
+    def shape(self, data) -> tuple[int, int, int]:
+        """Height, width and channels of the views of some data.
+
+        Args:
+            data: `image_data.ImageData`.
+
+        Raises:
+            ValueError: as `dataset` does.
+        """
+        dataset = self.dataset(data, batch_size=1, seed=0)
+        if self.place == "device":
+            dataset = dataset.map(self.on_device)
+        return tuple(dataset.element_spec[0].shape[1:])
+
     def _decode(self, data, seed):
         def prepare(element):
             return data.decode(element["image"]), uniforms_of(element, seed, self.draws)
@@ -152,8 +167,10 @@ class TwoViews:
             uniforms = uniforms_of(element, seed, self.draws)
             first, second = self._split(uniforms)
             only_crop = self.place == "device"
-            view1 = self.view1.augment_one(data, element["image"], first, only_crop)
-            view2 = self.view2.augment_one(data, element["image"], second, only_crop)
+            parts = {self.view1: first, self.view2: second}
+            crop1, crop2 = crops_of(data, element["image"], parts)
+            view1 = self.view1.augment_one(crop1, first, only_crop)
+            view2 = self.view2.augment_one(crop2, second, only_crop)
             return view1, view2, uniforms
 
         return prepare

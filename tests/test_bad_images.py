@@ -49,7 +49,7 @@ def test_odd_image_is_decoded_as_pillow_decodes_it(name, channels, tmp_path):
     height, width, _ = source.shape(element["image"]).numpy()
     assert (height, width) == image.shape[:2]
     box = [0, 0, min(height, 9), min(width, 7)]
-    crop = source.decode_crop(element["image"], box)
+    crop = source.decode_crops(element["image"], [box])[0]
     np.testing.assert_array_equal(crop, image[: box[2], : box[3]])
 
 

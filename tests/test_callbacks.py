@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras.byol import BYOL
-from byol_keras.callbacks import EpochEnds, TargetEMA, target_tau
+from byol_keras.callbacks import RunPosition, TargetEMA, target_tau
 
 # --- The schedule of tau --------------------------------------------------------------
 
@@ -149,7 +149,7 @@ def test_several_steps_per_execution_are_refused():
         )
 
 
-# --- Ends of epochs -------------------------------------------------------------------
+# --- The position of a run ------------------------------------------------------------
 
 
 class Reader(keras.Model):
@@ -182,42 +182,64 @@ class StopAt(keras.callbacks.Callback):
 
 
 class Epochs(keras.callbacks.Callback):
-    """Notes how many batches the model had seen at the end of each epoch."""
+    """Notes the step at the end of each epoch, and the position at each batch."""
 
-    def on_train_begin(self, logs=None):
-        self.ends = {}
+    def __init__(self, position):
+        super().__init__()
+        self.position = position
+        self.ends, self.steps = {}, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        position = self.position
+        self.steps.append((position.epoch, position.step, position.at_epoch_end))
 
     def on_epoch_end(self, epoch, logs=None):
-        self.ends[epoch] = len(self.model.seen)
+        self.ends[epoch] = self.position.step
 
 
-def read(epoch_ends, *callbacks, first_step=0, initial_epoch=0):
-    """Batches that a model sees, and how many at the end of each epoch."""
-    model, epochs = Reader(), Epochs()
+def read(epoch_ends, *callbacks, step=0):
+    """Batches that a model sees, and what `Epochs` has noted."""
+    model, position = Reader(), RunPosition(epoch_ends)
+    position.move_to(step)
+    epochs = Epochs(position)
     model.compile(run_eagerly=True)
-    ends = EpochEnds(epoch_ends, first_step)
     model.fit(
-        tf.data.Dataset.range(first_step, 100),
+        tf.data.Dataset.range(step, 100),
         epochs=len(epoch_ends),
-        initial_epoch=initial_epoch,
-        steps_per_epoch=ends.longest_epoch,
+        initial_epoch=position.epoch,
+        steps_per_epoch=position.longest_epoch,
         shuffle=False,
         verbose=0,
-        callbacks=[ends, *callbacks, epochs],
+        callbacks=[position, *callbacks, epochs],
     )
-    return list(model.seen), epochs.ends
+    return list(model.seen), epochs
 
 
 def test_uneven_epochs_end_at_the_prescribed_steps_and_lose_no_batch():
-    seen, ends = read([2, 5, 7])
+    seen, epochs = read([2, 5, 7])
     assert seen == list(range(7))
-    assert ends == {0: 2, 1: 5, 2: 7}
+    assert epochs.ends == {0: 2, 1: 5, 2: 7}
 
 
-def test_resumed_epochs_end_at_the_prescribed_steps():
-    seen, ends = read([2, 5, 7], first_step=2, initial_epoch=1)
-    assert seen == [2, 3, 4, 5, 6]
-    assert ends == {1: 3, 2: 5}
+def test_every_callback_reads_step_epoch_and_whether_the_epoch_ends():
+    _, epochs = read([2, 5])
+    assert epochs.steps == [
+        (0, 1, False),
+        (0, 2, True),
+        (1, 3, False),
+        (1, 4, False),
+        (1, 5, True),
+    ]
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_run_that_resumes_at_any_step_goes_on_as_if_unbroken(step):
+    seen, epochs = read([2, 5, 7], step=step)
+    assert seen == list(range(step, 7))
+    _, unbroken = read([2, 5, 7])
+    assert epochs.steps == unbroken.steps[step:]
+    assert epochs.ends.items() <= unbroken.ends.items()
+    assert 2 in epochs.ends
 
 
 @pytest.mark.parametrize(
@@ -226,6 +248,6 @@ def test_resumed_epochs_end_at_the_prescribed_steps():
     ids=["inside_an_epoch", "at_its_last_step", "at_its_end"],
 )
 def test_another_callback_can_end_the_run(stop, batches):
-    seen, ends = read([2, 5, 7], StopAt(**stop))
+    seen, epochs = read([2, 5, 7], StopAt(**stop))
     assert len(seen) == batches
-    assert list(ends) == [0, 1]
+    assert list(epochs.ends) == [0, 1]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from test_train import metrics, run
+from run_folders import metrics
+from test_train import run
 
-from byol_keras import data, launch, train
+from byol_keras import data, launch
 from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks.features import extract_features
 from byol_keras.byol import BYOL
@@ -265,6 +266,43 @@ def test_view_makes_the_images_that_the_probe_learns_from():
     assert end["probe/top1"] == 100.0
 
 
+def logs_from(probe, steps, stores):
+    """Losses of the steps; a store of the state after each is added to `stores`."""
+    losses = []
+    for step in range(steps):
+        logs = {}
+        probe.on_train_batch_end(step, logs)
+        losses.append({name: float(value) for name, value in logs.items()})
+        stores.append({})
+        probe.save_own_variables(stores[-1])
+        stores[-1] = {
+            name: keras.ops.convert_to_numpy(value)
+            for name, value in stores[-1].items()
+        }
+    return losses
+
+
+def started_probe(every_steps):
+    probe = OnlineProbe(labelled_images(), None, 8, every_steps=every_steps)
+    probe.set_model(small_byol())
+    probe.on_train_begin()
+    probe.on_epoch_begin(0)
+    return probe
+
+
+@pytest.mark.parametrize("every_steps", [1, 2])
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_probe_restored_after_any_step_learns_and_logs_the_same(every_steps, step):
+    stores = []
+    expected = logs_from(started_probe(every_steps), 8, stores)
+    probe = started_probe(every_steps)
+    probe.load_own_variables(stores[step - 1])
+    restored = []
+    assert logs_from(probe, 8 - step, restored) == expected[step:]
+    for name, array in stores[-1].items():
+        np.testing.assert_array_equal(restored[-1][name], array, err_msg=name)
+
+
 # --- Mistakes -------------------------------------------------------------------------
 
 
@@ -331,15 +369,32 @@ CALLBACKS = "@BenchmarkEachEpochs, @OnlineProbe"
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
-    """A run with both callbacks, interrupted in its second epoch and resumed."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    stop = f"train.callbacks = [{CALLBACKS}, @StopAfter()]"
-    with pytest.raises(SystemExit) as interrupted:
-        run(folder, *EVALUATION, stop, "StopAfter.epochs = 1")
-    assert interrupted.value.code == train.EXIT_INTERRUPTED
+def unbroken(tmp_path_factory):
+    """A run with both callbacks."""
+    folder = tmp_path_factory.mktemp("unbroken")
     run(folder, *EVALUATION, f"train.callbacks = [{CALLBACKS}]")
     return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """The same run, interrupted inside its second epoch and resumed."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    stop = f"train.callbacks = [{CALLBACKS}, @StopAfter]"
+    with pytest.raises(SystemExit) as interrupted:
+        run(folder, *EVALUATION, stop, "StopAfter.steps = 4")
+    assert interrupted.value.code == 130
+    run(folder, *EVALUATION, f"train.callbacks = [{CALLBACKS}]")
+    return folder
+
+
+def test_probe_goes_on_in_a_resumed_run_as_in_an_unbroken_one(evaluated, unbroken):
+    resumed, expected = metrics(evaluated), metrics(unbroken)
+    assert len(resumed) == len(expected)
+    for line, other in zip(resumed, expected, strict=True):
+        names = {"step", "epoch", "probe/loss", "probe/top1", "first_feature/mean"}
+        for name in names & set(other):
+            assert line[name] == other[name], name
 
 
 def test_metrics_hold_the_probe_at_steps_and_all_results_at_ends_of_epochs(evaluated):

@@ -172,7 +172,7 @@ def anonymous(channels):
 def test_a_jpeg_crop_equals_the_crop_of_the_whole(odd_jpegs, channels):
     rng = np.random.default_rng(1)
     source = anonymous(channels)
-    decode_crop = tf.function(source.decode_crop)
+    decode_crops = tf.function(source.decode_crops)
     for jpeg in odd_jpegs:
         whole = source.decode(jpeg).numpy()
         height, width, _ = whole.shape
@@ -189,19 +189,30 @@ def test_a_jpeg_crop_equals_the_crop_of_the_whole(odd_jpegs, channels):
                 )
             )
         for top, left, h, w in boxes:
-            crop = decode_crop(jpeg, tf.constant([top, left, h, w], tf.int32)).numpy()
+            box = tf.constant([top, left, h, w], tf.int32)
+            crop = decode_crops(jpeg, [box])[0].numpy()
             np.testing.assert_array_equal(
                 crop, whole[top : top + h, left : left + w], strict=True
             )
+
+
+def test_crops_of_one_image_are_those_of_each_box(odd_jpegs):
+    boxes = [[0, 1, 5, 4], [7, 3, 9, 30]]
+    jpeg = odd_jpegs[0]
+    for encoded in (jpeg, tf.io.encode_png(tf.io.decode_jpeg(jpeg))):
+        crops = anonymous(3).decode_crops(encoded, boxes)
+        for crop, box in zip(crops, boxes, strict=True):
+            (alone,) = anonymous(3).decode_crops(encoded, [box])
+            np.testing.assert_array_equal(crop, alone, strict=True)
 
 
 def test_a_jpeg_crop_decoded_without_a_margin_would_differ(odd_jpegs, monkeypatch):
     source = anonymous(3)
     box = [5, 5, 9, 9]
     whole = source.decode(odd_jpegs[0]).numpy()[5:14, 5:14]
-    assert (source.decode_crop(odd_jpegs[0], box).numpy() == whole).all()
+    assert (source.decode_crops(odd_jpegs[0], [box])[0].numpy() == whole).all()
     monkeypatch.setattr(decoding, "_JPEG_MARGIN", 0)
-    assert (source.decode_crop(odd_jpegs[0], box).numpy() != whole).any()
+    assert (source.decode_crops(odd_jpegs[0], [box])[0].numpy() != whole).any()
 
 
 def test_png_and_bmp_give_their_pixels_and_the_crop_of_them():
@@ -211,7 +222,7 @@ def test_png_and_bmp_give_their_pixels_and_the_crop_of_them():
         np.testing.assert_array_equal(source.decode(encoded), image)
         assert source.shape(encoded).numpy().tolist() == [9, 7, 3]
         np.testing.assert_array_equal(
-            source.decode_crop(encoded, [2, 1, 5, 4]), image[2:7, 1:5]
+            source.decode_crops(encoded, [[2, 1, 5, 4]])[0], image[2:7, 1:5]
         )
 
 
@@ -243,7 +254,7 @@ def test_decoded_images_stay_as_they_are():
     source = anonymous(5)
     np.testing.assert_array_equal(source.decode(image), image)
     np.testing.assert_array_equal(
-        source.decode_crop(image, [1, 2, 3, 4]), image[1:4, 2:6]
+        source.decode_crops(image, [[1, 2, 3, 4]])[0], image[1:4, 2:6]
     )
     assert source.shape(image).numpy().tolist() == [9, 7, 5]
 
@@ -252,7 +263,9 @@ def test_static_shapes_are_set_where_they_are_known(tmp_path, records):
     embedded, folder = data.tfds_folder(records), make_folder(tmp_path)
     assert embedded.ordered().element_spec["image"].shape == [28, 28, 1]
     assert folder.ordered().element_spec["image"].shape.as_list() == [None, None, 1]
-    crops = folder.stream(seed=0).map(lambda e: folder.decode_crop(e["image"], [0] * 4))
+    crops = folder.stream(seed=0).map(
+        lambda e: folder.decode_crops(e["image"], [[0] * 4])[0]
+    )
     assert crops.element_spec.shape.as_list() == [None, None, 1]
     assert folder.stream(seed=0).element_spec["image"].shape == []
     assert make_arrays().stream(seed=0).element_spec["image"].shape == [2, 2, 1]

@@ -10,12 +10,14 @@ import tensorflow as tf
 from byol_keras import environment, meter
 from byol_keras.backbones import resnet18
 from byol_keras.byol import BYOL
+from byol_keras.callbacks import RunPosition
 from byol_keras.meter import Meter, flops_of_step
 
 
 def measured(dataset_seconds, step_seconds, steps=7, **options):
     """A meter after some steps on a dataset that takes its time, and its last logs."""
-    found = Meter(batch_size=10, every_steps=4, **options)
+    position = RunPosition([steps + 1])
+    found = Meter(position, batch_size=10, every_steps=4, **options)
 
     def slowly(number):
         time.sleep(dataset_seconds)
@@ -28,6 +30,7 @@ def measured(dataset_seconds, step_seconds, steps=7, **options):
     for step, _ in enumerate(found.timed(dataset)):
         time.sleep(step_seconds)
         logs = {"loss": tf.constant(1.0)}
+        position.step += 1
         found.on_train_batch_end(step, logs)
     return found, logs
 
@@ -48,7 +51,7 @@ def test_fast_input_is_not_waited_for():
 
 @pytest.mark.parametrize(("share", "bound"), [(0.05, "compute"), (0.2, "input")])
 def test_verdict_names_the_bound(share, bound):
-    found = Meter(batch_size=10, every_steps=1)
+    found = Meter(RunPosition([1]), batch_size=10, every_steps=1)
     found._totals = {"steps": 20, "seconds": 2.0, "waited": 2.0 * share}
     expected = f"100 images/s; {bound}-bound: {share:.0%} of the time"
     assert found.verdict().startswith(expected)
@@ -61,9 +64,11 @@ def test_flops_are_those_of_the_images_and_their_share_of_the_peak():
 
 
 def test_logs_are_left_alone_between_two_measurements():
-    found = Meter(batch_size=1, every_steps=3)
+    position = RunPosition([9])
+    found = Meter(position, batch_size=1, every_steps=3)
     found.on_epoch_begin(0)
     for step in range(2):
+        position.step += 1
         logs = {"loss": tf.constant(1.0)}
         found.on_train_batch_end(step, logs)
         assert set(logs) == {"loss"}
@@ -83,7 +88,7 @@ def test_flops_of_a_step_are_eight_passes_and_six_of_the_predictor():
     projector, predictor = 2 * (32 * 16 + 16 * 8), 2 * (8 * 16 + 16 * 8)
     expected = 8 * (forward + projector) + 6 * predictor
     # Additions of biases and in averages count too, a few per mille.
-    assert flops_of_step(model, (32, 32), 3) == pytest.approx(expected, rel=0.05)
+    assert flops_of_step(model, (32, 32, 3)) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_peak_of_a_known_accelerator_depends_on_precision(monkeypatch):

@@ -1,22 +1,34 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.run_log import MetricsLog, Progress
+from byol_keras.callbacks import RunPosition
+from byol_keras.run_log import MetricsLog, Progress, TensorLogs
 
 
-def log_steps(folder, steps, first_step=0, every_steps=2, epoch_logs=None):
+def position_in_epoch_4(step=0, epochs=4, total_steps=100):
+    position = RunPosition([total_steps] * epochs, step)
+    position.epoch = 3
+    return position
+
+
+def log_steps(folder, steps, first_step=0, every_steps=2, epoch_logs=None, end=True):
     """Drives the callback as `fit` does, through one epoch; loss is 0.5 * step."""
-    log = MetricsLog(folder, first_step, batch_size=16, every_steps=every_steps)
+    position = position_in_epoch_4(first_step)
+    log = MetricsLog(folder, position, batch_size=16, every_steps=every_steps)
     log.on_train_begin()
     log.on_epoch_begin(3)
-    for step in range(first_step + 1, first_step + steps + 1):
-        logs = {"loss": 0.5 * step, "tau": tf.constant(0.75, tf.float64)}
-        log.on_train_batch_end(step - first_step - 1, {**logs, "learning_rate": 0.25})
-    log.on_epoch_end(3, epoch_logs)
-    log.on_train_end()
+    for _ in range(steps):
+        position.step += 1
+        logs = {"loss": 0.5 * position.step, "tau": tf.constant(0.75, tf.float64)}
+        log.on_train_batch_end(0, {**logs, "learning_rate": 0.25})
+    if end:
+        log.on_epoch_end(3, epoch_logs)
+        log.on_train_end()
+    return log
 
 
 def lines(folder):
@@ -34,6 +46,24 @@ def test_every_nth_step_is_one_json_line_with_all_quantities(tmp_path):
         {"step": 2, "loss": 1.0, **expected},
         {"step": 4, "loss": 2.0, **expected},
     ]
+
+
+def test_logs_of_a_step_reach_callbacks_as_tensors_and_history_as_numbers():
+    class Keep(keras.callbacks.Callback):
+        async_safe = False
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.logs = dict(logs)
+            logs["added"] = 1.0
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    keep = Keep()
+    callbacks = TensorLogs([keep], model, epochs=1, steps=1)
+    history = model.fit(np.ones((4, 2)), np.ones(4), verbose=0, callbacks=callbacks)
+    assert tf.is_tensor(keep.logs["loss"])
+    assert list(history.history) == ["loss"]
+    assert history.history["loss"] == [pytest.approx(float(keep.logs["loss"]))]
 
 
 def test_images_per_second_is_batch_size_times_steps_over_time(tmp_path, monkeypatch):
@@ -62,31 +92,60 @@ def test_last_line_that_a_crash_cut_short_is_dropped(tmp_path):
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 8]
 
 
+def events(folder):
+    """Steps and values of the loss in all event files, in the order of their names."""
+    found = []
+    for path in sorted((folder / "logs").glob("*tfevents*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                if value.tag == "loss":
+                    found.append((event.step, float(tf.make_ndarray(value.tensor))))
+    return found
+
+
 def test_tensorboard_gets_the_same_scalars(tmp_path):
     log_steps(tmp_path, steps=4)
+    assert events(tmp_path) == [(2, 1.0), (4, 2.0)]
+
+
+def test_tensorboard_has_every_step_once_after_a_resume(tmp_path):
+    log_steps(tmp_path, steps=8)
+    log_steps(tmp_path, steps=4, first_step=4)
+    assert sorted(events(tmp_path)) == [(2, 1.0), (4, 2.0), (6, 3.0), (8, 4.0)]
+
+
+def test_event_that_a_crash_cut_short_is_dropped_and_those_before_it_stay(tmp_path):
+    log_steps(tmp_path, steps=6)
     (path,) = (tmp_path / "logs").iterdir()
-    losses = {}
-    for record in tf.data.TFRecordDataset(str(path)):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            assert value.metadata.plugin_data.plugin_name == "scalars"
-            if value.tag == "loss":
-                losses[event.step] = float(tf.make_ndarray(value.tensor))
-    assert losses == {2: 1.0, 4: 2.0}
+    path.write_bytes(path.read_bytes()[:-5])
+    log_steps(tmp_path, steps=2, first_step=6)
+    assert sorted(events(tmp_path)) == [(2, 1.0), (4, 2.0), (6, 3.0), (8, 4.0)]
+
+
+def test_lines_and_events_of_a_run_that_is_killed_are_on_the_disk(tmp_path):
+    log = log_steps(tmp_path, steps=4, end=False)
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4]
+    assert events(tmp_path) == [(2, 1.0), (4, 2.0)]
+    log.on_train_end()
+
+
+def progress_bar(step=0, total_steps=6):
+    position = position_in_epoch_4(step, total_steps=total_steps)
+    return Progress(position, batch_size=16, every_steps=2), position
 
 
 @pytest.mark.parametrize("first_step", [0, 2])
 def test_progress_shows_epoch_step_loss_and_speed(capsys, monkeypatch, first_step):
     monkeypatch.setenv("COLUMNS", "160")
-    bar = Progress(
-        total_steps=6, first_step=first_step, batch_size=16, every_steps=2, epochs=4
-    )
-    bar.on_train_begin()
-    bar.on_epoch_begin(2)
-    for step in range(4):
-        bar.on_train_batch_end(step, {"loss": np.float32(0.125)})
-    bar.on_epoch_end(2, {"loss": 0.25, "tau": 0.996})
-    bar.on_train_end()
+    bar, position = progress_bar(first_step)
+    with bar:
+        bar.on_epoch_begin(2)
+        for _ in range(4):
+            position.step += 1
+            bar.on_train_batch_end(0, {"loss": np.float32(0.125)})
+        bar.on_epoch_end(2, {"loss": 0.25, "tau": 0.996})
     shown = capsys.readouterr().out
     assert "epoch 3/4  loss 0.25  tau 0.996" in shown
     assert f"{first_step + 4}/6" in shown
@@ -96,15 +155,14 @@ def test_progress_shows_epoch_step_loss_and_speed(capsys, monkeypatch, first_ste
 
 def test_progress_speed_leaves_out_the_time_between_epochs(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    bar = Progress(total_steps=4, first_step=0, batch_size=16, every_steps=2, epochs=2)
-    bar.on_train_begin()
-    # Steps take 1 second; the first epoch ends at 2, the second begins at 1000.
-    clock = iter([1.0, 2.0, 1001.0, 1002.0])
-    with monkeypatch.context() as patch:
+    bar, position = progress_bar(total_steps=4)
+    with bar, monkeypatch.context() as patch:
+        # Steps take 1 second; the first epoch ends at 2, the second begins at 1000.
+        clock = iter([1.0, 2.0, 1001.0, 1002.0])
         patch.setattr("byol_keras.run_log.time.perf_counter", lambda: next(clock))
         for epoch in range(2):
             bar.on_epoch_begin(epoch)
-            for step in range(2):
-                bar.on_train_batch_end(step, {"loss": 0.125})
-    bar.on_train_end()
+            for _ in range(2):
+                position.step += 1
+                bar.on_train_batch_end(0, {"loss": 0.125})
     assert "loss 0.125  16 images/s" in capsys.readouterr().out

@@ -1,5 +1,8 @@
-import json
+import os
 import pathlib
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -8,9 +11,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_folders import metrics
 
 from byol_keras import launch, tfds_records, train, validation
 from byol_keras.export import load_backbone
+from byol_keras.run_lock import RunLock
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
@@ -37,25 +42,21 @@ def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
     train.train(model_dir, strategy=strategy, **arguments)
 
 
-def metrics(model_dir):
-    lines = (pathlib.Path(model_dir) / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
 @gin.register
 class StopAfter(keras.callbacks.Callback):
-    """Interrupts as Ctrl-C does, in the middle of the epoch after `epochs`."""
+    """Sends a signal to this process after so many steps of it, once or `times`."""
 
-    def __init__(self, epochs):
+    stateless = True
+
+    def __init__(self, steps, number=signal.SIGINT, times=1):
         super().__init__()
-        self.epochs = epochs
+        self.steps, self.number, self.times = steps, number, times
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._epoch == self.epochs:
-            raise KeyboardInterrupt
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
+        self.steps -= 1
+        if self.steps == 0:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture(scope="module")
@@ -97,22 +98,144 @@ def test_logged_tau_and_learning_rate_are_those_of_the_schedules(unbroken):
     assert last["tau"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_interrupted_run_resumes_at_the_next_epoch_and_ends_the_same(
-    unbroken, tmp_path, capsys
-):
-    with pytest.raises(SystemExit) as stop:
-        run(tmp_path, "train.callbacks = [@StopAfter()]", "StopAfter.epochs = 1")
-    assert stop.value.code == train.EXIT_INTERRUPTED
-    assert "resumes after the last whole epoch" in capsys.readouterr().err
-    run(tmp_path)
-    assert "resuming at step 2 of 7" in capsys.readouterr().out
-    resumed, expected = metrics(tmp_path), metrics(unbroken)
-    for line1, line2 in zip(resumed, expected, strict=True):
+def assert_same_run(folder, expected):
+    """All that the two runs have logged, and what they have exported, is the same."""
+    for line1, line2 in zip(metrics(folder), metrics(expected), strict=True):
         for name in ("step", "epoch", "loss", "tau", "learning_rate"):
             assert line1[name] == line2[name], name
-    weights = [load_backbone(folder).get_weights() for folder in (tmp_path, unbroken)]
+    weights = [load_backbone(path).get_weights() for path in (folder, expected)]
     for first, second in zip(*weights, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+# Epochs end at steps 2, 5 and 7.
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_resumes_at_the_same_step_and_ends_the_same(
+    unbroken, tmp_path, capfd, steps, number
+):
+    stop = (f"StopAfter.steps = {steps}", f"StopAfter.number = {int(number)}")
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, "train.callbacks = [@StopAfter]", *stop)
+    assert stopped.value.code == 128 + number
+    shown = capfd.readouterr().err
+    assert f"step {steps} is saved; the same command with --model_dir=" in shown
+    run(tmp_path)
+    assert f"resuming at step {steps} of 7" in capfd.readouterr().out
+    assert_same_run(tmp_path, unbroken)
+
+
+def test_run_interrupted_at_once_resumes_at_the_last_checkpoint(
+    unbroken, tmp_path, capfd
+):
+    stop = ("StopAfter.steps = 4", "StopAfter.times = 2")
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, "train.callbacks = [@StopAfter]", *stop)
+    assert stopped.value.code == 130
+    assert "resumes at the newest checkpoint" in capfd.readouterr().err
+    run(tmp_path)
+    assert "resuming at step 2 of 7" in capfd.readouterr().out
+    assert_same_run(tmp_path, unbroken)
+
+
+def copy_of(folder, destination):
+    shutil.copytree(folder, destination)
+    return destination
+
+
+def test_damaged_newest_checkpoint_is_named_and_the_run_ends_the_same(
+    unbroken, tmp_path, capsys
+):
+    folder = copy_of(unbroken, tmp_path / "run")
+    (folder / "checkpoints/step_000000007.npz").write_bytes(b"damaged")
+    run(folder)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "step_000000007.npz cannot be read" in printed
+    assert "resuming at step 5 of 7" in printed
+    assert_same_run(folder, unbroken)
+
+
+def test_run_without_a_whole_checkpoint_is_refused_and_nothing_is_lost(
+    unbroken, tmp_path, capsys
+):
+    folder = copy_of(unbroken, tmp_path / "run")
+    for path in (folder / "checkpoints").iterdir():
+        path.write_bytes(b"damaged")
+    assert_one_line(capsys, "nothing has been deleted", folder)
+    assert len(list((folder / "checkpoints").iterdir())) == 2
+    assert metrics(folder) == metrics(unbroken)
+
+
+CHANGES = {
+    "BYOL.hidden_units = 24": "BYOL.hidden_units: 16 in the checkpoint, 24 now",
+    "train.batch_size = 16": "train.batch_size: 32 in the checkpoint, 16 now",
+    "train.seed = 1": "train.seed: 0 in the checkpoint, 1 now",
+    "train.epochs = 4": "train.epochs: 3 in the checkpoint, 4 now (learning rate",
+    "SGD.momentum = 0.5": "SGD.momentum: ",
+    "RandomResizedCrop.size = 20": "RandomResizedCrop.size: 28 in the checkpoint",
+    "fashion_mnist_small.split = 'train[1:81]'": "data.digest: ",
+}
+
+
+@pytest.mark.parametrize("binding", CHANGES)
+def test_change_of_what_the_result_depends_on_is_refused_and_shown(
+    unbroken, capsys, binding
+):
+    before = (unbroken / "config.gin").read_text()
+    with pytest.raises(SystemExit) as stopped:
+        run(unbroken, binding)
+    assert stopped.value.code == launch.EXIT_USER_ERROR
+    *shown, error = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if line.strip().startswith(CHANGES[binding])]
+    assert error.startswith("error: --model_dir must be resumed with the configuration")
+    assert "--allow_config_change" in error
+    assert (unbroken / "config.gin").read_text() == before
+
+
+def test_change_is_allowed_by_the_flag_and_part_of_the_next_checkpoint(
+    unbroken, tmp_path, capsys
+):
+    folder = copy_of(unbroken, tmp_path / "run")
+    run(folder, "train.epochs = 4", allow_config_change=True)
+    assert "resuming at step 7 of 10" in capsys.readouterr().out
+    assert [line["step"] for line in metrics(folder)] == list(range(1, 11))
+    run(folder, "train.epochs = 4")
+    assert "train.epochs = 4" in (folder / "config.gin").read_text()
+
+
+def test_change_that_leaves_the_result_as_it_is_needs_no_flag(unbroken, tmp_path):
+    folder = copy_of(unbroken, tmp_path / "run")
+    (folder / "checkpoints/step_000000007.npz").unlink()
+    bindings = ("train.log_every_steps = 2", "Checkpoints.keep = 3")
+    bindings += ("train.callbacks = [@TerminateOnNaN]", "Checkpoints.every_steps = 1")
+    run(folder, *bindings)
+    assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_run_folder_in_use_is_refused(unbroken, capsys):
+    with RunLock(unbroken):
+        assert_one_line(capsys, "must not be in use by another process", unbroken)
+
+
+def test_full_disk_ends_the_run_with_one_line_and_keeps_what_is_there(
+    unbroken, tmp_path, capsys
+):
+    size = (unbroken / "checkpoints/step_000000007.npz").stat().st_size
+    folder = copy_of(unbroken, tmp_path / "run")
+    (folder / "checkpoints/step_000000007.npz").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 100, hard))
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            run(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert stopped.value.code == 1
+    (error,) = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
+    assert error.startswith("error: --model_dir must be writable")
+    assert os.listdir(folder / "checkpoints") == ["step_000000005.npz"]
+    run(folder)
+    assert_same_run(folder, unbroken)
 
 
 def test_finished_run_is_not_trained_again(unbroken, capsys):
@@ -274,7 +397,7 @@ def test_run_goes_on_with_a_third_of_the_images_broken_and_resumes_the_same(
     arguments = (path, *THIRD_BROKEN)
     run(tmp_path / "whole", *arguments, gin_file=recipe)
     with pytest.raises(SystemExit):
-        stop = ("train.callbacks = [@StopAfter()]", "StopAfter.epochs = 1")
+        stop = ("train.callbacks = [@StopAfter()]", "StopAfter.steps = 3")
         run(tmp_path / "resumed", *arguments, *stop, gin_file=recipe)
     run(tmp_path / "resumed", *arguments, gin_file=recipe)
     assert "resuming at step" in capsys.readouterr().out
@@ -313,9 +436,71 @@ def test_run_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     assert_one_line(capsys, "--model_dir", tmp_path / "file" / "run")
 
 
-def test_checkpoint_of_another_model_is_refused(unbroken, tmp_path, capsys):
-    bindings = ("BYOL.hidden_units = 24",)
-    assert_one_line(capsys, "checkpoint of another model", unbroken, *bindings)
+def test_checkpoint_of_another_model_is_refused_even_with_the_flag(unbroken, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(unbroken, "BYOL.hidden_units = 24", allow_config_change=True)
+    assert stopped.value.code == launch.EXIT_USER_ERROR
+    assert "checkpoint of another model" in capsys.readouterr().err
+
+
+@gin.register
+class LateBackbone(keras.Model):
+    """A backbone that does not know the shape of images before it sees some."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+        self.conv = keras.layers.Conv2D(4, 3)
+        self.pool = keras.layers.GlobalAveragePooling2D()
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+
+    def call(self, images):
+        return self.pool(self.conv(images))
+
+    def get_config(self):
+        return {"channels": self.channels}
+
+
+def test_backbone_that_does_not_know_its_input_is_built_trained_and_resumed(tmp_path):
+    backbone = "train.backbone_fn = @LateBackbone"
+    stop = ("train.callbacks = [@StopAfter]", "StopAfter.steps = 3")
+    with pytest.raises(SystemExit):
+        run(tmp_path, backbone, *stop)
+    run(tmp_path, backbone)
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(1, 8))
+
+
+def test_callback_that_starts_anew_is_named_in_the_plan(tmp_path, capsys):
+    bindings = ("train.callbacks = [@EarlyStopping]", "EarlyStopping.monitor = 'loss'")
+    run(tmp_path, *bindings, dry_run=True)
+    assert "on, but EarlyStopping starts anew" in capsys.readouterr().out
+
+
+def test_stock_layer_switches_exact_resume_off(tmp_path, capsys):
+    views = "TwoViews.view1 = [@RandomResizedCrop(), @keras_cv.layers.RandomContrast()]"
+    values = ("RandomContrast.value_range = (0, 1)", "RandomContrast.factor = 0.3")
+    run(tmp_path, views, *values, dry_run=True)
+    assert "off: a stock layer draws" in capsys.readouterr().out
+
+
+@keras.saving.register_keras_serializable(package="test_train")
+def add_noise(images):
+    return images + tf.random.uniform([])
+
+
+@gin.register
+def noisy_backbone(channels):
+    images = keras.Input((None, None, channels))
+    x = keras.layers.Lambda(add_noise)(images)
+    x = keras.layers.Conv2D(8, 3)(x)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+
+
+def test_layer_with_draws_of_its_own_switches_exact_resume_off(tmp_path, capsys):
+    run(tmp_path, "train.backbone_fn = @noisy_backbone", dry_run=True)
+    assert "off: a layer of the model draws" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from byol_keras.benchmarks.results import backbone_digest
-from byol_keras.checkpoints import by_position, write_variables
+from byol_keras.checkpoint_folder import write_arrays
+from byol_keras.checkpoints import by_position
 
 
 class TrainingState:
@@ -26,7 +27,9 @@ class TrainingState:
     def save(self, step: int) -> None:
         """Writes the state whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_variables(self.path, step, self._variables())
+        copy = keras.ops.convert_to_numpy
+        arrays = {name: copy(v) for name, v in self._variables().items()}
+        write_arrays(self.path, {"step": np.int64(step), **arrays})
 
     def restore(self) -> int:
         """Loads the state, if there is one.

@@ -1,0 +1,279 @@
+"""The collapse doctor: reads the health of the representation while BYOL trains."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+
+import gin
+import keras
+import numpy as np
+import tensorflow as tf
+
+from byol_keras import monitors, workers
+
+ON_COLLAPSE = ("warn", "stop")
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+)
+# The norm of the kernels, against its first value. In the runs of
+# experiments/collapse it stays within 1.00..1.08 when healthy, reaches 1.45 within 100
+# steps at 10 times the learning rate, and falls to 0.59 at 100 times the weight decay.
+GREW, SHRANK = 1.25, 0.8
+# Below it, the target averages less than two steps.
+MEMORYLESS = 0.5
+
+
+@gin.register
+class CollapseDoctor(keras.callbacks.Callback):
+    """Measures the networks on two fixed views at intervals, and gives a verdict.
+
+    Only reads: training ends with the weights that it would have without it, bit for
+    bit. BatchNormalization works on the statistics of the probe, as it does in a
+    training step, so that moving averages which have not settled raise no alarm.
+
+    Logs, at the first logged step after every `every_steps`: see `monitors.measure`,
+    and `monitor/weight_distance`, of the target's weights from the online network's,
+    relative to these; `monitor/weight_norm`; `monitor/ema_horizon`, in images.
+
+    A verdict that changes is printed. `health.json` in the run folder holds the first
+    reading, the latest one, the verdict with its likely causes, and all its changes.
+
+    Args:
+        probe: `(view1, view2)`, each float32 `[N, S, S, C]` in 0..1, or a function
+            without arguments that returns them. A few hundred images are enough.
+        batch_size: optional int. Images per step of the run, for `ema_horizon`.
+        every_steps: int. Steps between two readings.
+        log_every_steps: int. Steps between two lines of the log.
+        on_collapse: "warn" or "stop" (end the run).
+        model_dir: optional path of the run folder.
+
+    Attributes:
+        step: int. Optimizer step at which this process starts; set it to resume.
+        verdict: one of `monitors.VERDICTS`, or None before the first one.
+        stopped: str or None. Why the run was stopped, in words.
+
+    Raises:
+        ValueError: for an unknown `on_collapse` and numbers that are not positive.
+    """
+
+    async_safe = False
+
+    def __init__(
+        self,
+        probe,
+        batch_size: int | None = None,
+        every_steps: int = 100,
+        log_every_steps: int = 1,
+        on_collapse: str = "warn",
+        model_dir=None,
+    ):
+        super().__init__()
+        if on_collapse not in ON_COLLAPSE:
+            raise ValueError(
+                f"on_collapse must be one of {ON_COLLAPSE}. Received: {on_collapse!r}"
+            )
+        for name, value in (
+            ("every_steps", every_steps),
+            ("log_every_steps", log_every_steps),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive int. Received: {value!r}")
+        self.probe = probe
+        self.batch_size = batch_size
+        self.every_steps = every_steps
+        self.log_every_steps = log_every_steps
+        self.on_collapse = on_collapse
+        self.path = (
+            None if model_dir is None else pathlib.Path(model_dir, "health.json")
+        )
+        self.step = 0
+        self.verdict = None
+        self.stopped = None
+        self._health = {}
+
+    def on_train_begin(self, logs=None):
+        views = self.probe() if callable(self.probe) else self.probe
+        self._views = [tf.convert_to_tensor(view) for view in views]
+        self._forward = tf.function(self._forward_everywhere)
+        self.stopped = None
+        if self.step and not self._health:
+            self._health = _read_health(self.path, self.step)
+            self.verdict = self._health.get("verdict")
+        if not self._health:
+            first = self.read({})
+            self._health = {"first": {"step": self.step, **first}, "changes": []}
+            self._write()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        # The first logged step in each interval, wherever this process started.
+        if self.step % self.log_every_steps == 0 and (
+            self.step % self.every_steps < self.log_every_steps
+        ):
+            logs = {} if logs is None else logs
+            logs.update(self.read(logs))
+            self._judge(logs)
+
+    def read(self, logs) -> dict[str, float]:
+        """All readings, by their names in the logs; empty if features are not finite.
+
+        Args:
+            logs: those of the step, for `tau`.
+        """
+        with self.model.distribute_strategy.scope():
+            features, weights = self._forward(*self._views)
+        features = [np.asarray(x, np.float64) for x in features]
+        if not all(np.isfinite(x).all() for x in features):
+            return {}
+        readings = monitors.measure(*features)
+        readings |= {name: float(value) for name, value in weights.items()}
+        if self.batch_size and "tau" in logs:
+            tau = float(logs["tau"])
+            readings["monitor/ema_horizon"] = monitors.ema_horizon(self.batch_size, tau)
+        # JSON has no numbers but finite ones.
+        return {name: x for name, x in readings.items() if np.isfinite(x)}
+
+    def _forward_everywhere(self, view1, view2):
+        """The same on every replica, of which the first one's result is taken."""
+        strategy = self.model.distribute_strategy
+        results = strategy.run(self._forward_on_replica, args=(view1, view2))
+        return tf.nest.map_structure(
+            lambda x: strategy.experimental_local_results(x)[0], results
+        )
+
+    def _forward_on_replica(self, view1, view2):
+        online, target = self.model.online, self.model.target
+        # Here moving statistics and seeds are left alone.
+        with keras.StatelessScope():
+            h1, h2 = (online.represent(view, training=True) for view in (view1, view2))
+            z1, z2 = (online.projector(h, training=True) for h in (h1, h2))
+            target_z1 = target(view1, training=True)
+        return (h1, h2, z1, z2, target_z1), _weight_readings(online, target)
+
+    def _judge(self, readings):
+        """Updates verdict, causes and `health.json`; tells what has changed."""
+        verdict = monitors.verdict(self._health["first"], readings)
+        causes = likely_causes(self.model, self._health["first"], readings, verdict)
+        self._health |= {
+            "verdict": verdict,
+            "causes": causes,
+            "latest": {"step": self.step, **_monitored(readings)},
+        }
+        if verdict != self.verdict:
+            self._health["changes"].append(
+                {"step": self.step, "verdict": verdict, "causes": causes}
+            )
+            if workers.is_chief(self.model.distribute_strategy):
+                print(_sentence(self.step, verdict, causes))
+        self.verdict = verdict
+        self._write()
+        if verdict == "collapsed" and self.on_collapse == "stop":
+            self.stopped = _sentence(self.step, verdict, causes)
+            self.model.stop_training = True
+
+    def _write(self):
+        if self.path is None or not workers.is_chief(self.model.distribute_strategy):
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self._health, indent=1) + "\n")
+        os.replace(temporary, self.path)
+
+
+def likely_causes(model, first: Mapping, latest: Mapping, verdict: str) -> list[str]:
+    """What in the networks and the readings explains a verdict, in words.
+
+    Args:
+        model: `byol.BYOL`.
+        first, latest: logs at the first reading and at the one that was judged.
+        verdict: one of `monitors.VERDICTS`.
+
+    Returns:
+        list of str, the surest cause first; empty for a healthy representation, unless
+        the target stands still, which keeps a representation from learning but not
+        from spreading out.
+    """
+    frozen = []
+    if "tau" not in latest:
+        frozen = ["the target stands still: there is no TargetEMA"]
+    elif latest["tau"] >= 1.0:
+        frozen = ["the target stands still: tau is 1"]
+    if verdict == "healthy":
+        return frozen
+    if not _monitored(latest):
+        return ["features are not finite"]
+    rules = _rules(model, first, latest)
+    causes = frozen + [cause for cause, applies in rules.items() if applies]
+    return causes or [
+        "none of the usual ones: compare learning rate, weight decay, tau and "
+        "augmentations with a recipe's"
+    ]
+
+
+def _rules(model, first, latest) -> dict[str, bool]:
+    """Causes in words, and whether they apply."""
+    tau = latest.get("tau", 1.0)
+    # A norm that is missing was not finite.
+    norm = latest.get("monitor/weight_norm", math.inf)
+    growth = norm / first.get("monitor/weight_norm", norm)
+    heads = (model.online.projector, model.predictor)
+    normalised = any(
+        isinstance(layer, NORMALIZATIONS) for head in heads for layer in head.layers
+    )
+    return {
+        "the predictor has no weights, so that a constant satisfies both networks": (
+            not model.predictor.trainable_variables
+        ),
+        f"the target is the online network itself: tau is {tau:.2g}": tau < MEMORYLESS,
+        "neither projector nor predictor normalises its hidden layer": not normalised,
+        f"the weights have grown {growth:.1f} times: the learning rate is too high": (
+            growth > GREW
+        ),
+        f"the weights have shrunk to {growth:.0%}: the weight decay is too high": (
+            growth < SHRANK
+        ),
+        "steps were not finite: the learning rate is too high, or an image is broken": (
+            latest.get("skipped_steps", 0) > 0
+        ),
+    }
+
+
+def _weight_readings(online, target):
+    """Of kernels; scales and offsets of normalisation would only blur them."""
+    pairs = [
+        (tf.cast(a.value, tf.float32), tf.cast(b.value, tf.float32))
+        for a, b in zip(online.weights, target.weights, strict=True)
+        if len(a.shape) > 1
+    ]
+    norm = tf.linalg.global_norm([a for a, _ in pairs])
+    distance = tf.linalg.global_norm([a - b for a, b in pairs])
+    return {
+        "monitor/weight_norm": norm,
+        "monitor/weight_distance": tf.math.divide_no_nan(distance, norm),
+    }
+
+
+def _sentence(step, verdict, causes):
+    sentence = f"health at step {step}: {verdict}"
+    if not causes:
+        return sentence
+    link = "but" if verdict == "healthy" else "likely cause:"
+    return f"{sentence}; {link} {'; '.join(causes)}"
+
+
+def _monitored(readings):
+    return {k: v for k, v in readings.items() if k.startswith("monitor/")}
+
+
+def _read_health(path, step):
+    """What a run that is resumed at a step had found by then; empty if nothing."""
+    if path is None or not path.exists():
+        return {}
+    health = json.loads(path.read_text())
+    changes = [change for change in health["changes"] if change["step"] <= step]
+    latest = changes[-1] if changes else {}
+    return health | {"changes": changes, "verdict": latest.get("verdict")}

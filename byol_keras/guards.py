@@ -1,0 +1,320 @@
+"""A guard against non-finite steps: skipped or stopped at, counted, and dumped."""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gin
+import keras
+import tensorflow as tf
+
+from byol_keras import workers
+from byol_keras.checkpoint_folder import CheckpointFolder
+from byol_keras.checkpoints import arrays_of, load_arrays
+
+ON_NONFINITE = ("skip", "stop")
+
+
+class Counts(NamedTuple):
+    """What the guard counts on the device: int64 scalars.
+
+    Args:
+        step: steps so far, those that were skipped included.
+        skipped: steps that were skipped.
+        in_a_row: steps that were skipped since the last good one.
+        bad_step: the first of those in a row, counted from 0.
+        tripped: 1 once the run is to stop. From then on nothing moves any more.
+    """
+
+    step: object = 0
+    skipped: object = 0
+    in_a_row: object = 0
+    bad_step: object = -1
+    tripped: object = 0
+
+    def after(self, bad, limit):
+        """Counts after a step that was `bad` (bool), where `limit` in a row stop."""
+        bad = tf.cast(bad, tf.int64)
+        # A step that stops by itself has nothing to do with those before it.
+        in_a_row = tf.where(limit == 1, limit, self.in_a_row + 1) * bad
+        following = Counts(
+            step=self.step + 1,
+            skipped=self.skipped + bad,
+            in_a_row=in_a_row,
+            bad_step=tf.where(in_a_row == 1, self.step, self.bad_step),
+            tripped=tf.cast(in_a_row >= limit, tf.int64),
+        )
+        return tf.where(self.tripped > 0, tf.stack(self), tf.stack(following))
+
+
+@gin.register
+class NonfiniteGuard(keras.callbacks.Callback):
+    """Keeps steps whose loss or gradients are not finite from touching the run.
+
+    Such a step leaves weights, optimizer, statistics of BatchNormalization and target
+    as they were before it. All of that is decided on the device: the host reads the
+    counts every `every_steps` steps, and nothing has moved in the meantime.
+
+    Under loss scaling, gradients overflow as a matter of course while the scale is
+    sought: "stop" then waits for a loss that is not finite, or for `max_in_a_row`.
+
+    Adds `skipped_steps` to the logs: those of all processes that the run took.
+
+    Args:
+        on_nonfinite: "skip" (go on with the next batch) or "stop" (at the first one).
+        max_in_a_row: int. So many skipped steps in a row stop the run too. Loss
+            scaling starts at 2^15 and halves at each overflow, hence more than 15.
+        every_steps: int. Steps between two readings of the counts.
+        model_dir: optional path of the run folder, for the dump of a run that stops:
+            `nonfinite/step_<step>/`, with the state before the first of the bad steps
+            and a `report.json`.
+        describe: optional function (step) -> dict that says in JSON types which batch
+            a step trains on; it becomes a part of the report.
+
+    Attributes:
+        step: int. Optimizer step at which this process starts; set it to resume.
+        stopped: str or None. Why the run was stopped, in words.
+
+    Raises:
+        ValueError: for an unknown `on_nonfinite` and numbers that are not positive.
+    """
+
+    async_safe = False
+
+    def __init__(
+        self,
+        on_nonfinite: str = "skip",
+        max_in_a_row: int = 20,
+        every_steps: int = 20,
+        model_dir=None,
+        describe: Callable[[int], dict] | None = None,
+    ):
+        super().__init__()
+        if on_nonfinite not in ON_NONFINITE:
+            raise ValueError(
+                f"on_nonfinite must be one of {ON_NONFINITE}. Received: "
+                f"{on_nonfinite!r}"
+            )
+        for name, value in (
+            ("max_in_a_row", max_in_a_row),
+            ("every_steps", every_steps),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive int. Received: {value!r}")
+        self.on_nonfinite = on_nonfinite
+        self.max_in_a_row = max_in_a_row
+        self.every_steps = every_steps
+        self.model_dir = None if model_dir is None else pathlib.Path(model_dir)
+        self.describe = describe
+        self.step = 0
+        self.stopped = None
+        self._skipped = 0
+
+    def set_model(self, model):
+        super().set_model(model)
+        if getattr(model, "guard", None) is self:
+            return
+        with model.distribute_strategy.scope():
+            # Every replica counts the same, so that nothing is to be exchanged.
+            self._counts = tf.Variable(
+                tf.constant(Counts(), tf.int64),
+                trainable=False,
+                aggregation=tf.VariableAggregation.NONE,
+            )
+        model.guard = self
+        # A step that was traced before knows nothing of this guard.
+        model.train_function = None
+
+    def statistics(self):
+        """What the forward pass is about to move: tensors of the values before it."""
+        return [
+            tf.convert_to_tensor(weight.value)
+            for weight in self.model.non_trainable_weights
+        ]
+
+    def apply(self, loss, gradients, statistics):
+        """Takes the optimizer's step, or none: in the training step, on each replica.
+
+        Args:
+            loss: scalar of this replica.
+            gradients: list of tensors or None, of the model's trainable variables.
+            statistics: what `statistics()` returned before the forward pass.
+
+        Returns:
+            bool scalar: whether the step was taken; the same on all replicas.
+        """
+        scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+        loss_is_finite, is_finite = _finite_on_all_replicas(loss, gradients)
+        limit = self.max_in_a_row
+        if self.on_nonfinite == "stop":
+            limit = tf.where(loss_is_finite, limit, 1) if scaled else 1
+        before = Counts(*tf.unstack(self._counts))
+        self._counts.assign(before.after(~is_finite, tf.cast(limit, tf.int64)))
+        running = before.tripped == 0
+        taken = running & is_finite
+        # Loss scaling skips by itself, and has to see the overflow to lower its scale.
+        self._settle(running if scaled else taken, taken, gradients, statistics)
+        return taken
+
+    def _settle(self, move, keep, gradients, statistics):
+        """Steps where `move`; puts the statistics back unless `keep`."""
+        variables = self.model.trainable_variables
+        weights = [weight.value for weight in self.model.non_trainable_weights]
+
+        def step(gradients):
+            self.model.optimizer.apply(gradients, variables)
+
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():
+            tf.cond(move, lambda: step(gradients), _nothing)
+            tf.cond(keep, _nothing, lambda: _assign_all(weights, statistics))
+            return
+
+        # A branch on a replica cannot reach the others, as an optimizer has to.
+        def on_all(strategy, move, keep, gradients, statistics):
+            move, keep = (
+                strategy.experimental_local_results(x)[0] for x in (move, keep)
+            )
+            each = strategy.extended.call_for_each_replica
+            tf.cond(move, lambda: each(step, args=(gradients,)), _nothing)
+            tf.cond(
+                keep,
+                _nothing,
+                lambda: _assign_everywhere(strategy, weights, statistics),
+            )
+
+        tf.distribute.get_replica_context().merge_call(
+            on_all, args=(move, keep, gradients, statistics)
+        )
+
+    def on_train_begin(self, logs=None):
+        self.stopped = None
+        self._skipped = 0
+        self._counts.assign(Counts(step=self.step))
+
+    def save_own_variables(self, store):
+        """Puts the counts into a checkpoint."""
+        store["counts"] = self._counts.numpy()
+
+    def load_own_variables(self, store):
+        """Takes the counts of a checkpoint; a run that was to stop gets another try."""
+        counts = Counts(*map(int, store["counts"]))
+        if counts.tripped:
+            counts = counts._replace(in_a_row=0, tripped=0)
+        self._counts.assign(counts)
+        self._skipped = counts.skipped
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        # The last step of an epoch counts too, before its checkpoint is written.
+        if self.step % self.every_steps == 0 or self.model.stop_training:
+            self._read()
+        if logs is not None:
+            logs["skipped_steps"] = self._skipped
+
+    def _read(self):
+        counts = Counts(*map(int, self._counts.numpy()))
+        self._skipped = counts.skipped
+        if counts.tripped and not self.stopped:
+            self.stopped = _describe_stop(counts)
+            self.model.stop_training = True
+            # All workers hold the same weights.
+            if not workers.is_chief(self.model.distribute_strategy):
+                return
+            if self.model_dir is not None:
+                self.stopped += f"; {self._dump(counts)}"
+            print(self.stopped)
+
+    def _dump(self, counts):
+        """Writes the state before the first of the bad steps; says how to replay it."""
+        folder = dump_folder(self.model_dir, counts.bad_step)
+        with contextlib.closing(CheckpointFolder(folder)) as checkpoints:
+            checkpoints.save(counts.bad_step, arrays_of(self.model), about={})
+            checkpoints.wait()
+        command = (
+            f"python -m byol_keras.train --gin_file={self.model_dir / 'config.gin'} "
+            f"--model_dir={self.model_dir} --replay_step={counts.bad_step}"
+        )
+        report = {
+            "step": counts.bad_step,
+            "steps_in_a_row": counts.in_a_row,
+            "skipped_steps": counts.skipped,
+            "weights_sha256": weights_fingerprint(self.model),
+            "config": str(self.model_dir / "config.gin"),
+            "replay": command,
+            "batch": self.describe(counts.bad_step) if self.describe else None,
+        }
+        (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        return f"replay it by\n  {command}"
+
+
+def dump_folder(model_dir, step: int) -> pathlib.Path:
+    """Where a run that stopped at a bad step leaves the state before that step."""
+    return pathlib.Path(model_dir) / "nonfinite" / f"step_{step:09d}"
+
+
+def load_dump(model_dir, step: int, model) -> None:
+    """Brings a model to where a run that stopped has left it before a step.
+
+    Raises:
+        ValueError: if it has left nothing, or the state of another model.
+    """
+    folder = dump_folder(model_dir, step)
+    found = CheckpointFolder(folder).newest()
+    if found is None:
+        raise ValueError(
+            "--replay_step must be a step at which NonfiniteGuard has stopped the run "
+            f"in --model_dir. Received: {step}, and nothing in {folder}"
+        )
+    load_arrays(model, found.arrays, folder)
+
+
+def weights_fingerprint(model) -> str:
+    """Hex SHA-256 of all weights and statistics of the three networks."""
+    digest = hashlib.sha256()
+    for part in (model.online, model.target, model.predictor):
+        for variable in part.variables:
+            digest.update(keras.ops.convert_to_numpy(variable).tobytes())
+    return digest.hexdigest()
+
+
+def _describe_stop(counts):
+    if counts.in_a_row == 1:
+        return f"loss or gradients of step {counts.bad_step} are not finite"
+    return (
+        f"loss or gradients of {counts.in_a_row} steps in a row, from step "
+        f"{counts.bad_step} on, are not finite"
+    )
+
+
+def _finite_on_all_replicas(loss, gradients):
+    """Whether the loss is finite, and whether loss and gradients are; bool scalars.
+
+    A sum is finite only if all its terms are, and one pass over memory finds it.
+    """
+    total = tf.add_n(
+        [tf.reduce_sum(tf.cast(g, tf.float32)) for g in gradients if g is not None]
+    )
+    bad = ~tf.math.is_finite(tf.stack([tf.cast(loss, tf.float32), total]))
+    bad = tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)
+    )
+    return bad[0] == 0.0, tf.reduce_sum(bad) == 0.0
+
+
+def _nothing():
+    return None
+
+
+def _assign_all(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _assign_everywhere(strategy, variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        strategy.extended.update(
+            variable, lambda v, x: v.assign(x), args=(value,), group=False
+        )

@@ -1,0 +1,186 @@
+"""Runs that are killed, again and again, end as if nothing had happened."""
+
+import json
+import random
+import signal
+from collections import Counter
+
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from fork_server import ForkServer
+from run_folders import untimed_metrics
+
+from byol_keras.checkpoint_folder import CheckpointFolder, read_checkpoint
+
+# 20 epochs of 2 or 3 steps; a backbone with draws of its own, statistics, and a probe
+# with weights, an optimizer and data of its own.
+RECIPE = (
+    "train.epochs = 20",
+    "train.backbone_fn = @dropout_backbone",
+    "train.callbacks = [@OnlineProbe]",
+    "OnlineProbe.data = @fashion_mnist_small()",
+    "OnlineProbe.batch_size = 16",
+    "OnlineProbe.every_steps = 2",
+    "Checkpoints.every_steps = 1",
+    "CollapseDoctor.every_steps = 10",
+)
+TOTAL_STEPS = 50
+UNBROKEN = ("Checkpoints.keep = 1000",)
+
+
+@gin.register
+def dropout_backbone(channels):
+    images = keras.Input((None, None, channels))
+    x = keras.layers.Conv2D(8, 3, strides=2)(images)
+    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dropout(0.2)(x))
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ForkServer() as server:
+        yield server
+
+
+def event_steps(folder):
+    """How often each step has been logged to TensorBoard."""
+    found = Counter()
+    for path in (folder / "logs").iterdir():
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            found[event.step] += any(v.tag == "loss" for v in event.summary.value)
+    del found[0]
+    return found
+
+
+def assert_identical(found, expected):
+    assert set(found.arrays) == set(expected.arrays)
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array, err_msg=name)
+
+
+class KilledRun:
+    """A run that is killed again and again, beside an unbroken one."""
+
+    def __init__(self, server, folder, *bindings, **options):
+        self.server, self.options = server, options
+        self.unbroken, self.folder = folder / "unbroken", folder / "killed"
+        self.bindings = (*RECIPE, *bindings)
+        code, output = server.run(self.unbroken, *self.bindings, *UNBROKEN, **options)
+        assert code == 0, output
+
+    def live(self, **kill):
+        """Lets the run live until it is killed; returns its exit code and output."""
+        return self.server.run(
+            self.folder, *self.bindings, kill=kill or None, **self.options
+        )
+
+    def step(self):
+        """Step of the newest checkpoint, which must be that of the unbroken run."""
+        found = CheckpointFolder(self.folder / "checkpoints").newest()
+        if found is None:
+            return 0
+        name = f"checkpoints/step_{found.step:09d}.npz"
+        assert_identical(found, read_checkpoint(self.unbroken / name))
+        return found.step
+
+    def end(self):
+        """Lets the run end, and compares all that it leaves."""
+        code, output = self.live()
+        assert code == 0, output
+        assert self.step() == TOTAL_STEPS
+        assert untimed_metrics(self.folder) == untimed_metrics(self.unbroken)
+        health = [
+            json.loads((path / "health.json").read_text())
+            for path in (self.folder, self.unbroken)
+        ]
+        assert health[0] == health[1]
+        steps = event_steps(self.folder)
+        assert steps == event_steps(self.unbroken)
+        assert set(steps.values()) == {1}
+        exports = [
+            keras.models.load_model(path / "export/backbone.keras").get_weights()
+            for path in (self.folder, self.unbroken)
+        ]
+        for array, other in zip(*exports, strict=True):
+            np.testing.assert_array_equal(array, other)
+
+
+def random_moment(rng):
+    """A moment within the first steps of a process; every kind comes up."""
+    kind = rng.choice(["in step"] * 5 + ["in write"] * 4 + ["around rename", "line"])
+    number = rng.randint(1, 4)
+    if kind == "in step":
+        # A step takes some 10 ms, the first one seconds.
+        return {"moment": kind, "step": number, "seconds": rng.uniform(0.0, 0.05)}
+    if kind == "in write":
+        return {"moment": kind, "checkpoint": number, "share": rng.random()}
+    if kind == "around rename":
+        return {"moment": kind, "checkpoint": number, "before": rng.random() < 0.5}
+    return {"moment": "in metrics line", "line": number, "share": rng.random()}
+
+
+def kill_at_random(run, times, seed):
+    """Kills the run so many times; how often in which way."""
+    rng = random.Random(seed)
+    kinds = Counter()
+    before = 0
+    for _ in range(times):
+        moment = random_moment(rng)
+        code, output = run.live(**moment)
+        assert code == -signal.SIGKILL, output
+        kinds[moment["moment"]] += 1
+        step = run.step()
+        assert step >= before
+        before = step
+    assert 0 < before < TOTAL_STEPS
+    return kinds
+
+
+@pytest.mark.slow
+def test_run_killed_20_times_at_random_moments_ends_bit_for_bit_as_unbroken(
+    server, tmp_path
+):
+    run = KilledRun(server, tmp_path)
+    kinds = kill_at_random(run, times=20, seed=0)
+    assert len(kinds) == 4
+    assert kinds["in write"] >= 5
+    run.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bindings", "options"),
+    [
+        (("BYOL.accumulation_steps = 4",), {}),
+        ((), {"devices": 2, "strategy": "mirrored"}),
+        (("train.deterministic = True",), {}),
+    ],
+    ids=["accumulation", "two_devices", "deterministic_operations"],
+)
+def test_killed_run_ends_bit_for_bit_as_unbroken_also_with(
+    server, tmp_path, bindings, options
+):
+    run = KilledRun(server, tmp_path, *bindings, **options)
+    kill_at_random(run, times=3, seed=1)
+    run.end()
+
+
+@pytest.mark.slow
+def test_run_ended_by_sigterm_4_times_ends_bit_for_bit_as_unbroken(server, tmp_path):
+    run = KilledRun(server, tmp_path, "Checkpoints.every_steps = None")
+    rng = random.Random(2)
+    before = 0
+    for _ in range(4):
+        moment = {"step": rng.randint(2, 6), "seconds": rng.uniform(0.0, 0.02)}
+        code, output = run.live(moment="in step", number=signal.SIGTERM, **moment)
+        assert code == 143, output
+        assert "is saved; the same command with --model_dir=" in output
+        assert run.step() > before
+        before = run.step()
+    run.end()

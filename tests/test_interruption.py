@@ -1,0 +1,64 @@
+import os
+import signal
+
+import pytest
+
+from byol_keras.interruption import Interrupted, OneLineEnding, StopSignals
+
+
+def ending(error, capsys, received=None):
+    """Exit code and line of a run that ends so."""
+    signals = StopSignals()
+    signals.received = received
+    with OneLineEnding(signals, "runs/a") as end:
+        raise error
+    with pytest.raises(SystemExit) as stop:
+        end.exit_if_ended()
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return stop.value.code, line
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_interrupted_run_says_which_step_is_saved_and_how_to_resume(
+    number, code, capsys
+):
+    assert ending(Interrupted(12), capsys, number) == (
+        code,
+        "step 12 is saved; the same command with --model_dir=runs/a resumes there",
+    )
+
+
+def test_run_interrupted_at_once_resumes_at_the_newest_checkpoint(capsys):
+    code, line = ending(KeyboardInterrupt(), capsys)
+    assert code == 130
+    assert line.startswith("interrupted; the same command with --model_dir=runs/a")
+
+
+def test_full_disk_is_one_line_and_exit_code_1(capsys):
+    code, line = ending(OSError(28, "No space left on device"), capsys)
+    assert code == 1
+    assert line.startswith("error: --model_dir must be writable")
+    assert line.endswith("Received: [Errno 28] No space left on device")
+
+
+def test_run_that_ends_by_itself_goes_on():
+    with OneLineEnding(StopSignals(), "runs/a") as end:
+        pass
+    end.exit_if_ended()
+
+
+def test_any_other_error_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), OneLineEnding(StopSignals(), "runs/a"):
+        raise ZeroDivisionError
+
+
+def test_first_signal_is_noted_and_the_second_interrupts():
+    with StopSignals() as signals:
+        assert signals.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signals.exit_code == 143

@@ -1,0 +1,245 @@
+"""What several workers read, and that they train as one."""
+
+import dataclasses
+import signal
+import socket
+import time
+
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from fork_server import ForkServer
+from run_folders import untimed_metrics
+from small_sources import make_arrays, make_records
+
+from byol_keras import data, workers
+from byol_keras.augmentations import RandomHorizontalFlip
+from byol_keras.crops import RandomResizedCrop
+from byol_keras.views import TwoViews
+
+BATCH = 8
+
+
+def small_views():
+    layers = [RandomResizedCrop(size=2), RandomHorizontalFlip()]
+    return TwoViews(layers, layers)
+
+
+def part_of(source, worker, count=2):
+    share = workers.Share(source.source, BATCH, count, worker)
+    return dataclasses.replace(source, source=share)
+
+
+def first_batches(dataset, number=4):
+    return [view1.numpy() for view1, _ in dataset.take(number)]
+
+
+@pytest.mark.parametrize("kind", ["rows", "shards"])
+@pytest.mark.parametrize("start", [0, 3 * BATCH])
+def test_parts_of_a_batch_are_disjoint_and_together_the_batch(kind, start, tmp_path):
+    if kind == "rows":
+        source = make_arrays(num_examples=20)
+    else:
+        source = data.tfds_folder(make_records(tmp_path), shuffle_buffer=4)
+    arguments = {"seed": 0, "start": start}
+    whole = first_batches(small_views().dataset(source, BATCH, **arguments))
+    parts = [
+        first_batches(
+            small_views().dataset(part_of(source, n), BATCH // 2, **arguments)
+        )
+        for n in range(2)
+    ]
+    for batch, *halves in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(batch, np.concatenate(halves))
+
+
+def test_examples_of_four_workers_are_each_read_once():
+    source = make_arrays(num_examples=24)
+    seen = []
+    for worker in range(4):
+        part = part_of(source, worker, count=4)
+        elements = part.stream(seed=0).take(6).as_numpy_iterator()
+        seen += [int(element["image"][0, 0, 0]) for element in elements]
+    assert sorted(seen) == list(range(24))
+
+
+@pytest.mark.parametrize(
+    "strategy_fn",
+    [tf.distribute.get_strategy, lambda: tf.distribute.OneDeviceStrategy("CPU:0")],
+)
+def test_one_process_writes_agrees_with_itself_and_reads_all(strategy_fn):
+    strategy = strategy_fn()
+    assert workers.is_chief(strategy)
+    assert not workers.are_several(strategy)
+    workers.require_same(strategy, step=3)
+    made = workers.distribute(strategy, "data", BATCH, lambda *arguments: arguments)
+    assert made == ("data", BATCH)
+
+
+# --- Two processes --------------------------------------------------------------------
+
+RECIPE = (
+    "train.epochs = 4",
+    "train.callbacks = [@BenchmarkEachEpochs, @OnlineProbe]",
+    "BenchmarkEachEpochs.benchmarks = [@mean_feature]",
+    "OnlineProbe.data = @fashion_mnist_small()",
+    "OnlineProbe.batch_size = 16",
+    "CollapseDoctor.every_steps = 4",
+    "Checkpoints.every_steps = 1",
+    "Checkpoints.keep = 100",
+)
+TOTAL_STEPS = 10
+
+
+@gin.register
+def mean_feature(backbone):
+    features = backbone(np.ones((2, 28, 28, 1), np.float32), training=False)
+    return {"mean_feature/value": float(np.mean(features["avgpool"]))}
+
+
+def record_batches(folder, *, strategy):
+    """Writes the part of the first batches that this worker gets."""
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    source = make_arrays(num_examples=20)
+
+    def make(data, batch_size):
+        return small_views().dataset(data, batch_size, seed=0, start=BATCH)
+
+    found = []
+    batches = iter(workers.distribute(strategy, source, BATCH, make))
+    for _ in range(3):
+        view1, _ = next(batches)
+        found += [x.numpy() for x in strategy.experimental_local_results(view1)]
+    worker = strategy.cluster_resolver.task_id
+    np.save(f"{folder}.{worker}.npy", np.stack(found))
+    workers.require_same(strategy, folder=folder)
+    try:
+        workers.require_same(strategy, same=1, worker=worker)
+    except ValueError as error:
+        print(error)
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with ForkServer() as first, ForkServer() as second:
+        yield first, second
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return server.getsockname()[1]
+
+
+def start(servers, folder, *bindings, options=({}, {}), **common):
+    """Starts two workers on this machine."""
+    cluster = {"worker": [f"localhost:{free_port()}" for _ in servers]}
+    for index, (server, own) in enumerate(zip(servers, options, strict=True)):
+        task = {"type": "worker", "index": index}
+        server.start(
+            folder,
+            *bindings,
+            name=f"worker{index}",
+            strategy="multiworker",
+            tf_config={"cluster": cluster, "task": task},
+            **common,
+            **own,
+        )
+
+
+@pytest.mark.slow
+def test_two_workers_get_disjoint_parts_that_together_are_the_batch(servers, tmp_path):
+    start(servers, tmp_path / "batches", call="test_workers.record_batches")
+    for server in servers:
+        code, output = server.wait()
+        assert code == 0, output
+        assert "another worker on some" in output
+    parts = [np.load(tmp_path / f"batches.{index}.npy") for index in range(2)]
+    source = make_arrays(num_examples=20)
+    whole = small_views().dataset(source, BATCH, seed=0, start=BATCH)
+    for batch, *halves in zip(first_batches(whole, 3), *parts, strict=True):
+        assert not np.array_equal(*halves)
+        np.testing.assert_array_equal(batch, np.concatenate(halves))
+
+
+def weights(folder):
+    return keras.models.load_model(folder / "export/backbone.keras").get_weights()
+
+
+def assert_close(folder, expected):
+    """Weights to 1e-5; one line for each step and each end of an epoch."""
+    for array, other in zip(weights(folder), weights(expected), strict=True):
+        np.testing.assert_allclose(array, other, rtol=0.0, atol=1e-5)
+    pairs = zip(untimed_metrics(folder), untimed_metrics(expected), strict=True)
+    for line, other in pairs:
+        assert line == pytest.approx(other, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def two_devices(servers, tmp_path_factory):
+    """One process with two logical devices."""
+    folder = tmp_path_factory.mktemp("two_devices") / "run"
+    code, output = servers[0].run(folder, *RECIPE, devices=2, strategy="mirrored")
+    assert code == 0, output
+    return folder
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one_process_with_two_devices(
+    servers, two_devices, tmp_path
+):
+    folder = tmp_path / "run"
+    start(servers, folder, *RECIPE)
+    for server in servers:
+        code, output = server.wait()
+        assert code == 0, output
+    assert_close(folder, two_devices)
+    # The second one is silent, and has written nothing of its own.
+    assert "epoch" not in (tmp_path / "run.worker1.log").read_text()
+    assert len(list((folder / "logs").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1], ids=["chief", "other"])
+def test_when_a_worker_dies_the_other_says_so_and_both_resume(
+    servers, two_devices, tmp_path, killed
+):
+    folder = tmp_path / "run"
+    options = [{}, {}]
+    options[killed] = {"kill": {"moment": "in step", "step": 4, "seconds": 0.0}}
+    start(servers, folder, *RECIPE, options=options)
+    code, output = servers[killed].wait()
+    assert code == -signal.SIGKILL, output
+    death = time.monotonic()
+    code, output = servers[1 - killed].wait()
+    assert time.monotonic() - death < 60.0
+    assert code == 1, output
+    assert "error: another worker has left; on all of them, the same command" in output
+    steps = sorted(path.name for path in (folder / "checkpoints").glob("*.npz"))
+    assert 1 <= len(steps) <= 4
+    start(servers, folder, *RECIPE)
+    for server in servers:
+        code, output = server.wait()
+        assert code == 0, output
+    assert_close(folder, two_devices)
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_workers_saves_the_step_and_both_resume(
+    servers, two_devices, tmp_path
+):
+    folder = tmp_path / "run"
+    bindings = (*RECIPE, "Checkpoints.every_steps = None")
+    kill = {"moment": "in step", "step": 4, "seconds": 0.0}
+    kill |= {"number": int(signal.SIGTERM)}
+    start(servers, folder, *bindings, kill=kill)
+    assert [server.wait()[0] for server in servers] == [143, 143]
+    assert "is saved; the same command" in (tmp_path / "run.worker0.log").read_text()
+    assert max((folder / "checkpoints").glob("*.npz")).name == "step_000000004.npz"
+    start(servers, folder, *bindings)
+    for server in servers:
+        code, output = server.wait()
+        assert code == 0, output
+    assert_close(folder, two_devices)
