@@ -1,6 +1,6 @@
 """Prints the Markdown tables of an experiment from the JSON that the benchmarks wrote.
 
-python experiments/tables.py experiments/fashion_mnist_small_resnet18_36e
+python experiments/tables.py experiments/speed
 """
 
 import json
@@ -28,6 +28,9 @@ VIEWS = {
     "arrays_32": "32 px, from arrays",
     "jpeg_224": "224 px, from JPEG files of 500 x 375",
 }
+
+# Case of experiments/speed/steps.json, and its title.
+STEPS = {"resnet18_32px": "ResNet-18 at 32 px", "resnet50_96px": "ResNet-50 at 96 px"}
 
 # Benchmark of experiments/scenes_resnet18_dense, and its metrics.
 SCENES = {
@@ -99,6 +102,100 @@ def views_table(folder: pathlib.Path) -> str:
     return _markdown(header, rows)
 
 
+def ratios_table(folder: pathlib.Path) -> str:
+    """What `steps.json`, `runs.json` and `safety.json` set against each other."""
+    found = {
+        name: json.loads((folder / f"{name}.json").read_text())
+        for name in ("steps", "runs", "safety")
+    }
+    steps, fit, start = found["steps"], found["runs"]["fit"], found["runs"]["start"]
+    share, safety = steps["ema_and_lars"], found["safety"]
+    memory = [steps[f"memory_{x}"]["gigabytes"] for x in ("byol", "supervised")]
+    rows = []
+    for name, title in STEPS.items():
+        case = steps[name]
+        rows.append(
+            [
+                f"{title}, batch {case['batch_size']}: step / floor",
+                f"{case['ratio_to_floor']:.2f}",
+                f"{case['byol_milliseconds']:.0f} ms; supervised step "
+                f"{case['supervised_milliseconds']:.0f}, forward pass "
+                f"{case['forward_milliseconds']:.0f}",
+            ]
+        )
+    rows += [
+        [
+            f"ResNet-50 at {share['image_size']} px, batch {share['batch_size']}: "
+            "moving average and LARS / step",
+            f"{share['share']:.3f}",
+            f"{share['ema_milliseconds']:.0f} and {share['lars_milliseconds']:.0f} of "
+            f"{share['step_milliseconds']:.0f} ms",
+        ],
+        [
+            "the same: peak memory / supervised at twice the batch",
+            f"{steps['memory_ratio']:.2f}",
+            f"{memory[0]:.2f} and {memory[1]:.2f} GiB",
+        ],
+        [
+            "ResNet-18 at 32 px: `fit` / bare step, cached views",
+            f"{fit['cached_views_ratio']:.3f}",
+            f"{fit['cached_views_milliseconds']:.0f} and "
+            f"{fit['bare_milliseconds']:.0f} ms",
+        ],
+        [
+            "the same, views made meanwhile",
+            f"{fit['fresh_views_ratio']:.3f}",
+            f"{fit['fresh_views_milliseconds']:.0f} ms",
+        ],
+        [
+            "the same: guard, collapse doctor and checkpoints",
+            f"{safety['total_percent'] / 100:.3f}",
+            ", ".join(
+                f"{safety[part]['percent']:.2f}"
+                for part in ("guard", "doctor", "checkpoints")
+            )
+            + " %",
+        ],
+        [
+            "quickstart, from start of process to first step",
+            "-",
+            f"{start['first_step_seconds']:.1f} s, "
+            f"{start['of_these_imports']:.1f} of them imports",
+        ],
+    ]
+    return _markdown(["what", "ratio", "measured"], rows)
+
+
+def collapse_table(folder: pathlib.Path) -> str:
+    """One row per broken or whole run: its verdicts, and the readings behind them."""
+    rows = []
+    for path in sorted((folder / "results").glob("*.json")):
+        found = json.loads(path.read_text())
+        first, readings = found["first"], found["readings"]
+        ranks = [x["monitor/projection_rankme"] for x in readings]
+        start = first["monitor/projection_rankme"]
+        norm = readings[-1]["monitor/weight_norm"] / first["monitor/weight_norm"]
+        rows.append(
+            [
+                path.stem,
+                str(readings[-1]["step"]),
+                ", ".join(f"{x['verdict']} {x['step']}" for x in found["verdicts"]),
+                f"{min(x['monitor/projection_std'] for x in readings):.2f}",
+                f"{min(ranks):.1f} of {start:.1f}",
+                f"{norm:.2f}",
+            ]
+        )
+    header = [
+        "run",
+        "steps",
+        "verdicts, from step",
+        "lowest std",
+        "fewest directions, of those at the start",
+        "last weight norm",
+    ]
+    return _markdown(header, rows)
+
+
 def scenes_table(folder: pathlib.Path) -> str:
     """One row per metric of the `results/*_tiny.json`, in percent, and what it took."""
     rows = []
@@ -110,14 +207,13 @@ def scenes_table(folder: pathlib.Path) -> str:
     return _markdown(["benchmark", "metric", "percent", "seconds"], rows)
 
 
+TABLES = {
+    "collapse": (collapse_table,),
+    "fashion_mnist_small_resnet18_36e": (seeds_table, suite_table),
+    "scenes_resnet18_dense": (scenes_table,),
+    "speed": (views_table, ratios_table),
+}
+
 if __name__ == "__main__":
-    experiment = pathlib.Path(sys.argv[1])
-    if (experiment / "views.json").is_file():
-        print(views_table(experiment))
-        sys.exit()
-    if (experiment / "results/detection_voc_tiny.json").is_file():
-        print(scenes_table(experiment))
-        sys.exit()
-    print(seeds_table(experiment))
-    if (experiment / "results/suite").is_dir():
-        print(f"\n{suite_table(experiment)}")
+    experiment = pathlib.Path(sys.argv[1]).resolve()
+    print("\n\n".join(table(experiment) for table in TABLES[experiment.name]))

@@ -132,6 +132,23 @@ def test_speed_tables_are_generated_from_what_was_measured(tables):
         assert table in readme
 
 
+def test_ratios_of_steps_and_runs_are_generated_and_within_their_bounds(tables):
+    folder = ROOT / "experiments/speed"
+    assert tables.ratios_table(folder) in (folder / "README.md").read_text()
+    steps, runs, safety = (
+        json.loads((folder / f"{name}.json").read_text())
+        for name in ("steps", "runs", "safety")
+    )
+    for case in tables.STEPS:
+        assert steps[case]["ratio_to_floor"] <= 1.0  # the README says less than both
+    assert steps["ema_and_lars"]["share"] <= 0.05
+    assert steps["memory_ratio"] <= 1.25
+    assert runs["fit"]["cached_views_ratio"] <= 1.04
+    assert runs["fit"]["fresh_views_ratio"] <= 1.04
+    assert safety["total_percent"] <= 3.0
+    assert safety["doctor"]["percent"] <= 1.0
+
+
 def test_dense_table_is_generated_from_the_results(tables):
     folder = ROOT / "experiments/scenes_resnet18_dense"
     assert tables.scenes_table(folder) in (folder / "README.md").read_text()

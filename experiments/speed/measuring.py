@@ -60,7 +60,7 @@ def write(results: dict) -> None:
     """Prints the results of a script and keeps them beside it, under its name."""
     from byol_keras.benchmarks.results import machine
 
-    text = json.dumps({"machine": machine(), **results}, indent=1)
+    text = json.dumps({**results, "machine": machine()}, indent=1)
     print(text)
     name = pathlib.Path(sys.argv[0]).stem
     (FOLDER / f"{name}.json").write_text(text + "\n")

@@ -26,8 +26,8 @@ CASES = {
     "resnet18_32px": (resnet18, "small", 32, 64, 512),
     "resnet50_96px": (resnet50, "imagenet", 96, 16, 4096),
 }
-# Of a ResNet-50 step at this batch size, EMA and LARS are to take a small share.
-SHARE_BATCH = 64
+# Of ResNet-50, for what EMA and LARS take of a step, and for its memory.
+BATCH_SIZE, SIZE = 64, 96
 
 
 def pictures(batch_size, size):
@@ -110,7 +110,7 @@ def measure_step(case) -> dict:
 def measure_share() -> dict:
     """EMA and LARS in a ResNet-50 step: each by itself, against the whole step."""
     step, model, ema = byol_step(
-        resnet50(), SHARE_BATCH, 96, 4096, LARS(0.1, weight_decay=1e-6)
+        resnet50(), BATCH_SIZE, SIZE, 4096, LARS(0.1, weight_decay=1e-6)
     )
     gradients = [tf.ones_like(v) * 1e-3 for v in model.trainable_variables]
 
@@ -130,40 +130,68 @@ def measure_share() -> dict:
     both = [a + b for a, b in zip(times["lars"], times["ema"], strict=True)]
     found = {f"{k}_milliseconds": v for k, v in medians(times, 1e3).items()}
     return {
-        "batch_size": SHARE_BATCH,
-        "image_size": 96,
+        "batch_size": BATCH_SIZE,
+        "image_size": SIZE,
         **found,
         "share": median_ratio(both, times["step"]),
     }
 
 
+class PerView(keras.layers.BatchNormalization):
+    """Normalises each half of the batch by itself, as two passes would."""
+
+    def call(self, inputs, training=None, mask=None):
+        first, second = tf.split(inputs, 2)
+        halves = super().call(first, training), super().call(second, training)
+        return tf.concat(halves, axis=0)
+
+
 def measure_views_together() -> dict:
-    """One forward pass over both views at once, against one pass over each."""
-    backbone = backbone_of("resnet18_32px")
-    both, one = pictures(128, 32), pictures(64, 32)
-    forward = tf.function(
-        lambda x: tf.reduce_sum(backbone(x, training=True)["avgpool"])
-    )
+    """A pass forward and back over both views as one batch, against one over each."""
+    _, _, size, batch_size, _ = CASES["resnet18_32px"]
+    apart = backbone_of("resnet18_32px")
+
+    def with_halves(layer):
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer.__class__.from_config(layer.get_config())
+        return PerView.from_config(layer.get_config())
+
+    together = keras.models.clone_model(apart, clone_function=with_halves)
+    together.set_weights(apart.get_weights())
+    views = pictures(batch_size, size), pictures(batch_size, size) ** 2
+
+    def norm(model, batches):
+        with tf.GradientTape() as tape:
+            h = [model(images, training=True)["avgpool"] for images in batches]
+            loss = tf.reduce_sum(tf.concat(h, axis=0) ** 2)
+        return tf.linalg.global_norm(tape.gradient(loss, model.trainable_variables))
+
+    one = tf.function(lambda: norm(apart, views), autograph=False)
+    both = tf.function(lambda: norm(together, [tf.concat(views, 0)]), autograph=False)
+    norms = float(one()), float(both())
     times = interleaved(
-        {
-            "together": lambda: float(forward(both)),
-            "apart": lambda: float(forward(one)) + float(forward(one)),
-        },
-        REPEATS,
+        {"apart": lambda: float(one()), "together": lambda: float(both())}, REPEATS
     )
-    return {"ratio": median_ratio(times["together"], times["apart"])}
+    return {
+        "relative_difference_of_gradients": abs(norms[0] / norms[1] - 1.0),
+        "ratio": median_ratio(times["together"], times["apart"]),
+    }
 
 
 def memory_of_byol() -> dict:
     """Peak of a process that takes steps of BYOL."""
-    step, _, _ = byol_step(resnet50(), 16, 96, 4096, keras.optimizers.SGD(0.01))
+    step, _, _ = byol_step(
+        resnet50(), BATCH_SIZE, SIZE, 4096, keras.optimizers.SGD(0.01)
+    )
     [step() for _ in range(3)]
     return {"gigabytes": peak_gigabytes()}
 
 
 def memory_of_supervised() -> dict:
     """Peak of a process that takes supervised steps at twice the batch."""
-    step, _ = supervised_step(resnet50(), 32, 96, keras.optimizers.SGD(0.01))
+    step, _ = supervised_step(
+        resnet50(), 2 * BATCH_SIZE, SIZE, keras.optimizers.SGD(0.01)
+    )
     [step() for _ in range(3)]
     return {"gigabytes": peak_gigabytes()}
 
@@ -185,9 +213,8 @@ def main():
         return
     results = {"repeats": REPEATS}
     for part in PARTS:
-        done = subprocess.run(
-            [sys.executable, __file__, part], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, __file__, part]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         results[part] = json.loads(done.stdout.splitlines()[-1])
     memory = [results[f"memory_{x}"]["gigabytes"] for x in ("byol", "supervised")]
     results["memory_ratio"] = memory[0] / memory[1]
