@@ -116,6 +116,7 @@ def distribute(
         return make(part, context.get_per_replica_batch_size(batch_size))
 
     batches = strategy.distribute_datasets_from_function(make_part)
-    # Keras asks for it, and this kind of dataset does not know.
-    batches.cardinality = tf.data.INFINITE_CARDINALITY
+    # Keras asks for it, and before TensorFlow 2.21 this kind of dataset does not know.
+    if not hasattr(type(batches), "cardinality"):
+        batches.cardinality = tf.data.INFINITE_CARDINALITY
     return batches

@@ -61,6 +61,7 @@ class ForkServer:
 def _serve():
     # They import and register all that a run needs.
     import test_exact_resume  # noqa: F401
+    import test_train  # noqa: F401
     import test_workers  # noqa: F401
 
     for line in sys.stdin:

@@ -38,7 +38,8 @@ def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
     gin.clear_config()
     with launch.user_errors():
         launch.parse_gin([str(gin_file)], list(bindings))
-        validation.check_configuration()
+        is_early = strategy in launch.EARLY_STRATEGIES
+        validation.check_configuration(trial=not is_early)
     train.train(model_dir, strategy=strategy, **arguments)
 
 
