@@ -17,7 +17,6 @@ RESULTS = {
 BROKEN = {
     "no_predictor_tau_0": ("collapsed", "predictor"),
     "no_predictor": ("collapsed", "predictor"),
-    "no_normalisation_in_heads": ("shrinking", "normalises"),
     "tau_0": ("shrinking", "tau"),
     "learning_rate_x10": ("shrinking", "learning rate"),
     "learning_rate_x50": ("shrinking", "learning rate"),
