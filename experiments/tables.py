@@ -209,11 +209,14 @@ def scenes_table(folder: pathlib.Path) -> str:
 
 TABLES = {
     "collapse": (collapse_table,),
-    "fashion_mnist_small_resnet18_36e": (seeds_table, suite_table),
     "scenes_resnet18_dense": (scenes_table,),
     "speed": (views_table, ratios_table),
 }
 
 if __name__ == "__main__":
     experiment = pathlib.Path(sys.argv[1]).resolve()
-    print("\n\n".join(table(experiment) for table in TABLES[experiment.name]))
+    of_seeds = (seeds_table, suite_table)
+    if not (experiment / "results/suite").is_dir():
+        of_seeds = (seeds_table,)
+    found = TABLES.get(experiment.name, of_seeds)
+    print("\n\n".join(table(experiment) for table in found))
