@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from byol_keras.argument_checks import check_choice, check_positive_ints
 from byol_keras.losses import BYOLLoss
 
 TARGET_INITS = ("copy", "random")
@@ -185,14 +186,13 @@ class BYOL(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_choice("target_init", target_init, TARGET_INITS)
-        _check_choice("head_initializer", head_initializer, KERNEL_INITIALIZERS)
-        for name, value in (
-            ("hidden_units", hidden_units),
-            ("output_units", output_units),
-            ("accumulation_steps", accumulation_steps),
-        ):
-            _check_positive_int(name, value)
+        check_choice("target_init", target_init, TARGET_INITS)
+        check_choice("head_initializer", head_initializer, KERNEL_INITIALIZERS)
+        check_positive_ints(
+            hidden_units=hidden_units,
+            output_units=output_units,
+            accumulation_steps=accumulation_steps,
+        )
         self.hidden_units = hidden_units
         self.output_units = output_units
         self.accumulation_steps = accumulation_steps
@@ -269,7 +269,7 @@ class BYOL(keras.Model):
         return self.trainable_variables
 
     def train_step(self, batch):
-        views = self.augment(*batch) if self.augment else batch
+        views = self.views_of(batch)
         _check_two_views(views)
         learning_rate = ops.cast(self.optimizer.learning_rate, "float32")
         statistics = self.guard.statistics() if self.guard else None
@@ -283,6 +283,10 @@ class BYOL(keras.Model):
             value = ops.where(taken, logs[tracker.name], 0.0)
             tracker.update_state(value, sample_weight=taken)
         return _reducible(logs)
+
+    def views_of(self, batch):
+        """The two views of a batch as the dataset yields it."""
+        return self.augment(*batch) if self.augment else batch
 
     def _update(self, loss, gradients, statistics):
         """The optimizer's step, if the guard has nothing against it; bool: taken."""
@@ -447,13 +451,3 @@ def _add(total, new):
 
 def _tensors(values):
     return [value for value in values or () if value is not None]
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {tuple(choices)}. Received: {value!r}")
-
-
-def _check_positive_int(name, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive int. Received: {value!r}")

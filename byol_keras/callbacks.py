@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.argument_checks import check_positive_ints, is_positive_int
+
 # Any true value of `stop_training` ends the epoch; True is what other callbacks set.
 _EPOCH_ENDED = "epoch ended"
 
@@ -108,22 +110,15 @@ class TargetEMA(keras.callbacks.Callback):
 def _check_tau_arguments(base_tau, total_steps, reference_batch_size, batch_size):
     if not isinstance(base_tau, int | float) or not 0.0 <= base_tau <= 1.0:
         raise ValueError(f"base_tau must be a number in 0..1. Received: {base_tau!r}")
-    if not _is_positive_int(total_steps):
-        raise ValueError(
-            f"total_steps must be a positive int. Received: {total_steps!r}"
-        )
+    check_positive_ints(total_steps=total_steps)
     if reference_batch_size is not None and not (
-        _is_positive_int(reference_batch_size) and _is_positive_int(batch_size)
+        is_positive_int(reference_batch_size) and is_positive_int(batch_size)
     ):
         raise ValueError(
             "reference_batch_size must be a positive int and needs batch_size, another "
             f"one. Received: reference_batch_size={reference_batch_size!r}, "
             f"batch_size={batch_size!r}"
         )
-
-
-def _is_positive_int(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 class RunPosition(keras.callbacks.Callback):

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_keras.argument_checks import check_positive_ints
+
 _NAME = re.compile(r"(best_)?step_(\d+)\.npz")
 _ABOUT = "about.json"
 
@@ -53,8 +55,7 @@ class CheckpointFolder:
     """
 
     def __init__(self, path: str | os.PathLike, keep: int = 2):
-        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
-            raise ValueError(f"keep must be a positive int. Received: {keep!r}")
+        check_positive_ints(keep=keep)
         self.path = pathlib.Path(path)
         self.keep = keep
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)

@@ -15,6 +15,7 @@ import gin
 import keras
 import numpy as np
 
+from byol_keras.argument_checks import is_positive_int
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoint_folder import Checkpoint, CheckpointFolder
 from byol_keras.interruption import Interrupted, StopSignals
@@ -172,8 +173,13 @@ class Checkpoints(keras.callbacks.Callback):
 
 def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of all variables of a compiled `BYOL` and its optimizer."""
+    return copies_of(variables_of(model))
+
+
+def copies_of(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
+    """What variables hold now, by the same names."""
     copy = keras.ops.convert_to_numpy
-    return {name: copy(variable) for name, variable in variables_of(model).items()}
+    return {name: copy(variable) for name, variable in variables.items()}
 
 
 def load_arrays(
@@ -273,11 +279,7 @@ def _check_same(variables, arrays, path):
 
 
 def _check_intervals(every_steps, every_minutes, keep_best):
-    if every_steps is not None and not (
-        isinstance(every_steps, int)
-        and not isinstance(every_steps, bool)
-        and every_steps > 0
-    ):
+    if every_steps is not None and not is_positive_int(every_steps):
         raise ValueError(
             f"every_steps must be None or a positive int. Received: {every_steps!r}"
         )

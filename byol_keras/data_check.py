@@ -27,6 +27,7 @@ from byol_keras.bad_images import flaw_of_file
 from byol_keras.image_bytes import readable
 from byol_keras.image_files import find_images
 from byol_keras.image_headers import SUFFIXES, format_of
+from byol_keras.whole_files import write_text
 
 EXIT_UNREADABLE = 1
 # Files whose results wait for others'; their pixels are gone by then.
@@ -213,7 +214,7 @@ def main(_):
         report = check_folder(path)
         if file:
             text = json.dumps(report, indent=1) + "\n"
-            launch.write_text(pathlib.Path(file), text)
+            write_text(pathlib.Path(file), text)
     print_report(report, Console())
     if report["unreadable"]:
         sys.exit(EXIT_UNREADABLE)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -12,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras import monitors, workers
+from byol_keras.argument_checks import check_choice, check_positive_ints
+from byol_keras.whole_files import write_text
 
 ON_COLLAPSE = ("warn", "stop")
 NORMALIZATIONS = (
@@ -72,16 +73,8 @@ class CollapseDoctor(keras.callbacks.Callback):
         model_dir=None,
     ):
         super().__init__()
-        if on_collapse not in ON_COLLAPSE:
-            raise ValueError(
-                f"on_collapse must be one of {ON_COLLAPSE}. Received: {on_collapse!r}"
-            )
-        for name, value in (
-            ("every_steps", every_steps),
-            ("log_every_steps", log_every_steps),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive int. Received: {value!r}")
+        check_choice("on_collapse", on_collapse, ON_COLLAPSE)
+        check_positive_ints(every_steps=every_steps, log_every_steps=log_every_steps)
         self.probe = probe
         self.batch_size = batch_size
         self.every_steps = every_steps
@@ -179,9 +172,7 @@ class CollapseDoctor(keras.callbacks.Callback):
         if self.path is None or not workers.is_chief(self.model.distribute_strategy):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self._health, indent=1) + "\n")
-        os.replace(temporary, self.path)
+        write_text(self.path, json.dumps(self._health, indent=1) + "\n")
 
 
 def likely_causes(model, first: Mapping, latest: Mapping, verdict: str) -> list[str]:

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.argument_checks import check_positive_ints
+
 
 @gin.register
 class BenchmarkEachEpochs(keras.callbacks.Callback):
@@ -46,7 +48,7 @@ class BenchmarkEachEpochs(keras.callbacks.Callback):
     def __init__(self, benchmarks, every_epochs=1):
         super().__init__()
         _check_benchmarks(benchmarks)
-        _check_positive_ints(every_epochs=every_epochs)
+        check_positive_ints(every_epochs=every_epochs)
         self.benchmarks = list(benchmarks)
         self.every_epochs = every_epochs
 
@@ -125,7 +127,7 @@ class OnlineProbe(keras.callbacks.Callback):
         every_steps=1,
     ):
         super().__init__()
-        _check_positive_ints(batch_size=batch_size, every_steps=every_steps)
+        check_positive_ints(batch_size=batch_size, every_steps=every_steps)
         if not (isinstance(learning_rate, (int, float)) and learning_rate > 0):
             raise ValueError(
                 f"learning_rate must be a positive number. Received: {learning_rate!r}"
@@ -299,9 +301,3 @@ def _check_new_keys(results, logs):
             "benchmarks must return keys that no other has logged in this epoch. "
             f"Received: {', '.join(taken)} again"
         )
-
-
-def _check_positive_ints(**values):
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive int. Received: {value!r}")

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from byol_keras import workers
+from byol_keras.argument_checks import check_choice, check_positive_ints
 from byol_keras.checkpoint_folder import CheckpointFolder
 from byol_keras.checkpoints import arrays_of, load_arrays
 
@@ -93,17 +94,8 @@ class NonfiniteGuard(keras.callbacks.Callback):
         describe: Callable[[int], dict] | None = None,
     ):
         super().__init__()
-        if on_nonfinite not in ON_NONFINITE:
-            raise ValueError(
-                f"on_nonfinite must be one of {ON_NONFINITE}. Received: "
-                f"{on_nonfinite!r}"
-            )
-        for name, value in (
-            ("max_in_a_row", max_in_a_row),
-            ("every_steps", every_steps),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive int. Received: {value!r}")
+        check_choice("on_nonfinite", on_nonfinite, ON_NONFINITE)
+        check_positive_ints(max_in_a_row=max_in_a_row, every_steps=every_steps)
         self.on_nonfinite = on_nonfinite
         self.max_in_a_row = max_in_a_row
         self.every_steps = every_steps

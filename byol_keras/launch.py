@@ -2,7 +2,6 @@
 
 import contextlib
 import logging as standard_logging
-import os
 import pathlib
 import re
 import sys
@@ -14,6 +13,7 @@ from absl import flags, logging
 
 from byol_keras import gin_bindings, gin_syntax
 from byol_keras.mistakes import KINDS, Mistakes, lines_of
+from byol_keras.whole_files import write_text
 
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 # These refuse to start in a process that has used TensorFlow.
@@ -320,10 +320,3 @@ def write_config(folder: pathlib.Path) -> None:
     """Writes the configuration as parsed, and every value that was used."""
     write_text(folder / "config.gin", gin.config_str())
     write_text(folder / "operative_config.gin", gin.operative_config_str())
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

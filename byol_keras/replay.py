@@ -63,7 +63,7 @@ def replay_step(model, batch) -> Replay:
             statistics the step changes all the same.
         batch: the whole batch of the step, as `fit` feeds it. It is run on one device.
     """
-    views = model.augment(*batch) if model.augment else batch
+    views = model.views_of(batch)
     variables = _variables(model)
     stages = [("views", _is_finite(views))]
     stages += [(name, _is_finite(v.value)) for name, v in variables.items()]

@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 from rich import progress
 
+from byol_keras.whole_files import write_text
+
 
 class TensorLogs(keras.callbacks.CallbackList):
     """The callbacks of a `fit`, which get the logs of a step as tensors.
@@ -117,9 +119,7 @@ def _drop_lines(path, after_step):
         with contextlib.suppress(json.JSONDecodeError):
             if json.loads(line).get("step", 0) <= after_step:
                 lines.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(lines))
-    os.replace(temporary, path)
+    write_text(path, "".join(lines))
 
 
 def _drop_events(path, after_step):

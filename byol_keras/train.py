@@ -36,6 +36,7 @@ from byol_keras import (
     validation,
     workers,
 )
+from byol_keras.argument_checks import check_positive_ints
 from byol_keras.bad_images import TooManyBadImages, listed_in
 from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints import Checkpoints
@@ -129,9 +130,9 @@ def train(
         guard_fn, doctor_fn: see `watchers.make_watchers`; None switches one off.
     """
     with launch.user_errors():
-        _check_ints(
-            epochs=epochs, batch_size=batch_size, log_every_steps=log_every_steps
-        )
+        counts = {"epochs": epochs, "batch_size": batch_size}
+        counts |= {"log_every_steps": log_every_steps}
+        check_positive_ints(**{f"train.{name}": n for name, n in counts.items()})
         launch.set_precision(precision)
         # Several workers find each other before any of them uses TensorFlow.
         devices = launch.make_strategy(strategy)
@@ -321,14 +322,6 @@ def _batches(run, meter=None):
         return batches if meter is None else meter.timed(batches)
 
     return workers.distribute(run.strategy, run.data, run.length.batch_size, make)
-
-
-def _check_ints(**values):
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(
-                f"train.{name} must be a positive int. Received: {value!r}"
-            )
 
 
 def _check_divisible(length, replicas):

@@ -49,5 +49,4 @@ def make_watchers(
 def _first_views(run, **order):
     """Both views of the run's first images."""
     count = min(run.length.batch_size, MOST_PROBE_IMAGES)
-    batch = next(iter(run.views.dataset(run.data, count, **order)))
-    return run.model.augment(*batch) if run.model.augment else batch
+    return run.model.views_of(next(iter(run.views.dataset(run.data, count, **order))))

@@ -1,9 +1,8 @@
-import json
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_folders import metrics
 
 from byol_keras.callbacks import RunPosition
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
@@ -31,14 +30,9 @@ def log_steps(folder, steps, first_step=0, every_steps=2, epoch_logs=None, end=T
     return log
 
 
-def lines(folder):
-    text = (folder / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
-
-
 def test_every_nth_step_is_one_json_line_with_all_quantities(tmp_path):
     log_steps(tmp_path / "run", steps=5)
-    written = lines(tmp_path / "run")
+    written = metrics(tmp_path / "run")
     rates = [line.pop("images_per_second") for line in written]
     assert min(rates) > 0.0
     expected = {"epoch": 4, "tau": 0.75, "learning_rate": 0.25}
@@ -70,18 +64,18 @@ def test_images_per_second_is_batch_size_times_steps_over_time(tmp_path, monkeyp
     clock = iter([10.0, 12.0, 20.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     log_steps(tmp_path, steps=4)
-    assert [line["images_per_second"] for line in lines(tmp_path)] == [16.0, 4.0]
+    assert [line["images_per_second"] for line in metrics(tmp_path)] == [16.0, 4.0]
 
 
 def test_benchmarks_of_an_epoch_get_a_line_of_their_own(tmp_path):
     log_steps(tmp_path, 2, epoch_logs={"loss": 7.0, "knn/top1_k20": 81.5})
-    assert lines(tmp_path)[1:] == [{"step": 2, "epoch": 4, "knn/top1_k20": 81.5}]
+    assert metrics(tmp_path)[1:] == [{"step": 2, "epoch": 4, "knn/top1_k20": 81.5}]
 
 
 def test_resumed_run_drops_the_lines_of_steps_that_it_repeats(tmp_path):
     log_steps(tmp_path, steps=8)
     log_steps(tmp_path, steps=4, first_step=4, every_steps=1)
-    assert [line["step"] for line in lines(tmp_path)] == [2, 4, 5, 6, 7, 8]
+    assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 5, 6, 7, 8]
 
 
 def test_last_line_that_a_crash_cut_short_is_dropped(tmp_path):
@@ -89,7 +83,7 @@ def test_last_line_that_a_crash_cut_short_is_dropped(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
     log_steps(tmp_path, steps=2, first_step=6)
-    assert [line["step"] for line in lines(tmp_path)] == [2, 4, 8]
+    assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 8]
 
 
 def events(folder):
@@ -126,7 +120,7 @@ def test_event_that_a_crash_cut_short_is_dropped_and_those_before_it_stay(tmp_pa
 
 def test_lines_and_events_of_a_run_that_is_killed_are_on_the_disk(tmp_path):
     log = log_steps(tmp_path, steps=4, end=False)
-    assert [line["step"] for line in lines(tmp_path)] == [2, 4]
+    assert [line["step"] for line in metrics(tmp_path)] == [2, 4]
     assert events(tmp_path) == [(2, 1.0), (4, 2.0)]
     log.on_train_end()
 

@@ -41,6 +41,7 @@ from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.export import load_backbone
 from byol_keras.gin_bindings import find_mistakes
 from byol_keras.mistakes import Findings
+from byol_keras.whole_files import write_text
 
 CACHE = "extract_all.cache_dir"
 
@@ -319,7 +320,7 @@ def _print_table(records, folder):
     text = table.markdown(records)
     print(f"\n{text}")
     if folder:
-        launch.write_text(folder / "table.md", text + "\n")
+        write_text(folder / "table.md", text + "\n")
 
 
 def check_configuration() -> None:

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 
 import byol_keras
-from byol_keras import launch
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.whole_files import write_text
 
 # Drawn anew for every seed, whatever the benchmark.
 RANDOM_BASELINES = ("random_init",)
@@ -206,7 +206,7 @@ def machine() -> dict:
 def write(folder: pathlib.Path, name: str, record: dict) -> pathlib.Path:
     """Writes a record, whole or not at all, and returns its path."""
     path = folder / f"{name}.json"
-    launch.write_text(path, json.dumps(record, indent=1) + "\n")
+    write_text(path, json.dumps(record, indent=1) + "\n")
     return path
 
 

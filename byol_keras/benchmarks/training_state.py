@@ -9,7 +9,7 @@ import numpy as np
 
 from byol_keras.benchmarks.results import backbone_digest
 from byol_keras.checkpoint_folder import write_arrays
-from byol_keras.checkpoints import by_position
+from byol_keras.checkpoints import by_position, copies_of
 
 
 class TrainingState:
@@ -27,9 +27,8 @@ class TrainingState:
     def save(self, step: int) -> None:
         """Writes the state whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        copy = keras.ops.convert_to_numpy
-        arrays = {name: copy(v) for name, v in self._variables().items()}
-        write_arrays(self.path, {"step": np.int64(step), **arrays})
+        arrays = {"step": np.int64(step), **copies_of(self._variables())}
+        write_arrays(self.path, arrays)
 
     def restore(self) -> int:
         """Loads the state, if there is one.
