@@ -55,7 +55,7 @@ class Meter(keras.callbacks.Callback):
     def timed(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The same dataset, with a clock on how long its reader waits for elements."""
         # A zip asks its parts one after another.
-        clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+        clock = tf.data.Dataset.counter().map(_now)
 
         def count(asked, element, got):
             self._waited.assign_add(got - asked)
@@ -121,6 +121,11 @@ class Meter(keras.callbacks.Callback):
             speed += f", {rates['flops_per_second'] / 1e9:.1f} GFLOP/s"
         waiting = f"{share:.0%} of the time spent waiting for input"
         return f"{speed}; {bound}: {waiting}; {help_}"
+
+
+def _now(_):
+    """float64 scalar: seconds. TensorFlow's own clock refuses deterministic runs."""
+    return tf.ensure_shape(tf.numpy_function(time.perf_counter, [], tf.float64), [])
 
 
 def flops_of_step(model, image_shape: tuple[int, int, int]) -> float | None:
