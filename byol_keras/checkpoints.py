@@ -15,6 +15,7 @@ import gin
 import keras
 import numpy as np
 
+from byol_keras import workers
 from byol_keras.argument_checks import is_positive_int
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoint_folder import Checkpoint, CheckpointFolder
@@ -178,8 +179,7 @@ def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 def copies_of(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
     """What variables hold now, by the same names."""
-    copy = keras.ops.convert_to_numpy
-    return {name: copy(variable) for name, variable in variables.items()}
+    return {name: workers.value_here(variable) for name, variable in variables.items()}
 
 
 def load_arrays(

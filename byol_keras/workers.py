@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # What the others end with when one of them has left.
@@ -60,6 +61,23 @@ def require_same(strategy: tf.distribute.Strategy, **values: object) -> None:
             f"--model_dir, configuration and data must be the same for all workers. "
             f"Received: another {', '.join(wrong)} on some; here {values}"
         )
+
+
+def value_here(variable: keras.Variable) -> np.ndarray:
+    """What a variable holds, without asking other workers, who may be elsewhere.
+
+    Replicas hold parts of what is summed when it is read, as the total of a metric: the
+    parts of other workers are taken to be like those here. All else they hold alike.
+    """
+    value = variable.value
+    is_distributed = isinstance(value, tf.distribute.DistributedValues)
+    on_read = tf.VariableSynchronization.ON_READ
+    if not is_distributed or value.synchronization != on_read:
+        return keras.ops.convert_to_numpy(variable)
+    strategy = value.distribute_strategy
+    parts = [part.numpy() for part in strategy.experimental_local_results(value)]
+    others = strategy.num_replicas_in_sync / len(parts)
+    return (np.sum(parts, axis=0) * others).astype(parts[0].dtype)
 
 
 @dataclasses.dataclass(frozen=True)

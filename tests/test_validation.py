@@ -2,9 +2,9 @@
 
 import os
 import pathlib
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import gin
@@ -391,25 +391,24 @@ def test_unknown_kinds_of_views_are_left_to_themselves():
     validation.check_data(lambda images: images, image_data((8, 8), 3))
 
 
-def cpu_seconds_of_children():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def process(module, *arguments, cwd=ROOT):
-    started = cpu_seconds_of_children()
-    done = subprocess.run(
-        [sys.executable, "-m", f"byol_keras.{module}", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
-    assert "Traceback" not in done.stderr
-    seconds = cpu_seconds_of_children() - started
-    return done.returncode, errors, seconds, done.stderr
+    """Exit code, error lines, CPU seconds and all of stderr of a command."""
+    with tempfile.TemporaryFile("w+") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", f"byol_keras.{module}", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        # Its own time: that of all children has those that were left behind, too.
+        _, status, usage = os.wait4(started.pid, 0)
+        started.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        stderr = output.read()
+    assert "Traceback" not in stderr
+    errors = [x for x in stderr.splitlines() if x.startswith("error: ")]
+    return started.returncode, errors, usage.ru_utime + usage.ru_stime, stderr
 
 
 RECIPE = f"--gin_file={QUICKSTART}"

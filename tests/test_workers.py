@@ -78,6 +78,21 @@ def test_one_process_writes_agrees_with_itself_and_reads_all(strategy_fn):
     assert made == ("data", BATCH)
 
 
+def test_what_replicas_sum_is_read_here_as_it_is_across_them():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        metric = keras.metrics.Mean()
+
+    @tf.function
+    def update():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        metric.update_state(tf.cast(replica, tf.float32) + 1.0)
+
+    strategy.run(update)
+    assert [workers.value_here(variable) for variable in metric.variables] == [3.0, 2.0]
+    assert workers.value_here(keras.Variable(2.0)) == 2.0
+
+
 # --- Two processes --------------------------------------------------------------------
 
 RECIPE = (
@@ -119,11 +134,6 @@ def record_batches(folder, *, strategy):
         workers.require_same(strategy, same=1, worker=worker)
     except ValueError as error:
         print(error)
-
-
-UNSOLVED = pytest.mark.xfail(
-    reason="workers disagree on the order of their reductions", strict=False
-)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +202,6 @@ def two_devices(servers, tmp_path_factory):
 
 
 @pytest.mark.slow
-@UNSOLVED
 def test_two_workers_train_as_one_process_with_two_devices(
     servers, two_devices, tmp_path
 ):
@@ -208,7 +217,6 @@ def test_two_workers_train_as_one_process_with_two_devices(
 
 
 @pytest.mark.slow
-@UNSOLVED
 @pytest.mark.parametrize("killed", [0, 1], ids=["chief", "other"])
 def test_when_a_worker_dies_the_other_says_so_and_both_resume(
     servers, two_devices, tmp_path, killed
@@ -234,7 +242,6 @@ def test_when_a_worker_dies_the_other_says_so_and_both_resume(
 
 
 @pytest.mark.slow
-@UNSOLVED
 def test_sigterm_to_all_workers_saves_the_step_and_both_resume(
     servers, two_devices, tmp_path
 ):
