@@ -17,7 +17,7 @@ from keras import layers
 
 # Depth -> (is it made of bottleneck blocks, blocks in stages 2 to 5).
 # Source: He et al. 2016, table 1; ResNet-200 as in DeepMind's byol/utils/networks.py.
-_DEPTHS = {
+DEPTHS = {
     18: (False, (2, 2, 2, 2)),
     34: (False, (3, 4, 6, 3)),
     50: (True, (3, 4, 6, 3)),
@@ -127,7 +127,7 @@ def _float32(x, name):
 
 def _features(x, depth, width, stem, recipe):
     """The network behind the normalisation, as a dict of its outputs."""
-    bottleneck, stage_sizes = _DEPTHS[depth]
+    bottleneck, stage_sizes = DEPTHS[depth]
     kernel_size, stem_stride, pool = _STEMS[stem]
     filters = [max(1, round(64 * 2**i * width)) for i in range(4)]
     x = _conv_bn(x, filters[0], kernel_size, stem_stride, "stem_{}", recipe)

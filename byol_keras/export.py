@@ -5,14 +5,16 @@ import contextlib
 import io
 import os
 import random
-import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import gin
 import h5py
 import keras
 import tensorflow as tf
+
+from byol_keras.whole_files import write_whole
 
 
 def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
@@ -36,8 +38,8 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
     shape = _image_shape(backbone)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / "backbone.keras", backbone.save)
-    _write_whole(
+    write_whole(folder / "backbone.keras", backbone.save)
+    write_whole(
         folder / "saved_model", lambda path: _save_saved_model(backbone, shape, path)
     )
 
@@ -70,6 +72,37 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
         raise ValueError(
             f"path must hold a backbone that loads ({reason}). Received: {found}"
         ) from error
+
+
+@gin.register
+def pretrained_backbone(channels: int, file: str) -> keras.Model:
+    """A backbone whose weights training starts from: `train.backbone_fn`.
+
+    Args:
+        channels: int. Channels of the images.
+        file: what `load_backbone` takes, but for a SavedModel.
+
+    Returns:
+        A `keras.Model` as `load_backbone` returns it. Its dtype policy is the file's,
+        whatever the precision of the run is.
+
+    Raises:
+        ValueError: if there is no such backbone, it takes images of other channels, or
+            it cannot be trained.
+    """
+    backbone = load_backbone(file)
+    shape = _image_shape(backbone)
+    if shape[-1] != channels:
+        raise ValueError(
+            f"pretrained_backbone.file must be a backbone for images of {channels} "
+            f"channels. Received: {file}, which is for {shape[-1]}"
+        )
+    if any(isinstance(layer, keras.layers.TFSMLayer) for layer in backbone.layers):
+        raise ValueError(
+            "pretrained_backbone.file must be a .keras file, which can be trained. "
+            f"Received: {file}"
+        )
+    return backbone
 
 
 def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
@@ -144,27 +177,6 @@ def _image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
             f"Received: {backbone.name!r}"
         )
     return (None, None, None, shape[-1])
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path, then moves the result to `path`."""
-    # Keras insists on the suffix, so the mark goes in front of it.
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    older = path.with_name(f"{path.stem}.older{path.suffix}")
-    _remove(partial)
-    write(partial)
-    if path.is_dir():  # unlike a file, a folder cannot be replaced in one step
-        _remove(older)
-        os.replace(path, older)
-    os.replace(partial, path)
-    _remove(older)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _save_saved_model(backbone, shape, path):

@@ -11,7 +11,13 @@ import pytest
 import tensorflow as tf
 
 from byol_keras.backbones import resnet18
-from byol_keras.export import export_backbone, load_backbone, reinitialized
+from byol_keras.byol import BYOL
+from byol_keras.export import (
+    export_backbone,
+    load_backbone,
+    pretrained_backbone,
+    reinitialized,
+)
 
 FEATURES = ["avgpool", "feature1", "feature2", "feature3", "feature4", "feature5"]
 
@@ -326,3 +332,31 @@ def test_model_without_a_configuration_is_not_reinitialized(kind, run_folder):
         model(float_images())
     with pytest.raises(ValueError, match=r"^backbone must be a model that Keras can"):
         reinitialized(model, 0)
+
+
+def narrow_resnet(tmp_path, **options):
+    backbone = resnet18(width=0.0625, **options)
+    backbone.save(tmp_path / "backbone.keras")
+    return backbone, str(tmp_path / "backbone.keras")
+
+
+def test_training_starts_from_the_weights_of_a_file(tmp_path):
+    backbone, file = narrow_resnet(tmp_path)
+    model = BYOL(pretrained_backbone(3, file), 8, 4)
+    for network in (model.online, model.target):
+        for one, other in zip(network.backbone.weights, backbone.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(model.online.backbone.trainable_weights) > 0
+
+
+def test_pretrained_backbone_of_other_channels_is_refused(tmp_path):
+    _, file = narrow_resnet(tmp_path, channels=1)
+    with pytest.raises(ValueError, match=r"images of 3 channels\. Received: .* for 1"):
+        pretrained_backbone(3, file)
+
+
+def test_pretrained_backbone_that_cannot_be_trained_is_refused(tmp_path):
+    backbone, _ = narrow_resnet(tmp_path)
+    export_backbone(backbone, tmp_path)
+    with pytest.raises(ValueError, match=r"must be a \.keras file"):
+        pretrained_backbone(3, str(tmp_path / "saved_model"))

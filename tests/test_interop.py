@@ -1,0 +1,145 @@
+"""The command line converts, accounts for every tensor, and refuses in one line."""
+
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from foreign_models import torch_features, torch_weights, write_torch_zip
+from rich.console import Console
+
+from byol_keras import backbones, interop
+from byol_keras.export import load_backbone
+from byol_keras.foreign_files import read_file
+
+pytest.importorskip("safetensors")
+
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command_line(*arguments):
+    command = [sys.executable, "-m", "byol_keras.interop", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def errors_of(done):
+    return [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+
+
+def test_torch_file_becomes_a_backbone_that_loads(tmp_path):
+    weights = torch_weights(18, 8)
+    source = write_torch_zip(tmp_path / "resnet.pth", weights)
+    target, report = tmp_path / "new" / "backbone.keras", tmp_path / "report.json"
+    done = command_line(
+        f"--from={source}", f"--to={target}", f"--json={report}", "--std=0.3,0.4,0.5"
+    )
+    assert done.returncode == 0, done.stderr
+    for shown in ("resnet18", "0.125", "100 tensors of float32", "20: bn1.num_batches"):
+        assert shown in done.stdout
+    report = json.loads(report.read_text())
+    names = [name for group in report["left_out"].values() for name in group]
+    assert {*report["used"], *names} == set(weights)
+    assert report["settings"]["std"] == [0.3, 0.4, 0.5]
+    images = np.random.default_rng(0).random((2, 45, 64, 3), np.float32)
+    rescaled = (images - [0.485, 0.456, 0.406]) / [0.3, 0.4, 0.5]
+    rescaled = rescaled * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
+    expected = torch_features(weights, rescaled.astype(np.float32))
+    found = load_backbone(target)(images, training=False)["avgpool"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_malicious_file_ends_with_one_line_and_exit_code_2(tmp_path):
+    marker, source = tmp_path / "marker", tmp_path / "weights.pkl"
+    source.write_bytes(f"\x80\x02cos\nsystem\n(S'touch {marker}'\ntR.".encode("latin1"))
+    done = command_line(f"--from={source}", f"--to={tmp_path / 'b.keras'}")
+    assert done.returncode == 2
+    (error,) = errors_of(done)
+    assert error.endswith("weights.pkl, which names os.system")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.pkl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "error: --from must name a file. Received: none"),
+        (["--from=a.pth", "--to=b"], "error: --to must end in .keras or .safetensors"),
+        (["--from=a.pth", "--to=b.keras", "--mean=x"], "error: --mean must be numbers"),
+    ],
+)
+def test_wrong_argument_is_one_line_and_exit_code_2(arguments, expected):
+    done = command_line(*arguments)
+    assert done.returncode == 2
+    (error,) = errors_of(done)
+    assert error.startswith(expected)
+
+
+def test_round_trip_through_safetensors_is_bit_exact(tmp_path):
+    ours = backbones.resnet18(1, 0.125, "small", "torch", mean=[0.3], std=[0.7])
+    ours.save(tmp_path / "ours.keras")
+    middle, target = tmp_path / "ours.safetensors", tmp_path / "back.keras"
+    console = Console(width=300, record=True)
+    interop.to_safetensors(str(tmp_path / "ours.keras"), str(middle), console)
+    shown = console.export_text()
+    assert "100 tensors, 176,808 numbers" in shown and '"stem": "small"' in shown
+    assert len(read_file(middle).arrays) == 100
+    interop.to_keras(str(middle), str(target), Console(quiet=True))
+    back = load_backbone(target)
+    images = np.random.default_rng(0).random((1, 30, 41, 1), np.float32)
+    for name, expected in ours(images, training=False).items():
+        np.testing.assert_array_equal(back(images, training=False)[name], expected)
+
+
+def test_file_that_does_not_fit_leaves_nothing_behind(tmp_path):
+    weights = torch_weights(18, 4)
+    del weights["bn1.bias"]
+    source = write_torch_zip(tmp_path / "resnet.pth", weights)
+    with pytest.raises(ValueError, match=r"without bn1\.bias"):
+        interop.to_keras(str(source), str(tmp_path / "b.keras"), Console(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["resnet.pth"]
+
+
+def test_commands_of_the_readme_convert_and_give_back(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"```bash\n(python -m byol_keras\.interop .*)\n```", readme)
+    assert len(commands) == 2
+    weights = torch_weights(18, 4)
+    write_torch_zip(tmp_path / "FILE", weights)
+    for command in commands:
+        words = shlex.split(command.replace("=", f"={tmp_path}/"))
+        done = command_line(*words[3:])
+        assert done.returncode == 0, done.stderr
+    for name, value in read_file(tmp_path / "FILE.safetensors").arrays.items():
+        np.testing.assert_array_equal(value, weights[name])
+
+
+def test_pretraining_can_start_from_a_backbone(tmp_path):
+    file = tmp_path / "backbone.keras"
+    backbones.resnet18(1, 0.0625, "small").save(file)
+    fragments = (
+        "data/fashion_mnist_small",
+        "views/fashion_mnist_28",
+        "optimizer/sgd",
+    )
+    bindings = (
+        "train.backbone_fn=@pretrained_backbone",
+        f'pretrained_backbone.file="{file}"',
+        "train.model_fn=@BYOL",
+        "train.target_ema_fn=@TargetEMA",
+        "train.epochs=2",
+        "train.batch_size=64",
+    )
+    command = [sys.executable, "-m", "byol_keras.train", "--dry_run"]
+    command += [f"--gin_file={ROOT}/gin/{fragment}.gin" for fragment in fragments]
+    command += [f"--gin_param={binding}" for binding in bindings]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "backbone 44,220, projector" in done.stdout  # not of a recipe's ResNet
+
+
+def test_normalization_none_takes_images_as_they_are():
+    assert interop.NORMALIZATIONS["none"] == ([0.0], [1.0])
