@@ -14,7 +14,7 @@ import contextlib
 import pathlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -41,13 +41,22 @@ class ReadableFiles:
         channels: int. Of the decoded images.
         max_bad_share: float in 0..1. Reading ends with an error as soon as more than
             this share of the files is known to be bad, or all of them are.
+        examine: (path, channels) -> why a file cannot be decoded, or None. Defaults to
+            `flaw_of_file`.
 
     Raises:
         ValueError: if `max_bad_share` is out of its range.
     """
 
-    def __init__(self, paths: Sequence[str], channels: int, max_bad_share: float):
+    def __init__(
+        self,
+        paths: Sequence[str],
+        channels: int,
+        max_bad_share: float,
+        examine: Callable[[str, int], str | None] | None = None,
+    ):
         check_share(max_bad_share)
+        self._examine = examine
         self.paths = paths
         self.channels = channels
         self.max_bad_share = max_bad_share
@@ -74,7 +83,7 @@ class ReadableFiles:
     def subset(self, places: np.ndarray) -> "ReadableFiles":
         """The files at these places, which only replace each other."""
         paths = [self.paths[place] for place in places]
-        return ReadableFiles(paths, self.channels, self.max_bad_share)
+        return ReadableFiles(paths, self.channels, self.max_bad_share, self._examine)
 
     def _first_readable(self, place):
         for offset in range(len(self.paths)):
@@ -86,7 +95,7 @@ class ReadableFiles:
     def _is_readable(self, path):
         if path in self.bad:
             return False
-        flaw = flaw_of_file(path, self.channels)
+        flaw = (self._examine or flaw_of_file)(path, self.channels)
         if flaw is None:
             return True
         with self._lock:

@@ -108,6 +108,20 @@ class ColorJitter(ImageAugmentation):
             planes, chosen, shifts.astype(np.float32), orders, weights, multiplies
         )
 
+    def shifts(self, uniforms: np.ndarray, channels: int) -> list[tuple[str, float]]:
+        """Names and shifts of what changes one image, in the order of application.
+
+        Args:
+            uniforms: float32 `[draws]`, of that image.
+            channels: int. Of the image.
+        """
+        lows, highs = self._bounds()
+        shifts = lows + uniforms[:4] * (highs - lows)
+        names = [*self._strengths()]
+        at_work = [name for group in self._groups(channels) for name in group]
+        order = _ORDERS[int(uniforms[4] * len(_PLACES))]
+        return [(names[i], float(shifts[i])) for i in order if names[i] in at_work]
+
     def _groups(self, channels):
         """Names of the operations that do something: linear ones, those on HSV."""
         linear, hsv = ["brightness", "contrast"], []

@@ -14,7 +14,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import image_files, tfds_records
+from byol_keras import array_files, image_files, tfds_records
 from byol_keras.bad_images import MAX_BAD_SHARE
 from byol_keras.image_data import ImageData
 from byol_keras.sources import Rows
@@ -138,14 +138,16 @@ def image_folder(
 ) -> ImageData:
     """All images below a folder, in the order of their relative paths.
 
-    JPEG, PNG, BMP, GIF, WebP, and TIFF where Pillow is installed; hidden files and
-    folders are left out. Where all images lie in sub-folders, the first level of
-    sub-folders are the classes; else there are no labels. Images that cannot be
+    JPEG, PNG, BMP, GIF, WebP, and TIFF where Pillow is installed; where there are none
+    of these, arrays, which may have any number of channels: see `array_files`. Hidden
+    files and folders are left out. Where all images lie in sub-folders, the first level
+    of sub-folders are the classes; else there are no labels. Images that cannot be
     decoded are replaced by the rule in `bad_images`.
 
     Args:
         path: the folder.
         channels: 1 or 3. Defaults to that of the first images, 3 if they disagree.
+            Arrays have what they have.
         max_bad_share: float in 0..1. What reads the images ends with an error as soon
             as more than this share of them is known to be unreadable.
 
@@ -159,9 +161,16 @@ def image_folder(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: {channels!r}")
     folder = _existing_folder(path)
-    files = image_files.find_images(folder)
+    files = image_files.find_images(folder, otherwise=array_files.SUFFIXES)
     paths = [os.path.join(folder, file) for file in files]
-    found = image_files.common_channels(paths, folder, max_bad_share)
+    of_arrays = files[0].lower().endswith(array_files.SUFFIXES)
+    reader = array_files if of_arrays else image_files
+    found = reader.common_channels(paths, folder, max_bad_share)
+    if of_arrays and channels not in (None, found):
+        raise ValueError(
+            f"channels must be None or those of the arrays, {found}. "
+            f"Received: {channels}"
+        )
     class_names, labels = None, None
     if all("/" in file for file in files):
         classes = [file.split("/")[0] for file in files]
@@ -175,7 +184,7 @@ def image_folder(
         channels,
         None,
         class_names,
-        image_files.file_rows(paths, labels, channels, max_bad_share),
+        reader.file_rows(paths, labels, channels, max_bad_share),
         names=files,
     )
 

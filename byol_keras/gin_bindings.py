@@ -35,19 +35,32 @@ class Use(NamedTuple):
     parts: frozenset[tuple[tuple[str, ...], str]]
 
 
-# Bindings that a recipe may hide: see `gin_syntax.Reading.defaults`.
+# Bindings that a recipe may hide, or have replaced: see `gin_syntax.Reading`.
 _defaults: set[tuple[str, str, str]] = set()
+_replaced: set[tuple[str, str, str]] = set()
 
 
-def set_defaults(defaults: set[tuple[str, str, str]]) -> None:
-    """Tells which of the bindings that gin holds come from included files only."""
-    _defaults.clear()
-    _defaults.update(defaults)
+def set_defaults(
+    defaults: set[tuple[str, str, str]], replaced: set[tuple[str, str, str]]
+) -> None:
+    """Tells which of the bindings that gin holds come from included files only.
+
+    Args:
+        defaults, replaced: as of `gin_syntax.Reading`.
+    """
+    for kept, given in ((_defaults, defaults), (_replaced, replaced)):
+        kept.clear()
+        kept.update(given)
 
 
 def default_names() -> set[str]:
     """The bindings from included files only, as a user writes them."""
     return {_name(*binding) for binding in _defaults}
+
+
+def replaced_names() -> set[str]:
+    """Those of them that need no use, as what used them has been replaced."""
+    return {_name(*binding) for binding in _replaced}
 
 
 def find_mistakes(
@@ -208,7 +221,7 @@ def _unused(uses):
             outer = {(s, use.selector, name) for s in _outer_scopes(scope)}
             used |= outer & _defaults
     for scope, selector, parameter, _ in _bindings():
-        is_used = (scope, selector, parameter) in used
+        is_used = (scope, selector, parameter) in used | _replaced
         if not is_used and not _is_called_by_code(selector):
             yield unused_line(_name(scope, selector, parameter))
 

@@ -24,10 +24,12 @@ class Reading(NamedTuple):
         mistakes: lines on what cannot be read, included or found by its name.
         defaults: scope, whole selector and parameter of what is bound by included
             files only. A recipe may hide such a binding by those of inner scopes.
+        replaced: those of them that serve what a later file or binding has replaced.
     """
 
     mistakes: list[str]
     defaults: set[tuple[str, str, str]]
+    replaced: set[tuple[str, str, str]]
 
 
 def read(
@@ -47,7 +49,8 @@ def read(
         reader.read_file(path)
     for text in gin_params:
         reader.read_text(text)
-    return Reading(reader.mistakes(), reader.bound[True] - reader.bound[False])
+    defaults = reader.bound[True] - reader.bound[False]
+    return Reading(reader.mistakes(), defaults, reader.replaced(defaults))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -88,6 +91,9 @@ class _Reader:
         self._open = []
         # By whether an included file binds it.
         self.bound = {True: set(), False: set()}
+        # What the value of a binding refers to, and what replaced values did.
+        self._references = {}
+        self._let_go = set()
 
     def mistakes(self):
         known = self._macros | {name for name, _ in gin.config._CONSTANTS.items()}
@@ -100,6 +106,21 @@ class _Reader:
             ):
                 self._add(f"%{name} must be defined {nearest(name, known)}", place)
         return list(dict.fromkeys(self._lines))
+
+    def replaced(self, bindings):
+        """The bindings of what replaced values refer to, and of what that refers to."""
+        waiting, reached = list(self._let_go), set()
+        while waiting:
+            scope, selector = here = waiting.pop()
+            if here in reached:
+                continue
+            reached.add(here)
+            for (owner_scope, owner, _), parts in self._references.items():
+                if owner == selector and owner_scope in ("", scope):
+                    # One without a scope is called in that of its caller.
+                    waiting += [(inner or scope, part) for inner, part in parts]
+        reached |= {("", selector) for _, selector in reached}
+        return {binding for binding in bindings if binding[:2] in reached}
 
     def read_file(self, path):
         real = os.path.realpath(path)
@@ -123,12 +144,13 @@ class _Reader:
             for statement in config_parser.ConfigParser(source, delegate):
                 place = _place(statement.location, name)
                 self._named += [_Named(*met, place) for met in delegate.met]
+                parts = [_whole(name) for kind, name in delegate.met if kind == "@"]
                 delegate.met.clear()
-                self._take(statement, place)
+                self._take(statement, place, parts)
         except (SyntaxError, tokenize.TokenError) as error:
             self._add(*_syntax(error, name))
 
-    def _take(self, statement, place):
+    def _take(self, statement, place, parts):
         if isinstance(statement, config_parser.IncludeStatement):
             self._include(statement.filename, place)
         elif isinstance(statement, config_parser.BlockDeclaration):
@@ -136,7 +158,7 @@ class _Reader:
         elif isinstance(statement, config_parser.BindingStatement):
             scope, selector, parameter, _, _ = statement
             if parameter:
-                self._check_binding(scope, selector, parameter, place)
+                self._check_binding(scope, selector, parameter, place, parts)
             else:
                 self._macros.add(f"{scope}/{selector}" if scope else selector)
 
@@ -165,13 +187,16 @@ class _Reader:
         self._add(f"{shown} {rule}", place)
         return False
 
-    def _check_binding(self, scope, selector, parameter, place):
+    def _check_binding(self, scope, selector, parameter, place, parts):
         shown = f"{selector}.{parameter}"
         if not self._check_selector(selector, selector, place):
             return
         configurable = gin.config._REGISTRY.get_match(selector)
         is_included = len(self._open) > 1
-        self.bound[is_included].add((scope, configurable.selector, parameter))
+        key = (scope, configurable.selector, parameter)
+        self.bound[is_included].add(key)
+        self._let_go |= self._references.get(key, set())
+        self._references[key] = set(parts)
         known = parameters_of(configurable.wrapped)
         if known is not None and parameter not in known:
             rule = f"must be a parameter of {selector} {nearest(parameter, known)}"
@@ -179,6 +204,13 @@ class _Reader:
 
     def _add(self, rule, place):
         self._lines.append(f"{rule}. Received: {place}")
+
+
+def _whole(reference):
+    """Scope and whole selector of a reference; the selector as it is if unknown."""
+    scope, _, selector = reference.rpartition("/")
+    matching = gin.config._REGISTRY.matching_selectors(selector)
+    return scope, matching[0] if len(matching) == 1 else selector
 
 
 def _place(location, name):

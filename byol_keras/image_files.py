@@ -27,17 +27,28 @@ TIFF_SUFFIXES = SUFFIXES["TIFF"]
 _SAMPLE_SIZE = 16
 
 
-def find_images(folder: pathlib.Path) -> list[str]:
+def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> list[str]:
     """Relative paths, with "/" and sorted, of the images below the folder.
 
     Hidden files and folders are left out, and TIFF where Pillow is not installed.
     Links are followed, also out of the folder: whoever made them wants that. Where
     they go in a circle, they are followed once round.
 
+    Args:
+        folder: an existing one.
+        otherwise: endings of the files to be found where there are no images.
+
     Raises:
         ValueError: if there are none.
     """
-    return _without_unreadable_tiffs(_image_files(folder), folder)
+    files = _files(folder, IMAGE_SUFFIXES)
+    if files:
+        return _without_unreadable_tiffs(files, folder)
+    files = _files(folder, otherwise)
+    if not files:
+        suffixes = " ".join(IMAGE_SUFFIXES + otherwise)
+        raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
+    return files
 
 
 def common_channels(
@@ -83,6 +94,8 @@ def file_rows(
     labels: np.ndarray | None,
     channels: int,
     max_bad_share: float = MAX_BAD_SHARE,
+    read: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    examine: Callable[[str, int], str | None] | None = None,
 ) -> Rows:
     """The source of `ImageData` that reads a file when its example is wanted.
 
@@ -91,37 +104,40 @@ def file_rows(
             PNG; those that cannot be decoded are replaced: see `bad_images`.
         labels: integers `[N]` or `[N, classes]`, or None.
         channels: int. Of the decoded images.
-        max_bad_share: float in 0..1; see `bad_images.ReadableFiles`.
+        max_bad_share, examine: see `bad_images.ReadableFiles`.
+        read: string scalar, a path -> what `ImageData.decode` takes. Defaults to the
+            contents of the file.
     """
-    files = ReadableFiles(paths, channels, max_bad_share)
+    files = ReadableFiles(paths, channels, max_bad_share, examine)
+    read = read or (lambda path: readable_in_graph(tf.io.read_file(path)))
     if labels is None:
         stamps = functools.partial(file_stamps, paths)
-        fetch = _fetch_files(paths, None)
+        fetch = _fetch_files(paths, None, read)
         return Rows(len(paths), fetch, contents=stamps, files=files)
     labels = np.asarray(labels, np.int64)
     return Rows(
         len(paths),
-        _fetch_files(paths, labels),
+        _fetch_files(paths, labels, read),
         contents=lambda: (*file_stamps(paths), labels.tobytes()),
         labels=lambda: labels,
         files=files,
     )
 
 
-def _fetch_files(paths, labels) -> Callable:
+def _fetch_files(paths, labels, read) -> Callable:
     with tf.device("CPU"):
         paths = tf.constant(paths)
         labels = None if labels is None else tf.constant(labels)
 
     def fetch(place):
-        example = {"image": readable_in_graph(tf.io.read_file(paths[place]))}
+        example = {"image": read(paths[place])}
         return example if labels is None else example | {"label": labels[place]}
 
     return fetch
 
 
-def _image_files(folder):
-    """Relative paths with "/" of all image files below the folder, sorted."""
+def _files(folder, suffixes):
+    """Relative paths with "/" of the files with these endings, sorted."""
     files = []
     # The real folders that lead to one, which a link in it must not lead back to.
     above = {os.fspath(folder): {os.path.realpath(folder)}}
@@ -138,11 +154,8 @@ def _image_files(folder):
         files += [
             (relative / name).as_posix()
             for name in names
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+            if not name.startswith(".") and name.lower().endswith(suffixes)
         ]
-    if not files:
-        suffixes = " ".join(IMAGE_SUFFIXES)
-        raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
     return sorted(files)
 
 

@@ -28,12 +28,17 @@ _REFERENCE = re.compile(r"@((?:\w+/)*)(?:\w+\.)*(\w+)")
 
 
 def define_flags() -> None:
-    """Flags that all command lines take."""
+    """Flags of the command lines that work in a run folder."""
+    define_gin_flags()
+    flags.DEFINE_string("model_dir", None, "run folder.")
+
+
+def define_gin_flags() -> None:
+    """Flags of all command lines that read gin files."""
     flags.DEFINE_multi_string("gin_file", [], "gin file; may be given several times.")
     flags.DEFINE_multi_string(
         "gin_param", [], 'binding that overrides the files, as "train.epochs=5".'
     )
-    flags.DEFINE_string("model_dir", None, "run folder.")
     # Libraries report on every file that they read; a user wants what went wrong.
     logging.set_verbosity(logging.WARNING)
 
@@ -95,7 +100,7 @@ def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
     reading = gin_syntax.read(paths, gin_params, folders)
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
-    gin_bindings.set_defaults(reading.defaults)
+    gin_bindings.set_defaults(reading.defaults, reading.replaced)
     for folder in folders:
         gin.add_config_file_search_path(str(folder))
     try:
@@ -130,7 +135,8 @@ def unused_bindings() -> list[str]:
     Call it when everything that the configuration names has been built. What a used
     binding hands on as a function that is called later, as `[@knn]` to a callback,
     counts as used with all that it names. One that bindings of inner scopes hide in
-    every call is not used, unless it comes from an included file.
+    every call is not used, unless it comes from an included file. Of an included file,
+    what served a value that a later binding has replaced need not be used either.
     """
     configured = _bindings(gin.config_str(max_line_length=10**6))
     operative_text = gin.operative_config_str(max_line_length=10**6)
@@ -139,9 +145,8 @@ def unused_bindings() -> list[str]:
     used = {_supplier(name, configured) for name in operative}
     hidden = {outer for name in operative for outer in _from_inside_out(name)}
     used |= hidden & gin_bindings.default_names()
-    return sorted(
-        set(configured) - used - _used_later(configured, used, operative_text)
-    )
+    used |= _used_later(configured, used, operative_text)
+    return sorted(set(configured) - used - gin_bindings.replaced_names())
 
 
 def _supplier(name, configured):

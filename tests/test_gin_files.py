@@ -338,9 +338,12 @@ def test_included_files_are_fragments(path):
 
 
 @pytest.mark.parametrize("path", FRAGMENTS)
-def test_fragment_is_used_by_a_recipe(path):
+def test_fragment_is_used_by_a_recipe_or_its_choice(path):
     runnable = [case.values[0] for case in PRETRAIN + BENCHMARKS]
-    assert any(path in statements(file)[1] for file in runnable)
+    chosen = f"#   --gin_file={path.relative_to(ROOT).as_posix()} "
+    assert any(
+        path in statements(file)[1] or chosen in file.read_text() for file in runnable
+    )
 
 
 @pytest.mark.parametrize("path", files())
@@ -385,6 +388,46 @@ def test_unused_binding_of_a_recipe_is_reported(capsys):
         train.train(None, strategy="cpu", dry_run=True)
     assert stop.value.code == 2
     assert "SGD.momentum, which nothing uses" in capsys.readouterr().err
+
+
+OWN_IMAGES = ROOT / "gin/pretrain/image_folder_resnet18.gin"
+PRESETS = re.findall(r"--gin_file=(gin/views/\S+)", OWN_IMAGES.read_text())
+
+
+def described_views():
+    """Layers of both views and their settings, apart from Keras's running names."""
+    views = gin.get_bindings("train")["views_fn"]()
+    return [
+        (type(layer), {**layer.get_config(), "name": None, "layer": None})
+        for view in (views.view1, views.view2)
+        for outer in view.layers
+        for layer in (outer, getattr(outer, "layer", outer))
+    ]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_after_the_recipe_gives_its_own_views_alone(preset, capsys):
+    parse(ROOT / preset)
+    alone = described_views()
+    gin.clear_config()
+    overrides = stand_in_bindings(OWN_IMAGES)
+    launch.parse_gin([str(OWN_IMAGES), str(ROOT / preset)], overrides)
+    assert described_views() == alone
+    train.train(None, strategy="cpu", dry_run=True)
+    assert "100 epochs" in capsys.readouterr().out
+
+
+def test_what_a_preset_leaves_of_the_recipe_is_no_mistake_but_a_binding_of_it_is(
+    capsys,
+):
+    preset = ROOT / "gin/views/satellite_96.gin"
+    overrides = [*stand_in_bindings(OWN_IMAGES), "Solarize.threshold = 0.7"]
+    launch.parse_gin([str(OWN_IMAGES), str(preset)], overrides)
+    with pytest.raises(SystemExit):
+        train.train(None, strategy="cpu", dry_run=True)
+    told = capsys.readouterr().err
+    assert "Solarize.threshold, which nothing uses" in told
+    assert "view2_solarize" not in told
 
 
 def test_every_published_recipe_has_its_numbers_here():
@@ -488,7 +531,7 @@ def test_views_are_images_of_the_bound_size(path):
     parse(path)
     bindings = dict(statements(path)[0])
     size = bindings["RandomResizedCrop.size"]
-    channels = 1 if path.stem.startswith("grey_") else 3
+    channels = {"grey": 1, "satellite": 5}.get(path.stem.partition("_")[0], 3)
     views = gin.get_bindings("train")["views_fn"]()
     assert views.stateless
     rng = np.random.default_rng(0)

@@ -9,8 +9,11 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
+
+import byol_keras
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -52,7 +55,7 @@ def test_fit_example_has_at_most_ten_lines_of_code():
 
 
 def test_own_images_command_is_a_dry_run_on_a_folder(tmp_path):
-    (command,) = [block for block in BASH if "image_folder.path" in block]
+    (command,) = [block for block in BASH if "--dry_run" in block]
     for name in ("a", "b"):
         encoded = tf.io.encode_png(tf.zeros([300, 260, 3], tf.uint8))
         (tmp_path / f"{name}.png").write_bytes(encoded.numpy())
@@ -62,12 +65,43 @@ def test_own_images_command_is_a_dry_run_on_a_folder(tmp_path):
     assert f"images in {tmp_path}" in shell(command, env=wide)
 
 
+@pytest.mark.slow
+def test_own_images_are_previewed_embedded_and_searched_as_the_readme_says(tmp_path):
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(0)
+    images, run = tmp_path / "images", tmp_path / "run"
+    images.mkdir()
+    for number in range(64):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(20, 0)
+        encoded = tf.io.encode_png(pixels.repeat(20, 1))
+        (images / f"{number}.png").write_bytes(encoded.numpy())
+    (run / "export").mkdir(parents=True)
+    byol_keras.resnet18(width=0.125).save(run / "export/backbone.keras")
+    (run / "operative_config.gin").write_text("RandomResizedCrop.size = 32")
+    (preview,) = [block for block in BASH if "byol_keras.preview" in block]
+    (embed,) = [block for block in BASH if "byol_keras.embed" in block]
+    for command in (preview, *embed.strip().splitlines()):
+        for name, path in (
+            ("DIR", images),
+            ("runs/mine", run),
+            ("embeddings.npz", tmp_path / "embeddings.npz"),
+            ("preview.", f"{tmp_path}/preview."),
+            ("nearest.png", tmp_path / "nearest.png"),
+            ("IMAGE", images / "5.png"),
+        ):
+            command = re.sub(rf"(?<=[=\"]){re.escape(name)}", str(path), command)
+        output = shell(command)
+    assert "1.0000  5.png" in output
+    for file in ("preview.png", "preview.json", "embeddings.npz", "nearest.png"):
+        assert (tmp_path / file).exists(), file
+
+
 def test_paths_and_recipes_of_the_readme_exist():
     for path in re.findall(
         r"(?:gin|byol_keras|tests|experiments)/[\w./-]+\.\w+", README
     ):
         assert (ROOT / path).exists(), path
-    for name in re.findall(r"\| `([^`]+\.gin)`", README):
+    for name in re.findall(r"\| `([^`/]+\.gin)`", README):
         for expanded in expand(name):
             assert list(ROOT.glob(f"gin/*/{expanded}")), expanded
 

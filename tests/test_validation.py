@@ -152,6 +152,11 @@ ONE_LINE = {
     "view2 of (28, 28). Received: 14",
     # What is missing, and what is too much.
     "train.callbacks = [@CSVLogger()]": "CSVLogger.filename must be bound.",
+    "train.dataset_fn = @tfds_dataset": "tfds_dataset.name must be bound. Received: ",
+    "train.learning_rate_fn = @warmup_epoch_cosine": "warmup_epoch_cosine."
+    "base_learning_rate must be bound. Received: nothing",
+    "train.optimizer_fn = @AdamW": "the learning rate must be at most 0.02 with AdamW; "
+    "LARS and SGD take more. Received: up to 0.2, scaled to the batch",
     "Adam.beta_1 = 0.5": UNUSED + "Adam.beta_1, which nothing uses",
     "EPOCHS = 3": UNUSED + "EPOCHS, which nothing uses",
     "a/RandomResizedCrop.size = 28": UNUSED + "a/RandomResizedCrop.size, which nothing",
@@ -189,24 +194,10 @@ SEVERAL_LINES = {
         "train.seed must be in",
         "TargetEMA.base_tau must be",
     ),
-    ("train.optimizer_fn = @AdamW",): (
-        UNUSED + "SGD.momentum",
-        UNUSED + "SGD.weight_decay",
-        "the learning rate must be at most 0.02 with AdamW; LARS and SGD take more. "
-        "Received: up to 0.2, scaled to the batch",
-    ),
-    ("train.dataset_fn = @tfds_dataset",): (
-        "tfds_dataset.name must be bound. Received: nothing",
-    ),
     ("train.model_fn = @GaussianBlur",): (
         "train.model_fn must be a function of backbone. Received: @GaussianBlur",
         UNUSED + "BYOL.hidden_units",
         UNUSED + "BYOL.output_units",
-    ),
-    ("train.learning_rate_fn = @warmup_epoch_cosine",): (
-        "warmup_epoch_cosine.base_learning_rate must be bound. Received: nothing",
-        UNUSED + "warmup_cosine.base_learning_rate",
-        UNUSED + "warmup_cosine.warmup_epochs",
     ),
     ("RandomResizedCrop.size = 4000",): (
         "view1 must be at most 2048 pixels wide and high. Received: (4000, 4000)",

@@ -1,6 +1,6 @@
 """Measures all of this folder in one run, a quarter of an hour, and plots it.
 
-    pip install "byol_keras[plots]"
+    pip install "byol_keras[report]"
     python experiments/speed/run_all.py
 
 Nothing else should be running. Writes the JSON of each script, and `speed.png`.

@@ -35,12 +35,12 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
     Raises:
         ValueError: if `backbone` is not built, so that its channels are not known.
     """
-    shape = _image_shape(backbone)
+    shape = image_shape(backbone)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "backbone.keras", backbone.save)
     write_whole(
-        folder / "saved_model", lambda path: _save_saved_model(backbone, shape, path)
+        folder / "saved_model", lambda path: save_saved_model(backbone, shape, path)
     )
 
 
@@ -91,7 +91,7 @@ def pretrained_backbone(channels: int, file: str) -> keras.Model:
             it cannot be trained.
     """
     backbone = load_backbone(file)
-    shape = _image_shape(backbone)
+    shape = image_shape(backbone)
     if shape[-1] != channels:
         raise ValueError(
             f"pretrained_backbone.file must be a backbone for images of {channels} "
@@ -165,7 +165,7 @@ def _find_backbone(path: Path) -> Path:
     )
 
 
-def _image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
+def image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
     """The shape of an image batch; height and width are None where they may vary."""
     if getattr(backbone, "inputs", None):
         return (None, *backbone.inputs[0].shape[1:])
@@ -179,7 +179,9 @@ def _image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
     return (None, None, None, shape[-1])
 
 
-def _save_saved_model(backbone, shape, path):
+def save_saved_model(
+    backbone: keras.Model, shape: tuple[int | None, ...], path: Path
+) -> None:
     """Saves the backbone with one endpoint, `serve`, traced for both dtypes."""
 
     @tf.function

@@ -1,0 +1,90 @@
+"""Images of any number of channels as files of arrays: `.npy`, which NumPy writes.
+
+No decoder of TensorFlow reads more than four channels. An array is uint8 `[h, w, C]`,
+or `[h, w]` for one channel, as `numpy.save(path, image)` writes it; sensors of more
+bits have to be scaled to 0..255 before.
+"""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from byol_keras.bad_images import MAX_BAD_SHARE, check_share
+from byol_keras.decoding import MAX_PIXELS
+from byol_keras.image_files import file_rows as rows_of_files
+from byol_keras.sources import Rows
+
+SUFFIXES = (".npy",)
+
+
+def common_channels(
+    paths: Sequence[str],
+    folder: str | os.PathLike,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> int:
+    """Channels of the first array that can be read; others are to have as many.
+
+    Raises:
+        ValueError: if more than a share `max_bad_share` of all, or all, come before it.
+    """
+    check_share(max_bad_share)
+    most = min(len(paths), int(max_bad_share * len(paths)) + 1)
+    flaws = []
+    for path in paths[:most]:
+        flaws.append(flaw_of_array(path))
+        if flaws[-1] is None:
+            return _channels(np.load(path, mmap_mode="r"))
+    raise ValueError(
+        f"path must hold readable arrays, all but a share of {max_bad_share:g} "
+        f"(max_bad_share). Received: {folder}, {most} unreadable at once, such as "
+        f"{paths[0]} ({flaws[0]})"
+    )
+
+
+def file_rows(
+    paths: Sequence[str],
+    labels: np.ndarray | None,
+    channels: int,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> Rows:
+    """The source of `ImageData` that reads arrays; see `image_files.file_rows`."""
+
+    def read(path):
+        image = tf.numpy_function(_load, [path], tf.uint8, stateful=False)
+        return tf.ensure_shape(image, [None, None, channels])
+
+    return rows_of_files(paths, labels, channels, max_bad_share, read, flaw_of_array)
+
+
+def flaw_of_array(path: str, channels: int | None = None) -> str | None:
+    """Why a file holds no image that can be used, in a few words; None if it does.
+
+    Args:
+        path: of a `.npy` file.
+        channels: int that the image must have, or None for any.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        return f"cannot be opened: {error.strerror or error}"
+    except (EOFError, ValueError):
+        return "NPY that is damaged, cut short or of Python objects"
+    found = f"array of {array.dtype} {list(array.shape)}"
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        return f"{found}, not uint8 [h, w, C]"
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        return f"{found}, more than {MAX_PIXELS:,} pixels"
+    if channels not in (None, _channels(array)):
+        return f"{found}, not of {channels} channels"
+    return None
+
+
+def _channels(array):
+    return array.shape[2] if array.ndim == 3 else 1
+
+
+def _load(path):
+    array = np.load(os.fsdecode(path), allow_pickle=False)
+    return array if array.ndim == 3 else array[..., None]

@@ -1,0 +1,92 @@
+"""What is told of an image's draws is what the layers do with them."""
+
+import keras
+import numpy as np
+import pytest
+
+from byol_keras import draws
+from byol_keras.augmentations import (
+    RandomApply,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+)
+from byol_keras.blurs import GaussianBlur
+from byol_keras.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.crops import RandomCrop, RandomResizedCrop
+
+SHAPE = (40, 60, 3)
+
+
+def uniforms(*numbers):
+    return np.array(numbers, np.float32)
+
+
+@pytest.mark.parametrize(
+    "layer, numbers, expected",
+    [
+        (RandomHorizontalFlip(rate=0.5), (0.4,), "left to right"),
+        (RandomHorizontalFlip(rate=0.5), (0.6,), None),
+        (RandomVerticalFlip(rate=0.5), (0.4,), "upside down"),
+        (RandomVerticalFlip(rate=0.5), (0.6,), None),
+        (GaussianBlur(sigma=(0.5, 1.5)), (0.25,), "blur 0.75"),
+        (Grayscale(), (), "grey"),
+        (Solarize(threshold=0.3), (), "solarize 0.30"),
+        (RandomApply(Solarize(), rate=0.2), (0.1,), "solarize 0.50"),
+        (RandomApply(Solarize(), rate=0.2), (0.2,), None),
+        (RandomCrop(size=(8, 9)), (0.5, 0.5), "crop 8 x 9"),
+        # A square of as many pixels, 49 x 49, is cut to 40 x 49; and 24 x 24 of 24.5.
+        (RandomResizedCrop(size=8, area=(1.0, 1.0)), (0, 0.5, 0, 0), "crop 82 %"),
+        (RandomResizedCrop(size=8, area=(0.25, 0.25)), (0, 0.5, 0, 0), "crop 24 %"),
+        (keras.layers.RandomFlip(), (), "RandomFlip"),
+    ],
+)
+def test_draws_in_words(layer, numbers, expected):
+    assert draws.told(layer, uniforms(*numbers), SHAPE) == expected
+
+
+def test_jitter_is_told_in_the_order_of_its_operations():
+    layer = ColorJitter(brightness=0.4, contrast=0.2, saturation=0.0, hue=0.1)
+    last_order = 23.5 / 24  # the reverse
+    told = draws.told(layer, uniforms(0.5, 1.0, 0.5, 0.25, last_order), SHAPE)
+    assert told == "hue -0.05, contrast +0.20, brightness +0.00"
+
+
+def test_jitter_of_one_channel_has_no_colour():
+    told = draws.told(ColorJitter(), uniforms(0.5, 0.5, 0.5, 0.5, 0.0), (40, 60, 1))
+    assert told == "brightness +0.00, contrast +0.00"
+
+
+@pytest.mark.parametrize("semantics", ["deepmind", "torchvision"])
+def test_jitter_told_is_the_one_that_is_applied(semantics):
+    layer = ColorJitter(0.4, 0.4, 0.2, 0.1, semantics=semantics)
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0.3, 0.6, (1, 8, 8, 3)).astype(np.float32)
+    own = rng.random(layer.draws, np.float32)
+    step_by_step = image
+    for name, shift in layer.shifts(own, channels=3):
+        rest = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0)
+        one = ColorJitter(**{**rest, name: abs(shift)}, semantics=semantics)
+        end = np.float32(1 - 1e-7) if shift > 0 else 0.0
+        step_by_step = one.augment(step_by_step, np.full((1, 5), end, np.float32))
+    np.testing.assert_allclose(step_by_step, layer.augment(image, own[None]), atol=2e-6)
+
+
+def test_each_layer_of_a_view_is_told_of_its_own_draws():
+    layers = [
+        RandomHorizontalFlip(rate=0.5),
+        keras.layers.RandomFlip(),
+        RandomVerticalFlip(rate=0.5),
+        GaussianBlur(sigma=(1.0, 2.0)),
+    ]
+    told = draws.told_of_view(layers, uniforms(0.9, 0.1, 0.5), SHAPE)
+    assert told == ["RandomFlip", "upside down", "blur 1.50"]
+
+
+def test_layers_are_applied_to_every_image_by_the_draws_made_for_that():
+    layer = RandomApply(GaussianBlur(), rate=0.1)
+    own = np.full((3, 2), 0.7, np.float32)
+    forced = draws.applied(layer, own)
+    assert [draws.is_drawn(layer, row) for row in forced] == [True] * 3
+    assert (forced[:, 1] == own[:, 1]).all()
+    assert (own == np.float32(0.7)).all()
+    assert (draws.applied(GaussianBlur(), own[:, :1]) == own[:, :1]).all()
