@@ -24,7 +24,7 @@ from byol_keras.interruption import Interrupted, StopSignals
 
 @gin.configurable
 class Checkpoints(keras.callbacks.Callback):
-    """Saves a compiled `BYOL` and the callbacks beside it; the last callback of all.
+    """Saves a compiled `BYOL` and the callbacks beside it; only the report comes later.
 
     A checkpoint is a copy in the host's memory, which a thread writes while training
     goes on. There is one at every end of an epoch, after what other callbacks do there,

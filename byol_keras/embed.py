@@ -28,6 +28,7 @@ from byol_keras import (
 from byol_keras.bad_images import flaw_of_file
 from byol_keras.benchmarks.transforms import resize_center_crop
 from byol_keras.export import load_backbone
+from byol_keras.whole_files import write_text
 
 # Thumbnails are seen whole; of larger images benchmarks leave out a border of 1/16.
 _THUMBNAIL = 64
@@ -185,7 +186,7 @@ def main(_):
     if bad:
         listing = out.with_name(out.name + ".bad_images.txt")
         lines = (f"{path}\t{flaw}\n" for path, flaw in bad.items())
-        launch.write_text(listing, "".join(lines))
+        write_text(listing, "".join(lines))
         print(f"{len(bad)} images could not be read; see {listing}")
     print(f"embeddings in {out}")
     if given.search:

@@ -16,6 +16,23 @@ from gin import config_parser
 
 from byol_keras.value_types import parameters_of
 
+# The folder of recipes.
+RECIPES = "pretrain"
+
+
+class Origin(NamedTuple):
+    """The recipe that a configuration starts from, and its difference to it.
+
+    Args:
+        recipe: path of the first file in a folder `pretrain`, included or not; of the
+            first file, where there is none.
+        differences: binding -> its value in the recipe and the one that holds, as gin
+            writes them; None where it is not bound.
+    """
+
+    recipe: str
+    differences: dict[str, tuple[str | None, str | None]]
+
 
 class Reading(NamedTuple):
     """What reading gin files has shown.
@@ -25,11 +42,13 @@ class Reading(NamedTuple):
         defaults: scope, whole selector and parameter of what is bound by included
             files only. A recipe may hide such a binding by those of inner scopes.
         replaced: those of them that serve what a later file or binding has replaced.
+        origin: the recipe, and what is bound besides.
     """
 
     mistakes: list[str]
     defaults: set[tuple[str, str, str]]
     replaced: set[tuple[str, str, str]]
+    origin: Origin
 
 
 def read(
@@ -50,7 +69,8 @@ def read(
     for text in gin_params:
         reader.read_text(text)
     defaults = reader.bound[True] - reader.bound[False]
-    return Reading(reader.mistakes(), defaults, reader.replaced(defaults))
+    replaced = reader.replaced(defaults)
+    return Reading(reader.mistakes(), defaults, replaced, reader.origin())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -67,6 +87,12 @@ class _Named(NamedTuple):
     place: str
 
 
+class _Text(str):
+    """What a value says of functions and macros: it is shown as it is written."""
+
+    __repr__ = str.__str__
+
+
 class _Delegate(config_parser.ParserDelegate):
     """Stands for gin's own, which refuses unknown names."""
 
@@ -75,11 +101,11 @@ class _Delegate(config_parser.ParserDelegate):
 
     def configurable_reference(self, scoped_selector, evaluate):
         self.met.append(("@", scoped_selector))
-        return self
+        return _Text(f"@{scoped_selector}{'()' if evaluate else ''}")
 
     def macro(self, name):
         self.met.append(("%", name))
-        return self
+        return _Text(f"%{name}")
 
 
 class _Reader:
@@ -94,6 +120,8 @@ class _Reader:
         # What the value of a binding refers to, and what replaced values did.
         self._references = {}
         self._let_go = set()
+        self._values = {}
+        self._recipe = None
 
     def mistakes(self):
         known = self._macros | {name for name, _ in gin.config._CONSTANTS.items()}
@@ -134,6 +162,18 @@ class _Reader:
         except (OSError, UnicodeDecodeError) as error:
             self._add("a gin file must be readable text", f"{path} ({error})")
         self._open.pop()
+        if self._recipe is None and (path.parent.name == RECIPES or not self._open):
+            self._recipe = pathlib.Path(real), dict(self._values)
+
+    def origin(self):
+        path, recipe = self._recipe or (pathlib.Path(), {})
+        tree = [f for f in self._search_path[1:] if path.is_relative_to(f)]
+        names = [*recipe, *(name for name in self._values if name not in recipe)]
+        pairs = {name: (recipe.get(name), self._values.get(name)) for name in names}
+        return Origin(
+            path.relative_to(tree[0]).as_posix() if tree else path.name,
+            {name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
+        )
 
     def read_text(self, text):
         self._read(text, f"{text!r} in --gin_param")
@@ -156,7 +196,9 @@ class _Reader:
         elif isinstance(statement, config_parser.BlockDeclaration):
             self._check_selector(statement.selector, statement.selector, place)
         elif isinstance(statement, config_parser.BindingStatement):
-            scope, selector, parameter, _, _ = statement
+            scope, selector, parameter, value, _ = statement
+            name = f"{selector}.{parameter}" if parameter else selector
+            self._values[f"{scope}/{name}" if scope else name] = repr(value)
             if parameter:
                 self._check_binding(scope, selector, parameter, place, parts)
             else:

@@ -43,8 +43,14 @@ def define_gin_flags() -> None:
     logging.set_verbosity(logging.WARNING)
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line: what `absl.app.run` takes as its `flags_parser`."""
+def parse_flags(argv: list[str], with_paths: bool = False) -> list[str]:
+    """Parses the command line: what `absl.app.run` takes as its `flags_parser`.
+
+    Args:
+        argv: the command and its arguments.
+        with_paths: bool. Whether there may be others than flags; they are returned
+            after the command.
+    """
     with user_errors():
         try:
             rest = flags.FLAGS(argv)
@@ -53,7 +59,7 @@ def parse_flags(argv: list[str]) -> list[str]:
                 f"arguments must be flags of this command ({_first_line(error)}). "
                 f"Received: {' '.join(argv[1:])}"
             ) from error
-        if rest[1:]:
+        if rest[1:] and not with_paths:
             raise ValueError(
                 "arguments must be flags, as --gin_file=FILE. "
                 f"Received: {' '.join(rest[1:])}"
@@ -78,12 +84,15 @@ def user_errors(kinds: tuple[type[Exception], ...] = KINDS):
         sys.exit(EXIT_USER_ERROR)
 
 
-def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
+def parse_gin(gin_files: list[str], gin_params: list[str]) -> gin_syntax.Origin:
     """Parses gin files and bindings; includes are found from the files' own tree.
 
     Args:
         gin_files: paths, absolute or relative to the working directory.
         gin_params: bindings in gin syntax; they win over the files.
+
+    Returns:
+        The recipe among the files, and what differs from it.
 
     Raises:
         Mistakes: for missing files, syntax errors, unknown names and parameters, all
@@ -108,6 +117,7 @@ def parse_gin(gin_files: list[str], gin_params: list[str]) -> None:
             gin.parse_config_files_and_bindings([str(p) for p in paths], gin_params)
     except (SyntaxError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(f"gin configuration cannot be read: {error}") from error
+    return reading.origin
 
 
 @contextlib.contextmanager

@@ -109,18 +109,31 @@ class Meter(keras.callbacks.Callback):
         if not steps:
             return None
         rates = self._rates(steps, seconds, waited)
-        share = rates["input_wait_share"]
-        bound, help_ = "compute-bound", "train.precision and train.jit_compile may help"
-        if share > INPUT_BOUND_SHARE:
-            bound = "input-bound"
-            help_ = (
-                "more CPU cores, or TwoViews.place = 'device' on an accelerator, help"
-            )
-        speed = f"{self.batch_size * steps / seconds:.0f} images/s"
-        if self.flops_per_image:
-            speed += f", {rates['flops_per_second'] / 1e9:.1f} GFLOP/s"
-        waiting = f"{share:.0%} of the time spent waiting for input"
-        return f"{speed}; {bound}: {waiting}; {help_}"
+        speed = self.batch_size * steps / seconds
+        return sentence(speed, rates["input_wait_share"], rates.get("flops_per_second"))
+
+
+def sentence(
+    images_per_second: float,
+    input_wait_share: float,
+    flops_per_second: float | None = None,
+) -> str:
+    """The speed of a run, its bound, and what would help, in words.
+
+    Args:
+        images_per_second: float.
+        input_wait_share: float in 0..1.
+        flops_per_second: float, where it is known.
+    """
+    bound, help_ = "compute-bound", "train.precision and train.jit_compile may help"
+    if input_wait_share > INPUT_BOUND_SHARE:
+        bound = "input-bound"
+        help_ = "more CPU cores, or TwoViews.place = 'device' on an accelerator, help"
+    speed = f"{images_per_second:.0f} images/s"
+    if flops_per_second:
+        speed += f", {flops_per_second / 1e9:.1f} GFLOP/s"
+    waiting = f"{input_wait_share:.0%} of the time spent waiting for input"
+    return f"{speed}; {bound}: {waiting}; {help_}"
 
 
 def _now(_):

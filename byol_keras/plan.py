@@ -1,5 +1,7 @@
 """What a configuration will do, in one table: for the console and for --dry_run."""
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 from rich.table import Table
@@ -24,8 +26,16 @@ _HIDDEN_DRAWS = {
 }
 
 
-def table(run) -> Table:
-    """What will run, for the console and for --dry_run.
+def table(rows: Mapping[str, str]) -> Table:
+    """What `rows` returns, for the console and for --dry_run."""
+    shown = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        shown.add_row(name, value)
+    return shown
+
+
+def rows(run) -> dict[str, str]:
+    """What will run, in words, by what it is about.
 
     Args:
         run: `train.Run`.
@@ -36,7 +46,7 @@ def table(run) -> Table:
     size = run.data.image_size or ("any", "any")
     replicas = run.strategy.num_replicas_in_sync
     micro_batch = length.batch_size // (replicas * length.accumulation_steps)
-    rows = {
+    return {
         "data": f"{run.data.name}: {run.data.num_examples} images of "
         f"{size[0]} x {size[1]} x {run.data.channels}",
         "steps": f"{length.total_steps} = {length.epochs} epochs of about "
@@ -53,10 +63,6 @@ def table(run) -> Table:
         "views": f"on the {run.views.place}, {cores()} CPU threads",
         "exact resume": _exact_resume(run),
     }
-    table = Table(show_header=False, box=None)
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 def _devices(strategy):

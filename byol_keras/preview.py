@@ -47,6 +47,7 @@ from byol_keras.augmented_view import uniforms_of
 from byol_keras.contact_sheet import Sample
 from byol_keras.crops import RandomResizedCrop
 from byol_keras.views import TwoViews
+from byol_keras.whole_files import write_text
 
 EXIT_FINDINGS = 1
 # The originals of the sheet are no larger.
@@ -278,7 +279,7 @@ def main(_):
         contact_sheet.draw(found.samples, found.effects, title, pathlib.Path(given.out))
         if given.json:
             text = json.dumps(for_json(name, found), indent=1) + "\n"
-            launch.write_text(pathlib.Path(given.json), text)
+            write_text(pathlib.Path(given.json), text)
     print_report(found, Console())
     print(f"written to {given.out}")
     for line in found.findings:

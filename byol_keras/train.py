@@ -6,6 +6,7 @@ The same command on the same folder resumes at the step of the newest checkpoint
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from byol_keras import (
     launch,
     optimizers,  # noqa: F401
     plan,
+    provenance,
     subsets,  # noqa: F401
     validation,
     workers,
@@ -44,11 +46,13 @@ from byol_keras.doctor import CollapseDoctor
 from byol_keras.export import export_backbone
 from byol_keras.fingerprint import changes, fingerprint
 from byol_keras.gin_bindings import unused_line
+from byol_keras.gin_syntax import Origin
 from byol_keras.guards import NonfiniteGuard, load_dump
 from byol_keras.interruption import OneLineEnding, StopSignals
 from byol_keras.meter import Meter, flops_of_step, peak_flops
 from byol_keras.mistakes import Findings
 from byol_keras.replay import replay_step
+from byol_keras.report import Report
 from byol_keras.run_lock import RunLock
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
 from byol_keras.schedules import RunLength
@@ -72,6 +76,7 @@ class Run(NamedTuple):
     seed: int
     precision: str
     log_every_steps: int
+    report: Report | None
 
 
 @gin.configurable(module="byol_keras")
@@ -81,6 +86,7 @@ def train(
     dry_run: bool = False,
     allow_config_change: bool = False,
     replay: int | None = None,
+    origin: Origin | None = None,
     *,
     dataset_fn: Callable = gin.REQUIRED,
     views_fn: Callable = gin.REQUIRED,
@@ -100,6 +106,7 @@ def train(
     callbacks: Sequence[Callable | keras.callbacks.Callback] = (),
     guard_fn: Callable | None = gin.get_configurable(NonfiniteGuard),
     doctor_fn: Callable | None = gin.get_configurable(CollapseDoctor),
+    report_fn: Callable | None = gin.get_configurable(Report),
 ) -> None:
     """Pre-trains BYOL and exports its backbone into the run folder.
 
@@ -109,6 +116,7 @@ def train(
         dry_run: print what would run, and stop.
         allow_config_change: resume also where that changes the result.
         replay: the step that a run in `model_dir` was stopped at; see `replay`.
+        origin: what `launch.parse_gin` returned, for the report.
         dataset_fn: () -> `image_data.ImageData`.
         views_fn: () -> `views.TwoViews`.
         backbone_fn: (channels) -> `keras.Model`.
@@ -128,6 +136,8 @@ def train(
         callbacks: further Keras callbacks: () -> callback, as `[@OnlineProbe]`, or made
             already.
         guard_fn, doctor_fn: see `watchers.make_watchers`; None switches one off.
+        report_fn: (model_dir, data, views, seed, pass_length) -> `report.Report`; None
+            switches it off.
     """
     with launch.user_errors():
         counts = {"epochs": epochs, "batch_size": batch_size}
@@ -160,6 +170,10 @@ def train(
         made = [_make_callback(callback, model) for callback in callbacks]
         made = [c for c in made if is_chief or not workers.is_for_chief(c)]
         position = RunPosition([length.step_at_epoch(n + 1) for n in range(epochs)])
+        report = None
+        if report_fn is not None and is_chief:
+            order = {"seed": seed, "pass_length": length.pass_length}
+            report = report_fn(model_dir=model_dir, data=source, views=views, **order)
         run = Run(
             devices,
             source,
@@ -172,6 +186,7 @@ def train(
             seed,
             precision,
             log_every_steps,
+            report,
         )
         watchers = make_watchers(run, model_dir, guard_fn, doctor_fn)
         checkpoints = Checkpoints(
@@ -183,13 +198,17 @@ def train(
             writes=is_chief,
         )
         _refuse_unused_bindings()
-        Console(quiet=not is_chief).print(plan.table(run))
+        rows = plan.rows(run)
+        Console(quiet=not is_chief).print(plan.table(rows))
         if replay is not None and not dry_run:
             load_dump(model_dir, replay, model)
     if dry_run:
         return
     if replay is None:
-        _train(run, watchers, checkpoints, model_dir, allow_config_change)
+        start = functools.partial(
+            provenance.add_start, argv=sys.orig_argv, plan=rows, origin=origin
+        )
+        _train(run, watchers, checkpoints, model_dir, allow_config_change, start)
     else:
         position.move_to(replay)
         print(replay_step(model, next(iter(_batches(run)))))
@@ -203,7 +222,7 @@ def _make_callback(callback, model):
     return callback
 
 
-def _train(run, watchers, checkpoints, model_dir, allow_config_change):
+def _train(run, watchers, checkpoints, model_dir, allow_config_change, start):
     """Trains from the newest checkpoint on, alone in the run folder, and exports."""
     is_chief = workers.is_chief(run.strategy)
     console = Console(quiet=not is_chief, soft_wrap=True)
@@ -219,6 +238,11 @@ def _train(run, watchers, checkpoints, model_dir, allow_config_change):
                 console.print(line)
             if is_chief:
                 launch.write_config(folder)
+                steps = {
+                    "step": run.position.step,
+                    "total_steps": run.length.total_steps,
+                }
+                start(folder, **steps)
             meter = _meter(run)
             batches = _batches(run, meter)
         if run.position.step < run.length.total_steps:
@@ -230,6 +254,8 @@ def _train(run, watchers, checkpoints, model_dir, allow_config_change):
             export_backbone(run.model.online.backbone, folder / "export")
         workers.require_same(run.strategy, step=run.position.step)
         console.print(f"backbone exported to {folder / 'export'}")
+        if run.report is not None:
+            run.report.write()
     ending.exit_if_ended()
 
 
@@ -293,6 +319,7 @@ def _fit(run, batches, watchers, meter, folder, checkpoints):
             meter,
             *logs,
             checkpoints,
+            *([run.report] if run.report else []),
         ]
         epochs, steps = run.length.epochs, run.position.longest_epoch
         run.model.fit(
@@ -349,7 +376,7 @@ def main(_):
             if not dry_run:
                 launch.check_model_dir(model_dir)
         with found.noted():
-            launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+            origin = launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
             is_early = strategy in launch.EARLY_STRATEGIES
             validation.check_configuration(trial=not is_early)
         found.tell()
@@ -361,6 +388,7 @@ def main(_):
         dry_run=dry_run,
         allow_config_change=flags.FLAGS.allow_config_change,
         replay=flags.FLAGS.replay_step,
+        origin=origin,
     )
 
 

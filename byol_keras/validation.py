@@ -25,7 +25,14 @@ from byol_keras.schedules import RunLength
 
 ROOT = "byol_keras.train"
 # What the command line gives the root, and the root the functions that it calls.
-GIVEN = ("model_dir", "strategy", "dry_run", "allow_config_change", "replay")
+GIVEN = (
+    "model_dir",
+    "strategy",
+    "dry_run",
+    "allow_config_change",
+    "replay",
+    "origin",
+)
 CALLS = {
     "dataset_fn": (),
     "views_fn": (),
@@ -36,6 +43,7 @@ CALLS = {
     "target_ema_fn": ("total_steps", "batch_size"),
     "guard_fn": ("every_steps", "model_dir", "describe"),
     "doctor_fn": ("probe", "batch_size", "log_every_steps", "model_dir"),
+    "report_fn": ("model_dir", "data", "views", "seed", "pass_length"),
 }
 # The length of their steps does not follow that of the gradient, so that rates which
 # LARS and SGD need make the weights explode.

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from finished_runs import write_run
 
 import byol_keras
 
@@ -112,6 +113,17 @@ def expand(name):
     if not found:
         return [name]
     return [name.replace(found.group(), part) for part in found.group(1).split(",")]
+
+
+def test_report_command_compares_runs(tmp_path):
+    (block,) = [block for block in BASH if "byol_keras.report" in block]
+    _, command = block.strip().splitlines()
+    for name in ("quickstart", "other"):
+        write_run(tmp_path / "runs" / name)
+    both = tmp_path / "both.html"
+    command = command.replace("runs/", f"{tmp_path}/runs/")
+    assert shell(command.replace("=both.html", f"={both}")).strip() == str(both)
+    assert "2 runs compared" in both.read_text()
 
 
 def test_test_command_exists():

@@ -206,11 +206,12 @@ def test_two_workers_train_as_one_process_with_two_devices(
     servers, two_devices, tmp_path
 ):
     folder = tmp_path / "run"
-    start(servers, folder, *RECIPE)
+    start(servers, folder, *RECIPE, "train.report_fn = @Report")
     for server in servers:
         code, output = server.wait()
         assert code == 0, output
     assert_close(folder, two_devices)
+    assert "</html>" in (folder / "report.html").read_text()
     # The second one is silent, and has written nothing of its own.
     assert "epoch" not in (tmp_path / "run.worker1.log").read_text()
     assert len(list((folder / "logs").iterdir())) == 1

@@ -41,6 +41,7 @@ from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.export import load_backbone
 from byol_keras.gin_bindings import find_mistakes
 from byol_keras.mistakes import Findings
+from byol_keras.report.callback import rewrite_page
 from byol_keras.whole_files import write_text
 
 CACHE = "extract_all.cache_dir"
@@ -321,6 +322,7 @@ def _print_table(records, folder):
     print(f"\n{text}")
     if folder:
         write_text(folder / "table.md", text + "\n")
+        rewrite_page(folder.parent)
 
 
 def check_configuration() -> None:

@@ -43,22 +43,33 @@ def markdown(records: Mapping[str, dict]) -> str:
     Returns:
         Markdown of several lines: the table, and below it what its signs mean.
     """
+    header, *body = rows(records)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]
+    below = notes(records)
+    lines = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([*lines, *(["", *below] if below else [])])
+
+
+def rows(records: Mapping[str, dict]) -> list[list[str]]:
+    """The cells of `markdown`'s table: its header, then one row per model.
+
+    Args:
+        records: benchmark name -> record, as `results.make_record` makes it.
+    """
     columns = list(_columns(records))
-    header = ["percent", *(_header(name, key) for name, key in columns)]
-    rows = [header, ["---", *["---:"] * len(columns)]]
+    found = [["percent", *(_header(name, key) for name, key in columns)]]
     for model in _models(records):
         cells = [
             cell(records[name], model, key) if name in records else ABSENT
             for name, key in columns
         ]
-        rows.append([model, *cells])
+        found.append([model, *cells])
     for reference in REFERENCES.values():
         figures = [reference.figures.get(_published_key(*c)) for c in columns]
         if any(figure is not None for figure in figures):
             cells = [ABSENT if figure is None else str(figure) for figure in figures]
-            rows.append([f"published: {reference.label}; {reference.source}", *cells])
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, *_notes(records)])
+            found.append([f"published: {reference.label}; {reference.source}", *cells])
+    return found
 
 
 def of_record(record: dict, name: str) -> Table:
@@ -126,30 +137,30 @@ def _published_key(name, key):
 
 
 def _models(records):
-    """The baselines and the trained backbone, which all records of a run share."""
-    record = next(iter(records.values()))
-    return [*record["identity"]["baselines"], "trained"]
+    """The baselines of all records, and the trained backbone."""
+    found = [name for r in records.values() for name in r["identity"]["baselines"]]
+    return [*dict.fromkeys(found), "trained"]
 
 
-def _notes(records):
+def notes(records: Mapping[str, dict]) -> list[str]:
     """What the table does not say itself; why there are gaps, each reason once."""
-    notes = []
+    found = []
     tiny = [name for name in records if name.endswith(TINY)]
     if tiny:
-        notes.append(
+        found.append(
             f"{', '.join(tiny)}: few small images in the layout of the published data; "
             "not comparable with published figures."
         )
     if any("cost_chosen_on_test" in key for _, key in _columns(records)):
-        notes.append("low-shot: at the cost that is best on test images, as published.")
+        found.append("low-shot: at the cost that is best on test images, as published.")
     counts = {len(record["seeds"]) for record in records.values() if record["interval"]}
     if counts:
         numbers = " or ".join(str(count) for count in sorted(counts))
-        notes.append(f"±: half of the 95 % interval (Student t) over {numbers} seeds.")
+        found.append(f"±: half of the 95 % interval (Student t) over {numbers} seeds.")
     gaps = {}
     for name, record in records.items():
         for model, reason in record["missing"].items():
             gaps.setdefault((model, reason), []).append(name)
     for (model, reason), names in gaps.items():
-        notes.append(f"{ABSENT} {model}, {', '.join(names)}: {reason}")
-    return ["", *notes] if notes else []
+        found.append(f"{ABSENT} {model}, {', '.join(names)}: {reason}")
+    return found

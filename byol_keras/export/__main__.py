@@ -14,6 +14,7 @@ from absl import app, flags
 from byol_keras import launch
 from byol_keras.export import formats, networks
 from byol_keras.export.model_card import model_card
+from byol_keras.whole_files import write_text
 
 CARD = "MODEL_CARD.md"
 
@@ -58,7 +59,7 @@ def export(
         "checked": f"within {worst:.1e} of Keras's outputs on random images",
     }
     title = f"BYOL, {network} {part}"
-    launch.write_text(folder / CARD, model_card(run_folder, title, facts, licence))
+    write_text(folder / CARD, model_card(run_folder, title, facts, licence))
     return folder
 
 

@@ -1,0 +1,41 @@
+"""Writes the report of a run, or a page that compares several.
+
+    python -m byol_keras.report RUN [RUN...] [--out=FILE.html]
+
+RUN is a run folder. The page loads nothing: it can be moved, mailed and opened without
+a network. Of one run it is RUN/report.html, of several comparison.html, unless --out
+names another file.
+"""
+
+import functools
+import pathlib
+
+from absl import app, flags
+
+from byol_keras import launch
+from byol_keras.report import callback, run_folder
+
+
+def main(argv):
+    """Parses flags and writes the page."""
+    folders, out = argv[1:], flags.FLAGS.out
+    with launch.user_errors():
+        missing = callback.missing_libraries()
+        if missing:
+            raise ValueError(
+                f"the report must have its libraries ({callback.how_to_install()}). "
+                f"Received: no {', '.join(missing)}"
+            )
+        if not folders:
+            raise ValueError("RUN must name a run folder, or several. Received: none")
+        from byol_keras.report import page
+
+        alone = len(folders) == 1
+        default = pathlib.Path(folders[0], run_folder.PAGE) if alone else None
+        print(page.write_page(folders, out or default or "comparison.html"))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("out", None, "file to write the page to.")
+    flags.FLAGS.set_gnu_getopt(True)
+    app.run(main, flags_parser=functools.partial(launch.parse_flags, with_paths=True))

@@ -1,0 +1,224 @@
+"""Writes the report of a run while it trains."""
+
+import importlib.util
+import os
+import pathlib
+import time
+from typing import Any
+
+import gin
+import keras
+from absl import logging
+
+from byol_keras.report import run_folder
+
+# What the page is made with: the extra "report".
+LIBRARIES = ("jinja2", "matplotlib")
+# Seconds that the first pictures are expected to take.
+_FIRST_PICTURES = 5.0
+_SHOWN_IMAGES = 8
+
+
+class _Account:
+    """Seconds that a part of the report has taken, and is expected to take again."""
+
+    def __init__(self, expected):
+        self.spent = 0.0
+        self.expected = expected
+
+    def fits(self, allowed):
+        return self.spent + self.expected <= allowed
+
+    def take(self, what, function):
+        begin = time.perf_counter()
+        _safely(what, function)
+        self.expected = time.perf_counter() - begin
+        self.spent += self.expected
+
+
+@gin.register
+class Report(keras.callbacks.Callback):
+    """Writes `report.html` after every epoch; only reads, and never ends a run.
+
+    What needs the backbone (neighbours, map, activations, spectrum) is made at the end
+    of training, and before that at ends of epochs where the time for it, added to what
+    was spent on the report, stays below `max_share` of the time trained. It is kept in
+    `report_pictures.json`, so that `python -m byol_keras.report` finds it again. Where
+    epochs are so short that pages would take more than that share, some are left out.
+
+    UMAP, where it is installed, compiles itself at first, which takes many seconds.
+    An error costs a warning, and what could not be made is left out of the page.
+
+    Args:
+        model_dir: path of the run folder.
+        data: optional `image_data.ImageData` of the run, for all that shows images.
+        views: optional `views.TwoViews` of the run.
+        seed: int. Of the run.
+        pass_length: optional int. Of the run; see `ImageData.stream`.
+        images: int. Of the data, for neighbours, map and spectrum; at least 8.
+        max_share: float in 0..1. See above.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    async_safe = False
+    stateless = True
+    chief_only = True
+
+    def __init__(
+        self,
+        model_dir,
+        data: Any = None,
+        views: Any = None,
+        seed: int = 0,
+        pass_length: int | None = None,
+        images: int = 400,
+        max_share: float = 0.01,
+    ):
+        super().__init__()
+        if not isinstance(images, int) or isinstance(images, bool) or images < 8:
+            raise ValueError(f"images must be an int of at least 8. Received: {images}")
+        if not isinstance(max_share, int | float) or not 0.0 <= max_share <= 1.0:
+            raise ValueError(f"max_share must be within 0..1. Received: {max_share!r}")
+        self.folder = None if model_dir is None else pathlib.Path(model_dir)
+        self.data = data
+        self.views = views
+        self.seed = seed
+        self.pass_length = pass_length
+        self.images = images
+        self.max_share = max_share
+        self._pictures = {}
+        self._is_off = True
+
+    def on_train_begin(self, logs=None):
+        self._begin = time.perf_counter()
+        self._pages, self._others = _Account(0.0), _Account(_FIRST_PICTURES)
+        self._has_sheet = False
+        missing = missing_libraries()
+        self._is_off = bool(missing) or self.folder is None
+        if missing:
+            print(f"no report.html without {' and '.join(missing)}: {how_to_install()}")
+        if not self._is_off:
+            _safely("report", self._prepare)
+
+    def on_epoch_end(self, epoch, logs=None):
+        spent = self._pages.spent + self._others.spent
+        allowed = self.max_share * (time.perf_counter() - self._begin - spent)
+        if self._pages.fits(allowed):
+            self._update(with_pictures=self._others.fits(allowed - self._pages.spent))
+
+    def on_train_end(self, logs=None):
+        self._update(with_pictures=True)
+
+    def write(self) -> None:
+        """Writes the page anew, of what the run folder holds."""
+        if not self._is_off:
+            path = self.folder / run_folder.PAGE
+            self._pages.take("report", lambda: _write_page(path))
+
+    def _update(self, with_pictures):
+        if self._is_off:
+            return
+        if not self._has_sheet and None not in (self.views, self.data):
+            self._has_sheet = True  # it does not change, nor would an error
+            expected = self._others.expected
+            self._others.take("augmentation sheet", self._show_augmentations)
+            self._others.expected = expected
+        if self.data is not None and with_pictures:
+            self._others.take(
+                "pictures of the representation", self._show_representation
+            )
+        self.write()
+
+    def _prepare(self):
+        # Imported now, so that it does not count as the time of a page.
+        from byol_keras.report import page  # noqa: F401
+
+        if (self.folder / run_folder.PICTURES).exists():
+            # A run that is resumed goes on with the pictures that it has.
+            self._read_pictures()
+
+    def _read_pictures(self):
+        self._pictures = run_folder.read_run(self.folder).pictures
+        # The augmentations may have been changed.
+        self._pictures.pop("augmentations", None)
+
+    def _show_augmentations(self):
+        from byol_keras.report import pictures
+
+        count = min(_SHOWN_IMAGES, self.data.num_examples)
+        sheet = pictures.augmentation_sheet(
+            self.views, self.data, self.seed, self.pass_length, count
+        )
+        self._keep(augmentations=sheet)
+
+    def _show_representation(self):
+        from byol_keras.report import pictures, representation
+
+        shape = self.views.shape(self.data) if self.views else _stored_shape(self.data)
+        sample = representation.take_sample(
+            self.model.online.backbone,
+            self.data,
+            shape,
+            self.images,
+            pictures=_SHOWN_IMAGES,
+            seed=self.seed,
+        )
+        names = self.data.class_names
+        self._keep(spectrum=pictures.spectrum_of(sample), step=self._step())
+        if sample.activations is not None:
+            self._keep(activations=pictures.activation_maps(sample))
+        self._keep(neighbours=pictures.gallery(sample, names, self.seed))
+        self._keep(map=pictures.embedding_map(sample, names, self.seed))
+
+    def _step(self):
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _keep(self, **found):
+        self._pictures |= found
+        run_folder.write_pictures(self.folder, self._pictures)
+
+
+def rewrite_page(folder: str | os.PathLike) -> None:
+    """Brings the page of a run folder up to date, if there is one.
+
+    An error costs a warning.
+    """
+    path = pathlib.Path(folder, run_folder.PAGE)
+    if path.exists() and not missing_libraries():
+        _safely("report", lambda: _write_page(path))
+
+
+def missing_libraries() -> list[str]:
+    """Those of `LIBRARIES` that are not installed."""
+    return [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+
+
+def how_to_install() -> str:
+    """The command that installs what the report needs."""
+    return 'pip install "byol-keras[report]"'
+
+
+def _write_page(path):
+    # Its libraries are not needed to train.
+    from byol_keras.report import page
+
+    page.write_page([path.parent], path)
+
+
+def _safely(what, function):
+    """Calls it; whatever it raises is no reason to lose a run."""
+    try:
+        function()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        logging.warning("%s could not be made: %s", what, reason)
+
+
+def _stored_shape(data):
+    if data.image_size is None:
+        raise ValueError(
+            f"data of different sizes need views. Received: {data.name} without them"
+        )
+    return (*data.image_size, data.channels)

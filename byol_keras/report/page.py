@@ -1,0 +1,282 @@
+"""Puts a page together from what run folders hold."""
+
+import datetime
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+import jinja2
+import matplotlib
+from matplotlib import colors
+
+from byol_keras.benchmarks import table
+from byol_keras.meter import sentence
+from byol_keras.report import curves
+from byol_keras.report.run_folder import RunFolder, read_run
+from byol_keras.whole_files import write_text
+
+# Of a map with more classes, the legend would be longer than the map.
+MOST_CLASSES = 20
+# Readings of a page's head: the first of the patterns that a run has logged.
+_HEAD = (
+    ("loss", "loss"),
+    ("kNN top-1", r"knn/top1_k20|knn/top1_k\d+"),
+    ("probe top-1", "probe/top1"),
+    ("RankMe", "monitor/rankme"),
+    ("spread", "monitor/projection_std"),
+)
+
+
+def write_page(
+    folders: Sequence[str | os.PathLike], path: str | os.PathLike
+) -> pathlib.Path:
+    """Writes the page of one run, or the comparison of several, whole or not at all.
+
+    Args:
+        folders: run folders.
+        path: of the page.
+
+    Raises:
+        ValueError: for a folder that is not a run's.
+    """
+    runs = _with_own_names([read_run(folder) for folder in folders], folders)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, render(runs))
+    return path
+
+
+def render(runs: Sequence[RunFolder]) -> str:
+    """HTML of a page that loads nothing."""
+    shared = {
+        "now": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "size": {"width": curves.WIDTH, "height": curves.HEIGHT},
+        "curves": _curves(runs),
+        "summaries": [_summary(run) for run in runs],
+    }
+    if len(runs) > 1:
+        content = {"settings": differing(runs), "scores": scores(runs), "one": None}
+    else:
+        content = {"settings": [], "scores": [], "one": _details(runs[0])}
+    return _template().render(**shared, **content)
+
+
+@functools.cache
+def _template():
+    """Compiled once: that takes longer than all the rest of a page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("byol_keras.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def differing(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
+    """Settings, then what the runs ran on, where they differ; "" for what is absent."""
+    rows = []
+    for read in (lambda run: run.settings, _environment):
+        of_runs = [read(run) for run in runs]
+        for name in sorted({name for found in of_runs for name in found}):
+            values = [found.get(name, "") for found in of_runs]
+            rows += [(name, values)] if len(set(values)) > 1 else []
+    return rows
+
+
+def scores(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
+    """Results of benchmarks, then the last readings of what was logged, run by run."""
+    keys = {
+        (name, key): None
+        for run in runs
+        for name, record in run.records.items()
+        for key in record["results"]["trained"]
+    }
+    rows = []
+    for name, key in keys:
+        cells = [
+            table.cell(run.records[name], "trained", key) if name in run.records else ""
+            for run in runs
+        ]
+        label = key if key.startswith(f"{name}/") else f"{key} ({name})"
+        rows.append((label, cells))
+    names = {name for run in runs for line in run.metrics for name in line}
+    pattern = r"loss|projection_std|monitor/(projection_)?rankme|(?!monitor/).+/.+"
+    for name in sorted(name for name in names if re.fullmatch(pattern, name)):
+        series = [run.series(name) for run in runs]
+        cells = [curves.reading(points[-1][1]) if points else "" for points in series]
+        rows.append((f"{name}, last logged", cells))
+    return rows
+
+
+def _curves(runs):
+    groups = {
+        "Scores while training": curves.score_kinds(runs),
+        "Loss and schedules": curves.KINDS,
+        "Monitors, which need no labels": curves.MONITORS,
+        "Speed": curves.SPEED,
+    }
+    drawn = {name: curves.draw_all(runs, kinds) for name, kinds in groups.items()}
+    spectra = [
+        (run.name if len(runs) > 1 else "", number, 0, spectrum["eigenvalues"])
+        for number, run in enumerate(runs)
+        if (spectrum := run.pictures.get("spectrum"))
+    ]
+    if spectra:
+        drawn["Monitors, which need no labels"].append(curves.draw_spectra(spectra))
+    return {name: drawings for name, drawings in drawn.items() if drawings}
+
+
+def _summary(run):
+    """What the head of the page says of a run."""
+    start = run.starts[-1] if run.starts else {}
+    return {
+        "name": run.name,
+        "state": _state(run, start),
+        "verdict": run.health.get("verdict"),
+        "health": _health_sentences(run.health),
+        "speed": _speed(run),
+        "skipped": int(max((y for _, y in run.series("skipped_steps")), default=0)),
+        "readings": _readings(run),
+        # One flag a line.
+        "command": re.sub(r" (?='?--)", " \\\\\n  ", start.get("command", "")),
+        "time": _time(run.starts[0].get("time")) if run.starts else None,
+        "resumed": max(len(run.starts) - 1, 0),
+    }
+
+
+def _details(run):
+    """What only the page of a single run shows."""
+    start = run.starts[-1] if run.starts else {}
+    pictures = run.pictures
+    found_map = pictures.get("map")
+    return {
+        "plan": start.get("plan") or {},
+        "recipe": start.get("recipe"),
+        "differences": start.get("differences") or {},
+        "environment": _environment(run),
+        "config": run.config,
+        "augmentations": pictures.get("augmentations"),
+        "neighbours": pictures.get("neighbours"),
+        "map": found_map and found_map | _legend(found_map),
+        "activations": pictures.get("activations"),
+        "spectrum": pictures.get("spectrum"),
+        "step": pictures.get("step"),
+        "rows": table.rows(run.records) if run.records else [],
+        "notes": table.notes(run.records) if run.records else [],
+    }
+
+
+def _state(run, start):
+    total = start.get("total_steps")
+    if run.exported:
+        return f"Finished after {total or run.step:,} steps; the backbone is exported."
+    if not run.metrics:
+        return "Nothing is logged yet."
+    epoch = max(line.get("epoch", 1) for line in run.metrics)
+    of = f" of {total:,}" if total else ""
+    return (
+        f"Not finished: at step {run.step:,}{of}, in epoch {epoch}, by the last line "
+        "of its log."
+    )
+
+
+def _time(text):
+    """The time of a start, as people write it."""
+    return datetime.datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _health_sentences(health: Mapping) -> list[str]:
+    """The verdict of the doctor, its causes and its changes, in words."""
+    if "verdict" not in health:
+        return []
+    latest, first = health.get("latest", {}), health.get("first", {})
+    means = {
+        "healthy": "features are spread out over many directions",
+        "shrinking": "features lose directions; watch the run",
+        "collapsed": "features have collapsed to few directions; nothing is learned",
+    }
+    verdict = health["verdict"]
+    lines = [f"{means.get(verdict, verdict)}, as of step {latest.get('step', 0):,}."]
+    rank = "monitor/projection_rankme"
+    if rank in latest and rank in first:
+        lines.append(
+            f"The projections' effective rank is {latest[rank]:.1f}; before training "
+            f"it was {first[rank]:.1f}."
+        )
+    link = "But" if verdict == "healthy" else "Likely cause:"
+    lines += [f"{link} {cause}." for cause in health.get("causes", [])]
+    changes = health.get("changes", [])
+    if len(changes) > 1:
+        story = ", ".join(f"{x['verdict']} at step {x['step']:,}" for x in changes)
+        lines.append(f"It has changed: {story}.")
+    return lines
+
+
+def _speed(run):
+    """What bounds the run, in the words of its meter; None where nothing is known."""
+    waits = [y for _, y in run.series("input_wait_share")]
+    speeds = [y for _, y in run.series("images_per_second")]
+    flops = [y for _, y in run.series("flops_per_second")]
+    if not waits or not speeds:
+        return None
+    return sentence(_middle(speeds), _middle(waits), _middle(flops) if flops else None)
+
+
+def _middle(values):
+    return sorted(values)[len(values) // 2]
+
+
+def _readings(run):
+    """Labels and values for the head of the page, of what the run has logged."""
+    names = sorted({name for line in run.metrics for name in line})
+    found = []
+    for label, pattern in _HEAD:
+        for part in pattern.split("|"):
+            name = next((name for name in names if re.fullmatch(part, name)), None)
+            if name:
+                k = f", k = {name.rpartition('_k')[2]}" if "_k" in name else ""
+                found.append((label + k, curves.reading(run.series(name)[-1][1])))
+                break
+    speeds = [y for _, y in run.series("images_per_second")]
+    return [*found, ("images/s", curves.reading(_middle(speeds)))] if speeds else found
+
+
+def _environment(run):
+    """Versions and machine of the last start, by their names."""
+    if not run.starts:
+        return {}
+    start = run.starts[-1]
+    machine = start.get("machine", {})
+    found = dict(start.get("versions", {}))
+    for name in ("platform", "cpus"):
+        if name in machine:
+            found[name] = str(machine[name])
+    if "devices" in machine:
+        found["devices"] = ", ".join(machine["devices"])
+    return found
+
+
+def _legend(found):
+    """The colour of each class, and which classes the legend names."""
+    count = len(found.get("classes", []))
+    if count <= MOST_CLASSES:
+        name = "tab10" if count <= 10 else "tab20"
+        palette = [colors.to_hex(c) for c in matplotlib.colormaps[name].colors]
+    else:
+        palette = [f"hsl({360 * n / count:.0f} 65% 52%)" for n in range(count)]
+    return {"palette": palette, "named": count <= MOST_CLASSES}
+
+
+def _with_own_names(runs, folders):
+    """The runs, with more of their paths in their names where these are the same."""
+    names = [run.name for run in runs]
+    if len(set(names)) == len(names):
+        return runs
+    return [
+        run._replace(name="/".join(pathlib.Path(folder).resolve().parts[-2:]))
+        for run, folder in zip(runs, folders, strict=True)
+    ]

@@ -1,0 +1,341 @@
+"""The callback by itself, and the reports of runs of the command line."""
+
+import json
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from finished_runs import write_run
+from run_folders import metrics, untimed_metrics
+from test_train import ROOT, run
+
+import byol_keras as bk
+from byol_keras import data
+from byol_keras.report import Report, callback, page, pictures, representation
+
+REPORTED = ("train.report_fn = @Report",)
+SCORED = (
+    "train.callbacks = [@BenchmarkEachEpochs()]",
+    "BenchmarkEachEpochs.benchmarks = [@knn]",
+    "knn.train_data = @fashion_mnist_small()",
+    "knn.test_data = @test/fashion_mnist_small()",
+    "test/fashion_mnist_small.split = 'test[:20]'",
+    "knn.k = (3,)",
+)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scored")
+    run(folder, *SCORED, *REPORTED)
+    return folder
+
+
+def test_run_leaves_a_report_with_all_that_it_knows(scored):
+    text = (scored / "report.html").read_text()
+    assert "Finished after 7 steps" in text
+    last = metrics(scored)[-1]
+    assert f"{last['knn/top1_k3']:.4g}" in text
+    for section in ("augmentations", "neighbours", "map", "run"):
+        assert f'id="{section}"' in text
+    assert 'id="activations"' not in text  # the backbone has no feature5
+    assert "Among 80 images" in text
+
+
+def test_environment_holds_the_start_of_the_run(scored):
+    (start,) = json.loads((scored / "environment.json").read_text())
+    assert start["total_steps"] == 7
+    assert start["step"] == 0
+    assert start["plan"]["precision"] == "float32"
+    assert set(start["versions"]) >= {"python", "tensorflow", "keras"}
+    assert start["command"].startswith("python ")
+
+
+def test_report_changes_nothing_of_the_training(scored, tmp_path):
+    run(tmp_path, *SCORED)
+    assert untimed_metrics(tmp_path) == untimed_metrics(scored)
+    assert not (tmp_path / "report.html").exists()
+    weights = [bk.load_backbone(f).get_weights() for f in (tmp_path, scored)]
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_run_on_two_devices_leaves_the_same_sections(tmp_path, caplog):
+    run(tmp_path, *REPORTED, strategy="mirrored")
+    assert "could not be made" not in caplog.text
+    text = (tmp_path / "report.html").read_text()
+    for section in ("augmentations", "neighbours", "map"):
+        assert f'id="{section}"' in text
+
+
+@pytest.mark.slow
+def test_resumed_run_keeps_its_pictures_and_lists_both_starts(tmp_path):
+    stop = ("train.callbacks = [@StopAfter]", "StopAfter.steps = 3")
+    with pytest.raises(SystemExit):
+        run(tmp_path, *stop, *REPORTED)
+    text = (tmp_path / "report.html").read_text()
+    assert "Not finished: at step 2 of 7" in text
+    run(tmp_path, *REPORTED)
+    starts = json.loads((tmp_path / "environment.json").read_text())
+    assert [start["step"] for start in starts] == [0, 3]
+    assert "resumed 1 time" in (tmp_path / "report.html").read_text()
+
+
+def test_page_is_brought_up_to_date_if_there_is_one(tmp_path, caplog):
+    folder = write_run(tmp_path / "run")
+    callback.rewrite_page(folder)
+    assert not (folder / "report.html").exists()
+    (folder / "report.html").write_text("older")
+    callback.rewrite_page(folder)
+    assert "81.55" in (folder / "report.html").read_text()
+    (tmp_path / "report.html").write_text("of no run")
+    callback.rewrite_page(tmp_path)
+    assert "report could not be made: ValueError: RUN must be" in caplog.text
+
+
+def small_model():
+    images = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(8, 3, strides=2)(images)
+    outputs = {"feature5": x, "avgpool": keras.layers.GlobalAveragePooling2D()(x)}
+    return bk.BYOL(keras.Model(images, outputs), 16, 8)
+
+
+def small_report(folder):
+    """A report of a run of 32 images, of which only the configuration is there yet."""
+    (folder / "config.gin").write_text("")
+    layers = [bk.RandomResizedCrop(size=28, area=(0.3, 1.0))]
+    source = data.fashion_mnist_small("train[:32]")
+    report = Report(folder, source, bk.TwoViews(layers, layers))
+    model = small_model()
+    model.compile(keras.optimizers.SGD(0.05))
+    report.set_model(model)
+    return report
+
+
+def broken(*_, **__):
+    raise RuntimeError("no room\nfor this")
+
+
+FAILING = {
+    (page, "write_page"): "report",
+    (pictures, "augmentation_sheet"): "augmentation sheet",
+    (representation, "take_sample"): "pictures of the representation",
+}
+
+
+def test_report_of_which_nothing_can_be_made_ends_no_run(monkeypatch, tmp_path, caplog):
+    for place in FAILING:
+        monkeypatch.setattr(*place, broken)
+    run(tmp_path, *REPORTED)
+    assert (tmp_path / "export/backbone.keras").exists()
+    assert not (tmp_path / "report.html").exists()
+    for what in FAILING.values():
+        assert f"{what} could not be made: RuntimeError: no room" in caplog.text
+    assert "for this" not in caplog.text
+    # The sheet would be the same at the end of every epoch.
+    assert caplog.text.count("augmentation sheet") == 1
+
+
+@pytest.mark.parametrize("place", [*FAILING][1:], ids=lambda place: place[1])
+def test_page_is_written_without_what_fails(monkeypatch, tmp_path, caplog, place):
+    monkeypatch.setattr(*place, broken)
+    report = small_report(tmp_path)
+    report.on_train_begin()
+    report.on_train_end()
+    assert FAILING[place] in caplog.text
+    text = (tmp_path / "report.html").read_text()
+    assert ('id="augmentations"' in text) == (place[0] is not pictures)
+    assert ('id="neighbours"' in text) == (place[0] is pictures)
+
+
+def test_without_the_extra_it_is_said_once_how_to_get_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(callback, "LIBRARIES", ("no_such_library", "json"))
+    report = small_report(tmp_path)
+    report.on_train_begin()
+    report.on_epoch_end(0)
+    report.on_train_end()
+    report.write()
+    line = 'no report.html without no_such_library: pip install "byol-keras[report]"\n'
+    assert capsys.readouterr().out == line
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_training_needs_no_library_of_the_report():
+    hidden = "".join(f"sys.modules[{name!r}] = None; " for name in callback.LIBRARIES)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {hidden}import byol_keras.train"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Clock:
+    """Time that passes only when it is told."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def timed(monkeypatch, tmp_path):
+    """A report whose pictures take 2 seconds, and whose pages take 1/16."""
+    clock = Clock()
+    monkeypatch.setattr(callback, "time", clock)
+    report = Report(tmp_path, data=data.fashion_mnist_small(), max_share=0.01)
+    report.clock, report.pictures, report.pages = clock, [], []
+
+    def note(places, seconds):
+        places.append(clock.now - 100.0)
+        clock.now += seconds
+
+    monkeypatch.setattr(
+        report, "_show_representation", lambda: note(report.pictures, 2.0)
+    )
+    monkeypatch.setattr(
+        callback, "_write_page", lambda path: note(report.pages, 0.0625)
+    )
+    report.on_train_begin()
+    return report
+
+
+def train_epochs(report, count, seconds):
+    """The share of the time trained that the report has taken."""
+    for epoch in range(count):
+        report.clock.now += seconds
+        report.on_epoch_end(epoch)
+    spent = 2.0 * len(report.pictures) + 0.0625 * len(report.pages)
+    return spent / (count * seconds)
+
+
+def test_pictures_wait_until_they_cost_less_than_their_share(timed):
+    assert train_epochs(timed, 100, 20.0) <= 0.01
+    assert len(timed.pages) == 100
+    # At first they are expected to take 5 seconds.
+    assert 500.0 < timed.pictures[0] < 800.0
+    assert 5 <= len(timed.pictures) <= 7
+
+
+def test_pages_of_short_epochs_are_left_out_but_for_the_first(timed):
+    share = train_epochs(timed, 100, 1.0)
+    assert timed.pages[0] == 1.0
+    assert 10 <= len(timed.pages) <= 17
+    assert share <= 0.01 + 0.0625 / 100.0
+    timed.on_train_end()
+    assert timed.pages[-1] > timed.pictures[-1] > 100.0
+
+
+def test_pictures_of_a_short_run_are_made_at_its_end(timed):
+    train_epochs(timed, 1, 10.0)
+    assert timed.pictures == []
+    timed.on_train_end()
+    assert len(timed.pictures) == 1
+
+
+@pytest.mark.parametrize("images", [7, 1.5, True])
+def test_images_must_be_a_number_of_them(images):
+    with pytest.raises(ValueError, match=r"images must be an int of at least 8\. Rec"):
+        Report(None, images=images)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "all"])
+def test_max_share_must_be_a_share(share):
+    with pytest.raises(ValueError, match=r"max_share must be within 0..1\. Received:"):
+        Report(None, max_share=share)
+
+
+def test_callback_of_a_fit_in_python_writes_the_page(tmp_path):
+    source = data.fashion_mnist_small("train[:64]")
+    layers = [bk.RandomResizedCrop(size=28, area=(0.3, 1.0))]
+    views = bk.TwoViews(layers, layers)
+    model = small_model()
+    model.compile(keras.optimizers.SGD(0.05))
+    (tmp_path / "config.gin").write_text("")
+    model.fit(
+        views.dataset(source, 32, seed=0),
+        steps_per_epoch=2,
+        verbose=0,
+        callbacks=[bk.TargetEMA(total_steps=2), Report(tmp_path, source, views)],
+    )
+    text = (tmp_path / "report.html").read_text()
+    assert 'id="activations"' in text
+    assert 'id="augmentations"' in text
+
+
+def test_images_of_different_sizes_need_views(tmp_path, caplog):
+    source = data.fashion_mnist_small("train[:16]")
+    object.__setattr__(source, "image_size", None)
+    report = Report(tmp_path, source)
+    report.set_model(small_model())
+    report.on_train_begin()
+    report.on_train_end()
+    assert "data of different sizes need views" in caplog.text
+
+
+def test_dry_run_and_report_without_a_folder_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(None, *REPORTED, dry_run=True)
+    report = Report(None)
+    report.on_train_begin()
+    report.on_train_end()
+    assert not list(tmp_path.iterdir())
+
+
+def command(*arguments, cwd=ROOT):
+    done = subprocess.run(
+        [sys.executable, "-m", "byol_keras.report", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+@pytest.mark.slow
+def test_command_line_writes_into_the_run_folder(tmp_path):
+    folder = write_run(tmp_path / "run")
+    assert command(str(folder))[:2] == (0, str(folder / "report.html"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["tests"], "RUN must be a run folder"),
+        ([], "RUN must name a run folder"),
+        (["--ouf=x"], "arguments must be flags of this command"),
+    ],
+)
+def test_command_line_refuses_what_is_no_run(arguments, rule):
+    code, _, error = command(*arguments)
+    assert code == 2
+    assert error.splitlines()[-1].startswith(f"error: {rule}")
+
+
+@pytest.mark.slow
+def test_report_of_a_quickstart_costs_less_than_a_hundredth_of_it(
+    monkeypatch, tmp_path
+):
+    spent = []
+    for name in ("on_train_begin", "on_epoch_end", "on_train_end", "write"):
+
+        def measured(*arguments, original=getattr(Report, name)):
+            begin = time.process_time()
+            original(*arguments)
+            spent.append(time.process_time() - begin)
+
+        monkeypatch.setattr(Report, name, measured)
+    begin = time.process_time()
+    run(tmp_path, gin_file=ROOT / "gin/pretrain/quickstart.gin")
+    assert (tmp_path / "report.html").exists()  # by default
+    assert sum(spent) <= 0.01 * (time.process_time() - begin)

@@ -1,0 +1,223 @@
+import html.parser
+import json
+import re
+
+import pytest
+from finished_runs import HEALTH, PIXEL, RECORD, START, lines, pictures, write_run
+
+from byol_keras.report import page
+from byol_keras.report.run_folder import read_run
+
+VOID = {"meta", "img", "br", "input", "link", "hr"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Checks that elements nest, and keeps texts, loads and identifiers."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.loads, self.ids = [], [], [], []
+        self.counts = {}
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.loads += [given[n] for n in ("src", "href", "xlink:href") if n in given]
+        self.ids += [given["id"]] if "id" in given else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.texts.append(text)
+
+
+def read(text):
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    assert text.startswith("<!DOCTYPE html>")
+    assert len(reader.ids) == len(set(reader.ids))
+    for load in reader.loads:
+        assert load.startswith("data:image/")
+    assert not re.search(r"url\(|@import|<script|<link|https?://", text)
+    return reader, " ".join(" ".join(reader.texts).split())
+
+
+def rendered(*folders):
+    return read(page.render([read_run(folder) for folder in folders]))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "quick")
+
+
+def test_numbers_of_the_page_are_those_of_the_files(run):
+    reader, text = rendered(run)
+    for expected in (
+        "quick",
+        "Finished after 40 steps",
+        "kNN top-1, k = 20 81.50",
+        "RankMe 24",
+        "loss 1.025",
+        "images/s 640",
+        "shrinking features lose directions",
+        "effective rank is 24.1; before training it was 72.5",
+        "Likely cause: the weight decay is too high.",
+        "healthy at step 10, shrinking at step 30",
+        "640 images/s; input-bound: 25% of the time spent waiting for input",
+        "random init 73.35",
+        "trained 81.55",
+        "62.5 % of the 2 nearest neighbours",
+        "by chance it would be 50.0 %",
+        "Worst queries of all",
+        "t-SNE of the same images",
+        "effective rank of 2.8 and a decay of 0.97",
+        "Started 2026-01-02 03:04 UTC, by python -m byol_keras.train \\ --gin_file=",
+        "Difference to gin/pretrain/quickstart.gin",
+        "train.epochs 36 4",
+        "tensorflow 2.21.0",
+        "batch 128 = 1 replicas",
+        "train.batch_size = 128",
+    ):
+        assert expected in text, expected
+    assert reader.counts["polyline"] >= 6
+    assert {"verdicts", "benchmarks", "augmentations", "neighbours", "map"} <= {
+        *reader.ids
+    }
+
+
+def test_published_rows_stand_below_those_of_the_run(run):
+    _, text = rendered(run)
+    assert "published: ResNet-50, ImageNet-1k, 200 epochs" in text
+    assert text.index("trained 81.55") < text.index("published: ResNet-50")
+
+
+def test_page_of_a_run_that_has_just_begun_has_no_empty_section(tmp_path):
+    (tmp_path / "config.gin").write_text("train.epochs = 3\n")
+    reader, text = rendered(tmp_path)
+    assert reader.ids == ["run"]
+    assert "Nothing is logged yet." in text
+    assert "img" not in reader.counts
+
+
+def test_page_of_a_run_that_goes_on_says_where_it_is(run):
+    (run / "export/backbone.keras").unlink()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 50, "lo')
+    _, text = rendered(run)
+    assert "Not finished: at step 40 of 40, in epoch 4, by the last line" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("health.json", None),
+        ("environment.json", None),
+        ("benchmarks/knn.json", "benchmarks"),
+        ("report_pictures.json", "map"),
+        ("operative_config.gin", None),
+        ("metrics.jsonl", None),
+    ],
+)
+def test_part_that_is_not_there_is_left_out(run, name, section):
+    (run / name).unlink()
+    reader, _ = rendered(run)
+    assert section not in reader.ids
+
+
+@pytest.mark.parametrize("name", [*pictures()])
+def test_picture_that_could_not_be_made_is_left_out(run, name):
+    found = pictures()
+    if name == "step":
+        return
+    del found[name]
+    (run / "report_pictures.json").write_text(json.dumps(found))
+    reader, _ = rendered(run)
+    assert name not in reader.ids
+
+
+def test_names_from_outside_are_shown_as_text(run):
+    found = pictures()
+    found["map"]["classes"][0] = "<b>&"
+    found["neighbours"]["groups"][0]["title"] = "</div><i>"
+    (run / "report_pictures.json").write_text(json.dumps(found))
+    health = HEALTH | {"causes": ["a < b"]}
+    (run / "health.json").write_text(json.dumps(health))
+    _, text = rendered(run)
+    for expected in ("<b>&", "</div><i>", "a < b."):
+        assert expected in text
+
+
+def test_map_of_many_classes_has_a_colour_for_each_and_no_legend(run):
+    found = pictures()
+    found["map"]["classes"] = [f"class {n}" for n in range(30)]
+    found["map"]["points"] = [[0.5, 0.5, n] for n in range(30)]
+    (run / "report_pictures.json").write_text(json.dumps(found))
+    text = page.render([read_run(run)])
+    assert len(set(re.findall(r'fill="(hsl[^"]+)"', text))) == 30
+    assert "30 classes, too many to list" in text
+
+
+def test_resumed_run_tells_so(run):
+    starts = [START, START | {"step": 20, "command": "python -m again"}]
+    (run / "environment.json").write_text(json.dumps(starts))
+    _, text = rendered(run)
+    assert "resumed 1 time, by python -m again" in text
+    assert "Started 2026-01-02 03:04 UTC" in text
+
+
+def test_skipped_steps_are_among_the_verdicts(run):
+    line = json.dumps({"step": 40, "skipped_steps": 3})
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    assert "3 skipped" in rendered(run)[1]
+
+
+def test_two_runs_stand_side_by_side(tmp_path):
+    first = write_run(tmp_path / "first")
+    second = write_run(tmp_path / "second", loss=0.5, epochs=9)
+    record = RECORD | {"results": {"trained": {"knn/top1_k20": 79.0}}}
+    (second / "benchmarks/knn.json").write_text(json.dumps(record))
+    reader, text = rendered(first, second)
+    assert "2 runs compared" in text
+    assert "train.epochs 4 9" in text
+    assert "train.batch_size" not in text  # the same in both
+    assert "knn/top1_k20 81.55 79.00" in text
+    assert "loss, last logged 1.025 0.525" in text
+    assert {"first", "second"} <= {*text.split()}
+    assert "augmentations" not in reader.ids
+
+
+def test_runs_that_differ_in_what_they_have_done_are_compared(tmp_path):
+    first = write_run(tmp_path / "first")
+    second = tmp_path / "second"
+    second.mkdir()
+    (second / "metrics.jsonl").write_text(json.dumps(lines()[0]))
+    _, text = rendered(first, second)
+    assert "knn/top1_k20 81.55 -" in text
+    assert "tensorflow 2.21.0 -" in text
+
+
+def test_runs_of_the_same_name_are_told_apart(tmp_path):
+    folders = [write_run(tmp_path / name / "run") for name in ("a", "b")]
+    written = page.write_page(folders, tmp_path / "pages/both.html")
+    text = written.read_text()
+    assert "a/run" in text
+    assert "b/run" in text
+
+
+def test_page_is_written_whole_and_of_one_file(run):
+    written = page.write_page([run], run / "report.html")
+    read(written.read_text())
+    assert PIXEL in written.read_text()
+    assert not list(run.glob("*.tmp"))

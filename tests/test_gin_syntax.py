@@ -1,0 +1,79 @@
+import pytest
+
+from byol_keras import launch
+
+RECIPE = "gin/pretrain/own_recipe.gin"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A recipe that includes a fragment, and an experiment that includes the recipe."""
+
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    write("gin/optimizer/own_rates.gin", "LARS.momentum = 0.9\nRATE = 1.0\n")
+    write(
+        RECIPE,
+        'include "gin/optimizer/own_rates.gin"\nLARS.learning_rate = %RATE\n'
+        "TwoViews.view1 = [@RandomResizedCrop(), @jitter/RandomApply()]\n",
+    )
+    write("experiments/mine/config.gin", f'include "{RECIPE}"\nLARS.momentum = 0.8\n')
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    # Registers names for gin.
+    import byol_keras.schedules
+    import byol_keras.views  # noqa: F401
+
+
+def origin(tree, *names, params=()):
+    return launch.parse_gin([str(tree / name) for name in names], list(params))
+
+
+def test_recipe_as_it_is_has_no_differences(tree):
+    assert origin(tree, RECIPE) == (RECIPE, {})
+
+
+def test_bindings_of_the_command_line_differ_from_the_recipe(tree):
+    found = origin(
+        tree,
+        RECIPE,
+        params=[
+            "RATE = 0.5",
+            "LARS.momentum = 0.9",  # as it is
+            "LARS.weight_decay = 1e-6",
+            "TwoViews.view1 = [@blur/RandomApply()]",
+            "LARS.learning_rate = @warmup_cosine",
+        ],
+    )
+    assert found.differences == {
+        "RATE": ("1.0", "0.5"),
+        "LARS.weight_decay": (None, "1e-06"),
+        "TwoViews.view1": (
+            "[@RandomResizedCrop(), @jitter/RandomApply()]",
+            "[@blur/RandomApply()]",
+        ),
+        "LARS.learning_rate": ("%RATE", "@warmup_cosine"),
+    }
+
+
+def test_experiment_differs_from_the_recipe_that_it_includes(tree):
+    found = origin(tree, "experiments/mine/config.gin")
+    assert found == (RECIPE, {"LARS.momentum": ("0.9", "0.8")})
+
+
+def test_second_file_differs_from_the_first(tree):
+    (tree / "more.gin").write_text("LARS.momentum = 0.7\n")
+    found = origin(tree, RECIPE, "more.gin")
+    assert found == (RECIPE, {"LARS.momentum": ("0.9", "0.7")})
+
+
+def test_file_outside_of_any_tree_is_the_recipe_under_its_name(tmp_path):
+    (tmp_path / "own.gin").write_text("LARS.momentum = 0.7\n")
+    assert origin(tmp_path, "own.gin") == ("own.gin", {})
