@@ -1,17 +1,23 @@
-"""What a run was started by and on: `environment.json` of the run folder."""
+"""What a result comes from: command, source, versions, machine, seconds.
+
+`environment.json` of the run folder has them of every start of a run.
+"""
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 
+import tensorflow as tf
+
 import byol_keras
-from byol_keras.benchmarks.results import machine
 from byol_keras.whole_files import write_text
 
 FILE = "environment.json"
@@ -44,10 +50,18 @@ def add_start(
         "plan": {name: _unnamed(value) for name, value in plan.items()},
         "recipe": origin and origin.recipe,
         "differences": origin and origin.differences,
+        "commit": commit(),
         "versions": versions(),
         "machine": machine(),
     }
     write_text(path, json.dumps([*starts(folder), start], indent=1) + "\n")
+
+
+def add_seconds(folder: pathlib.Path, seconds: float) -> None:
+    """Adds to the newest start how long it has trained, if it came to its end."""
+    *earlier, last = starts(folder)
+    last["seconds"] = round(seconds, 1)
+    write_text(folder / FILE, json.dumps([*earlier, last], indent=1) + "\n")
 
 
 def starts(folder: pathlib.Path) -> list[dict]:
@@ -85,6 +99,43 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of this package's source, with a "+" if files differ from it.
+
+    None for an installed package, and where there is no git.
+    """
+    root = pathlib.Path(byol_keras.__file__).parents[1]
+    # An installed one may lie in a repository of somebody else's.
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}+" if changed else head
+
+
+def _git(root, *arguments):
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def machine() -> dict:
+    """The kind of this machine: system, CPUs, accelerators. It has no name."""
+    devices = []
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device)
+        devices.append(details.get("device_name", device.device_type))
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "devices": devices,
+    }
 
 
 def _unnamed(text):

@@ -8,6 +8,7 @@ The same command on the same folder resumes at the step of the newest checkpoint
 import contextlib
 import functools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -247,8 +248,11 @@ def _train(run, watchers, checkpoints, model_dir, allow_config_change, start):
             batches = _batches(run, meter)
         if run.position.step < run.length.total_steps:
             listing = folder / "bad_images.txt" if is_chief else None
+            started = time.monotonic()
             with launch.user_errors((TooManyBadImages,)), listed_in(listing):
                 _fit(run, batches, watchers, meter, folder, checkpoints)
+            if is_chief:
+                provenance.add_seconds(folder, time.monotonic() - started)
             console.print(meter.verdict() or "")
         if is_chief:
             export_backbone(run.model.online.backbone, folder / "export")

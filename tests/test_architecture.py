@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "benchmarks.precision": set(),
     "benchmarks.published": set(),
     "benchmarks.replicas": set(),
-    "benchmarks.results": {"__init__", "benchmarks.*", "whole_files"},
+    "benchmarks.results": {"benchmarks.*", "provenance", "whole_files"},
     "benchmarks.segmentation": {"benchmarks.*"},
     "benchmarks.segmentation_augmentation": {"augmented_view", "benchmarks.*"},
     "benchmarks.segmentation_data": {
@@ -154,7 +154,7 @@ MAY_IMPORT = {
     "plan": {"augmented_view", "checkpoints", "launch"},
     "preview": {"*"},
     "published_folder": {"image_data", "image_files"},
-    "provenance": {"__init__", "benchmarks.results", "whole_files"},
+    "provenance": {"__init__", "whole_files"},
     "replay": {"sources"},
     "report.__init__": {"report.*"},
     "report.__main__": {"launch", "report.*"},

@@ -1,5 +1,7 @@
 import json
 import pathlib
+import platform
+import subprocess
 
 import byol_keras
 from byol_keras import provenance
@@ -50,6 +52,39 @@ def test_every_start_is_kept_in_their_order(tmp_path):
     assert first["machine"]["cpus"] >= 1
 
 
+def test_newest_start_knows_how_long_it_has_trained(tmp_path):
+    add(tmp_path, 0)
+    add(tmp_path, 20)
+    provenance.add_seconds(tmp_path, 12.34)
+    assert [start.get("seconds") for start in provenance.starts(tmp_path)] == [
+        None,
+        12.3,
+    ]
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_commit_is_that_of_the_source_and_tells_of_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(byol_keras, "__file__", str(tmp_path / "package/__init__.py"))
+    found = provenance.commit.__wrapped__
+    assert found() is None
+    git(tmp_path, "init")
+    assert found() is None  # no commit yet
+    file = tmp_path / "file"
+    file.write_text("1")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-m", "one")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert found() == head
+    file.write_text("2")
+    assert found() == f"{head}+"
+
+
 def test_folder_without_starts_has_none(tmp_path):
     assert provenance.starts(tmp_path) == []
     for text in ("", "{}", "[1"):
@@ -63,3 +98,10 @@ def test_package_of_another_name_has_no_version(monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package"))
     assert {"numpy", "python"} <= set(provenance.versions())
     assert "no-such-package" not in provenance.versions()
+
+
+def test_machine_is_a_kind_and_has_no_name():
+    machine = provenance.machine()
+    assert machine.keys() == {"platform", "cpus", "devices"}
+    assert machine["cpus"] >= 1 and "CPU" in machine["devices"]
+    assert platform.node() not in json.dumps(machine)

@@ -5,16 +5,14 @@ import hashlib
 import inspect
 import json
 import math
-import os
 import pathlib
-import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-import byol_keras
+from byol_keras import provenance
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.whole_files import write_text
 
@@ -180,26 +178,10 @@ def make_record(
         "per_seed": dict(per_seed),
         "missing": dict(missing),
         "seconds": round(seconds, 2),
-        "versions": {
-            "byol_keras": byol_keras.__version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-        },
-        "machine": machine(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
         "identity": dict(identity),
-    }
-
-
-def machine() -> dict:
-    """The kind of this machine: system, CPUs, accelerators. It has no name."""
-    devices = []
-    for device in tf.config.list_physical_devices():
-        details = tf.config.experimental.get_device_details(device)
-        devices.append(details.get("device_name", device.device_type))
-    return {
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "devices": devices,
     }
 
 

@@ -252,6 +252,8 @@ def _environment(run):
     start = run.starts[-1]
     machine = start.get("machine", {})
     found = dict(start.get("versions", {}))
+    if start.get("commit"):
+        found["commit"] = start["commit"]
     for name in ("platform", "cpus"):
         if name in machine:
             found[name] = str(machine[name])

@@ -20,7 +20,7 @@ import gin
 import keras
 
 from byol_keras import launch, train
-from byol_keras.benchmarks.results import machine
+from byol_keras.provenance import machine
 
 HERE = pathlib.Path(__file__).parent
 QUICKSTART = HERE.parents[1] / "gin/pretrain/quickstart.gin"

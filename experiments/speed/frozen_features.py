@@ -20,7 +20,7 @@ import tensorflow as tf
 from byol_keras import data, resnet18
 from byol_keras.benchmarks.features import extract_features
 from byol_keras.benchmarks.knn import nearest
-from byol_keras.benchmarks.results import machine
+from byol_keras.provenance import machine
 
 REPEATS = 3
 TRAIN, TEST, DIMENSIONS, K = 60_000, 10_000, 512, 200

@@ -58,7 +58,7 @@ def peak_gigabytes() -> float:
 
 def write(results: dict) -> None:
     """Prints the results of a script and keeps them beside it, under its name."""
-    from byol_keras.benchmarks.results import machine
+    from byol_keras.provenance import machine
 
     text = json.dumps({**results, "machine": machine()}, indent=1)
     print(text)

@@ -1,8 +1,6 @@
 """Claims about records: intervals, seeds, baselines, and what makes them stale."""
 
-import json
 import math
-import platform
 
 import keras
 import numpy as np
@@ -125,14 +123,8 @@ def test_record_has_means_intervals_and_every_seed():
     assert record["seeds"] == [4, 5]
     assert record["per_seed"] == per_seed
     assert record["seconds"] == 1.23
-    assert record["versions"].keys() == {"byol_keras", "keras", "tensorflow"}
-
-
-def test_machine_is_a_kind_and_has_no_name():
-    machine = results.machine()
-    assert machine.keys() == {"platform", "cpus", "devices"}
-    assert machine["cpus"] >= 1 and "CPU" in machine["devices"]
-    assert platform.node() not in json.dumps(machine)
+    assert {"byol_keras", "keras", "tensorflow"} <= record["versions"].keys()
+    assert {"commit", "machine"} <= record.keys()
 
 
 def test_stored_record_is_read_back(tmp_path):
