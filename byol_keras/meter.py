@@ -1,5 +1,7 @@
 """How fast a run is and what holds it up: images, waiting for input, FLOPs."""
 
+import contextlib
+import logging
 import time
 
 import keras
@@ -162,8 +164,21 @@ def _forward_flops(function, argument) -> float | None:
     graph = tf.function(function, autograph=False).get_concrete_function(spec).graph
     builder = tf.compat.v1.profiler.ProfileOptionBuilder
     options = builder(builder.float_operation()).with_empty_output().build()
-    found = tf.compat.v1.profiler.profile(graph, options=options)
+    with _without_warnings():
+        found = tf.compat.v1.profiler.profile(graph, options=options)
     return found.total_float_ops if found else None
+
+
+@contextlib.contextmanager
+def _without_warnings():
+    """TensorFlow's profiler calls functions that TensorFlow calls deprecated."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def peak_flops(precision: str) -> float | None:

@@ -208,7 +208,8 @@ class Progress(keras.callbacks.Callback):
         values = "  ".join(
             f"{name} {float(value):.4g}" for name, value in (logs or {}).items()
         )
-        self._bar.console.print(f"{self._epoch(epoch)}  {values}")
+        line = f"{self._epoch(epoch)}  {values}"
+        self._bar.console.print(line, soft_wrap=True)  # one line in a file, too
 
     def _epoch(self, epoch):
         return f"epoch {epoch + 1}/{len(self.position.epoch_ends)}"

@@ -44,7 +44,8 @@ from byol_keras.bad_images import TooManyBadImages, listed_in
 from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints import Checkpoints
 from byol_keras.doctor import CollapseDoctor
-from byol_keras.export import export_backbone
+from byol_keras.export import export_backbone, image_shape
+from byol_keras.export.model_card import write_card
 from byol_keras.fingerprint import changes, fingerprint
 from byol_keras.gin_bindings import unused_line
 from byol_keras.gin_syntax import Origin
@@ -255,12 +256,23 @@ def _train(run, watchers, checkpoints, model_dir, allow_config_change, start):
                 provenance.add_seconds(folder, time.monotonic() - started)
             console.print(meter.verdict() or "")
         if is_chief:
-            export_backbone(run.model.online.backbone, folder / "export")
+            _export(run.model.online.backbone, folder)
         workers.require_same(run.strategy, step=run.position.step)
         console.print(f"backbone exported to {folder / 'export'}")
         if run.report is not None:
             run.report.write()
     ending.exit_if_ended()
+
+
+def _export(backbone, folder):
+    export_backbone(backbone, folder / "export")
+    facts = {
+        "file": "backbone.keras, saved_model",
+        "network": "online, backbone",
+        "input": f"[B, H, W, {image_shape(backbone)[-1]}], float32 in 0..1; the "
+        "SavedModel takes uint8 too",
+    }
+    write_card(folder, folder / "export", "BYOL, online backbone", facts)
 
 
 def _meter(run):

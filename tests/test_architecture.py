@@ -118,7 +118,7 @@ MAY_IMPORT = {
     "export.__init__": {"whole_files"},
     "export.__main__": {"*"},
     "export.formats": {"export", "whole_files"},
-    "export.model_card": set(),
+    "export.model_card": {"whole_files"},
     "export.networks": {"byol", "checkpoint_folder", "export"},
     "externals": set(),
     "fingerprint": set(),

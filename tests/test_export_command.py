@@ -13,7 +13,7 @@ from byol_keras import BYOL, resnet18
 from byol_keras.checkpoint_folder import CheckpointFolder
 from byol_keras.checkpoints import by_position
 from byol_keras.export import export_backbone, formats, networks
-from byol_keras.export.model_card import model_card
+from byol_keras.export.model_card import model_card, rewrite_scores, write_card
 
 ROOT = pathlib.Path(__file__).parents[1]
 FEATURES = sorted(["avgpool", *(f"feature{n}" for n in range(1, 6))])
@@ -173,6 +173,21 @@ def test_card_tells_data_recipe_scores_and_licence(tmp_path):
         "| file | model.onnx |",
     ):
         assert line in card.splitlines()
+
+
+def test_later_scores_come_into_the_cards_and_leave_the_rest_as_it_is(tmp_path):
+    for folder in (tmp_path / "export", tmp_path / "export/online_backbone_onnx"):
+        folder.mkdir()
+        path = write_card(tmp_path, folder, "BYOL", {"a": "b"}, "MIT")
+        path.write_text(path.read_text().replace("terms", "words"))
+    (tmp_path / "benchmarks").mkdir()
+    results = {"results": {"trained": {"knn/top1_k20": 81.55}}}
+    (tmp_path / "benchmarks/knn.json").write_text(json.dumps(results))
+    rewrite_scores(tmp_path)
+    expected = model_card(tmp_path, "BYOL", {"a": "b"}, "MIT")
+    for path in (tmp_path / "export").rglob("MODEL_CARD.md"):
+        assert path.read_text() == expected.replace("terms", "words")
+    assert "| knn | knn/top1_k20 | 81.55 |" in expected
 
 
 def test_card_says_what_it_does_not_know(tmp_path):

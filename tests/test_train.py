@@ -76,6 +76,7 @@ def test_run_folder_holds_what_the_design_promises(unbroken):
         "metrics.jsonl",
         "export/backbone.keras",
         "export/saved_model",
+        "export/MODEL_CARD.md",
     ):
         assert (unbroken / name).exists(), name
 

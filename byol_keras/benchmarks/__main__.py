@@ -39,6 +39,7 @@ from byol_keras.bad_images import listed_in
 from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.export import load_backbone
+from byol_keras.export.model_card import rewrite_scores
 from byol_keras.gin_bindings import find_mistakes
 from byol_keras.mistakes import Findings
 from byol_keras.report.callback import rewrite_page
@@ -116,6 +117,8 @@ def benchmark(
         Console().print(table.of_record(records[task.name], task.name))
     if records:
         _print_table(records, folder)
+        if backbone_path == model_dir:
+            rewrite_scores(folder.parent)
     if len(records) < len(tasks):
         sys.exit(launch.EXIT_USER_ERROR)
 

@@ -13,10 +13,7 @@ from absl import app, flags
 
 from byol_keras import launch
 from byol_keras.export import formats, networks
-from byol_keras.export.model_card import model_card
-from byol_keras.whole_files import write_text
-
-CARD = "MODEL_CARD.md"
+from byol_keras.export.model_card import CARD, write_card
 
 
 def export(
@@ -59,7 +56,7 @@ def export(
         "checked": f"within {worst:.1e} of Keras's outputs on random images",
     }
     title = f"BYOL, {network} {part}"
-    write_text(folder / CARD, model_card(run_folder, title, facts, licence))
+    write_card(run_folder, folder, title, facts, licence)
     return folder
 
 

@@ -4,6 +4,40 @@ import json
 import pathlib
 from collections.abc import Mapping
 
+from byol_keras.whole_files import write_text
+
+CARD = "MODEL_CARD.md"
+# Headings of its parts.
+_SCORES, _RECIPE = "## Scores", "## Data and recipe"
+
+
+def write_card(
+    run_folder: pathlib.Path,
+    folder: pathlib.Path,
+    title: str,
+    facts: Mapping[str, str],
+    licence: str | None = None,
+) -> pathlib.Path:
+    """Writes `MODEL_CARD.md` beside an export, and returns its path.
+
+    Args:
+        run_folder, title, facts, licence: see `model_card`.
+        folder: of the export.
+    """
+    path = folder / CARD
+    write_text(path, model_card(run_folder, title, facts, licence))
+    return path
+
+
+def rewrite_scores(run_folder: pathlib.Path) -> None:
+    """Brings the scores in all cards of a run up to date; the rest stays as it is."""
+    for path in (run_folder / "export").rglob(CARD):
+        before, _, rest = path.read_text().partition(_SCORES)
+        _, _, after = rest.partition(_RECIPE)
+        if after:
+            text = f"{_SCORES}\n\n{_scores(run_folder)}\n\n{_RECIPE}"
+            write_text(path, before + text + after)
+
 
 def model_card(
     run_folder: pathlib.Path,
@@ -32,11 +66,11 @@ def model_card(
 Images come as they are, in 0..1: the normalisation is inside. Whoever made the images
 that it was trained on may have terms of their own.
 
-## Scores
+{_SCORES}
 
 {_scores(run_folder)}
 
-## Data and recipe
+{_RECIPE}
 
 ```
 {text}
