@@ -208,7 +208,7 @@ def reading(value: float) -> str:
     """A value in four digits, also where the last ones are 0."""
     if not math.isfinite(value) or value == int(value) or abs(value) >= 1e4:
         return short(value)
-    return f"{value:#.4g}"
+    return f"{value:#.4g}".rstrip(".")
 
 
 def _logged(runs):
