@@ -38,7 +38,7 @@ def rows(run) -> dict[str, str]:
     """What will run, in words, by what it is about.
 
     Args:
-        run: `train.Run`.
+        run: `run.Run`.
     """
     length, model = run.length, run.model
     rates = [_learning_rate(model.optimizer, step) for step in _probe_steps(length)]

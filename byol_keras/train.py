@@ -1,20 +1,16 @@
-"""Pre-trains BYOL from gin files: data, model, callbacks, fit, export.
+"""Pre-trains BYOL from gin files: builds what they name, checks it, and runs it.
 
     python -m byol_keras.train --gin_file=gin/pretrain/quickstart.gin --model_dir=DIR
 
 The same command on the same folder resumes at the step of the newest checkpoint.
 """
 
-import contextlib
 import functools
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import gin
 import keras
-import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
 
@@ -40,45 +36,18 @@ from byol_keras import (
     workers,
 )
 from byol_keras.argument_checks import check_positive_ints
-from byol_keras.bad_images import TooManyBadImages, listed_in
-from byol_keras.callbacks import RunPosition, TargetEMA
+from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints import Checkpoints
 from byol_keras.doctor import CollapseDoctor
-from byol_keras.export import export_backbone, image_shape
-from byol_keras.export.model_card import write_card
-from byol_keras.fingerprint import changes, fingerprint
 from byol_keras.gin_bindings import unused_line
 from byol_keras.gin_syntax import Origin
 from byol_keras.guards import NonfiniteGuard, load_dump
-from byol_keras.interruption import OneLineEnding, StopSignals
-from byol_keras.meter import Meter, flops_of_step, peak_flops
+from byol_keras.interruption import StopSignals
 from byol_keras.mistakes import Findings
-from byol_keras.replay import replay_step
 from byol_keras.report import Report
-from byol_keras.run_lock import RunLock
-from byol_keras.run_log import MetricsLog, Progress, TensorLogs
+from byol_keras.run import Run, execute, repeat
 from byol_keras.schedules import RunLength
-from byol_keras.views import TwoViews
 from byol_keras.watchers import make_watchers
-
-EXIT_STOPPED = 3
-
-
-class Run(NamedTuple):
-    """What the configuration stands for, built and checked, before any step."""
-
-    strategy: tf.distribute.Strategy
-    data: Any
-    views: TwoViews
-    model: keras.Model
-    length: RunLength
-    target_ema: TargetEMA
-    callbacks: list[keras.callbacks.Callback]
-    position: RunPosition
-    seed: int
-    precision: str
-    log_every_steps: int
-    report: Report | None
 
 
 @gin.configurable(module="byol_keras")
@@ -161,12 +130,8 @@ def train(
                 last_batch=last_batch,
             )
             _check_divisible(length, devices.num_replicas_in_sync)
-            model.augment = views.on_device if views.place == "device" else None
-            if not model.built:  # its backbone does not know the shape of images
-                model.build((None, *views.shape(source)))
             optimizer = optimizer_fn(learning_rate=learning_rate_fn(length))
-            model.compile(optimizer=optimizer, jit_compile=jit_compile)
-            model.optimizer.build(model.trainable_variables)
+            _compile(model, views, source, optimizer, jit_compile)
         ema = target_ema_fn(total_steps=length.total_steps, batch_size=batch_size)
         is_chief = workers.is_chief(devices)
         made = [_make_callback(callback, model) for callback in callbacks]
@@ -177,18 +142,18 @@ def train(
             order = {"seed": seed, "pass_length": length.pass_length}
             report = report_fn(model_dir=model_dir, data=source, views=views, **order)
         run = Run(
-            devices,
-            source,
-            views,
-            model,
-            length,
-            ema,
-            made,
-            position,
-            seed,
-            precision,
-            log_every_steps,
-            report,
+            strategy=devices,
+            data=source,
+            views=views,
+            model=model,
+            length=length,
+            target_ema=ema,
+            callbacks=made,
+            position=position,
+            seed=seed,
+            precision=precision,
+            log_every_steps=log_every_steps,
+            report=report,
         )
         watchers = make_watchers(run, model_dir, guard_fn, doctor_fn)
         checkpoints = Checkpoints(
@@ -210,10 +175,17 @@ def train(
         start = functools.partial(
             provenance.add_start, argv=sys.orig_argv, plan=rows, origin=origin
         )
-        _train(run, watchers, checkpoints, model_dir, allow_config_change, start)
+        execute(run, watchers, checkpoints, model_dir, allow_config_change, start)
     else:
-        position.move_to(replay)
-        print(replay_step(model, next(iter(_batches(run)))))
+        print(repeat(run, replay))
+
+
+def _compile(model, views, source, optimizer, jit_compile):
+    model.augment = views.on_device if views.place == "device" else None
+    if not model.built:  # its backbone does not know the shape of images
+        model.build((None, *views.shape(source)))
+    model.compile(optimizer=optimizer, jit_compile=jit_compile)
+    model.optimizer.build(model.trainable_variables)
 
 
 def _make_callback(callback, model):
@@ -222,149 +194,6 @@ def _make_callback(callback, model):
     # `fit` hands over the model too, but what does not fit it is to end here.
     callback.set_model(model)
     return callback
-
-
-def _train(run, watchers, checkpoints, model_dir, allow_config_change, start):
-    """Trains from the newest checkpoint on, alone in the run folder, and exports."""
-    is_chief = workers.is_chief(run.strategy)
-    console = Console(quiet=not is_chief, soft_wrap=True)
-    lost = workers.LOST if workers.are_several(run.strategy) else ()
-    ending = OneLineEnding(checkpoints.signals, model_dir, lost)
-    with ending, contextlib.ExitStack() as held:
-        with launch.user_errors():
-            folder = launch.make_run_folder(model_dir)
-            if is_chief:
-                held.enter_context(RunLock(folder))
-            held.callback(checkpoints.folder.close)
-            for line in _resume(run, checkpoints, allow_config_change):
-                console.print(line)
-            if is_chief:
-                launch.write_config(folder)
-                steps = {
-                    "step": run.position.step,
-                    "total_steps": run.length.total_steps,
-                }
-                start(folder, **steps)
-            meter = _meter(run)
-            batches = _batches(run, meter)
-        if run.position.step < run.length.total_steps:
-            listing = folder / "bad_images.txt" if is_chief else None
-            started = time.monotonic()
-            with launch.user_errors((TooManyBadImages,)), listed_in(listing):
-                _fit(run, batches, watchers, meter, folder, checkpoints)
-            if is_chief:
-                provenance.add_seconds(folder, time.monotonic() - started)
-            console.print(meter.verdict() or "")
-        if is_chief:
-            _export(run.model.online.backbone, folder)
-        workers.require_same(run.strategy, step=run.position.step)
-        console.print(f"backbone exported to {folder / 'export'}")
-        if run.report is not None:
-            run.report.write()
-    ending.exit_if_ended()
-
-
-def _export(backbone, folder):
-    export_backbone(backbone, folder / "export")
-    facts = {
-        "file": "backbone.keras, saved_model",
-        "network": "online, backbone",
-        "input": f"[B, H, W, {image_shape(backbone)[-1]}], float32 in 0..1; the "
-        "SavedModel takes uint8 too",
-    }
-    write_card(folder, folder / "export", "BYOL, online backbone", facts)
-
-
-def _meter(run):
-    flops = flops_of_step(run.model, run.views.shape(run.data))
-    log = {"batch_size": run.length.batch_size, "every_steps": run.log_every_steps}
-    return Meter(
-        run.position, **log, flops_per_image=flops, peak=peak_flops(run.precision)
-    )
-
-
-def _resume(run, checkpoints, allow_config_change):
-    """Restores the newest checkpoint, if there is one; lines on what was found."""
-    checkpoints.about = {
-        "config": fingerprint(
-            launch.operative_bindings(),
-            num_examples=run.data.num_examples,
-            digest=run.data.digest(),
-        )
-    }
-    found = checkpoints.folder.newest()
-    if found is not None:
-        _refuse_changes(
-            found.about["config"], checkpoints.about["config"], allow_config_change
-        )
-        checkpoints.restore(found)
-        yield from found.damaged
-        for name in checkpoints.starting_anew(found):
-            yield f"{name} starts anew: the checkpoint holds nothing of it"
-        yield f"resuming at step {run.position.step} of {run.length.total_steps}"
-    workers.require_same(
-        run.strategy, step=run.position.step, **checkpoints.about["config"]
-    )
-
-
-def _refuse_changes(old, new, allowed):
-    lines = changes(old, new)
-    for line in lines:
-        print(f"  {line}", file=sys.stderr)
-    if lines and not allowed:
-        raise ValueError(
-            "--model_dir must be resumed with the configuration that it was started "
-            "with, or with --allow_config_change. Received: what is listed above"
-        )
-
-
-def _fit(run, batches, watchers, meter, folder, checkpoints):
-    for watcher in watchers:
-        watcher.step = run.position.step
-    log = {"batch_size": run.length.batch_size, "every_steps": run.log_every_steps}
-    with checkpoints.signals, contextlib.ExitStack() as shown:
-        logs = []
-        if workers.is_chief(run.strategy):
-            progress = shown.enter_context(Progress(run.position, **log))
-            logs = [MetricsLog(folder, run.position, **log), progress]
-        callbacks = [
-            run.position,
-            run.target_ema,
-            *watchers,
-            *run.callbacks,
-            meter,
-            *logs,
-            checkpoints,
-            *([run.report] if run.report else []),
-        ]
-        epochs, steps = run.length.epochs, run.position.longest_epoch
-        run.model.fit(
-            batches,
-            initial_epoch=run.position.epoch,
-            epochs=epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # the dataset has its own, reproducible order
-            verbose=0,
-            callbacks=TensorLogs(callbacks, run.model, epochs, steps),
-        )
-    for watcher in watchers:
-        if watcher.stopped:
-            print(f"error: {watcher.stopped}", file=sys.stderr)
-            sys.exit(EXIT_STOPPED)
-
-
-def _batches(run, meter=None):
-    def make(source, batch_size):
-        batches = run.views.dataset(
-            source,
-            batch_size,
-            run.seed,
-            start=run.position.step * run.length.batch_size,
-            pass_length=run.length.pass_length,
-        )
-        return batches if meter is None else meter.timed(batches)
-
-    return workers.distribute(run.strategy, run.data, run.length.batch_size, make)
 
 
 def _check_divisible(length, replicas):

@@ -18,7 +18,7 @@ def make_watchers(
     """The callbacks that may end a run: guard and doctor, in this order.
 
     Args:
-        run: `train.Run`.
+        run: `run.Run`.
         model_dir: path of the run folder.
         guard_fn: (every_steps, model_dir, describe) -> `guards.NonfiniteGuard`, or None
             for a run without one.

@@ -165,6 +165,25 @@ MAY_IMPORT = {
     "report.representation": {"benchmarks.transforms"},
     "report.run_folder": {"benchmarks.results", "provenance", "whole_files"},
     "resizing": {"kernels"},
+    "run": {
+        "bad_images",
+        "callbacks",
+        "checkpoints",
+        "export",
+        "export.model_card",
+        "fingerprint",
+        "interruption",
+        "launch",
+        "meter",
+        "provenance",
+        "replay",
+        "report",
+        "run_lock",
+        "run_log",
+        "schedules",
+        "views",
+        "workers",
+    },
     "run_lock": set(),
     "run_log": {"whole_files"},
     "schedules": set(),
@@ -209,7 +228,7 @@ COMMAND_LINES = (
 # Read what gin has parsed, for `launch` and the command lines.
 READ_GIN = ("gin_bindings", "gin_syntax", "gin_trial")
 # Evaluation must work for any backbone, whatever made it.
-HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "train", "views"}
+HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "run", "train", "views"}
 GIN_ANYWHERE = {
     "REQUIRED",
     "configurable",

@@ -8,8 +8,9 @@ import pytest
 from run_folders import metrics
 from test_train import QUICKSTART, run
 
-from byol_keras import launch, train
+from byol_keras import launch
 from byol_keras.guards import dump_folder
+from byol_keras.run import EXIT_STOPPED
 
 # The first step whose rate is above 0 throws the weights out of float32's range.
 DIVERGING = ("warmup_cosine.base_learning_rate = 1e30",)
@@ -34,7 +35,7 @@ def watched(tmp_path_factory):
 def test_step_that_is_not_finite_stops_the_run_and_is_replayed(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, *DIVERGING, "NonfiniteGuard.on_nonfinite = 'stop'")
-    assert stop.value.code == train.EXIT_STOPPED
+    assert stop.value.code == EXIT_STOPPED
     error = capsys.readouterr().err
     assert "error: loss or gradients of step 2 are not finite; replay it by" in error
     assert not (tmp_path / "export").exists()
@@ -93,7 +94,7 @@ def test_forced_collapse_of_the_quickstart_stops_it_within_300_steps(tmp_path, c
     )
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, *bindings, gin_file=QUICKSTART)
-    assert stop.value.code == train.EXIT_STOPPED
+    assert stop.value.code == EXIT_STOPPED
     (change,) = health(tmp_path)["changes"]
     assert change["verdict"] == "collapsed"
     assert change["step"] <= 300

@@ -1,0 +1,108 @@
+"""Trains configurations, evaluates them, and records what came of it.
+
+    python experiments/record.py experiments/FOLDER/NAME.gin --seeds 0 1 2
+
+runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed, and writes
+`results/NAME_seedSEED.json` beside the file: values used, commit, machine, seconds,
+verdicts, one line of metrics per epoch, and the results of the benchmarks. What is
+recorded already is not run again; what was interrupted goes on.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from byol_keras.report.run_folder import read_run
+
+ROOT = pathlib.Path(__file__).parents[1]
+KNN = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
+
+
+def main():
+    """Runs and records all files, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("gin_files", nargs="+", type=pathlib.Path)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--benchmarks", type=pathlib.Path, default=KNN)
+    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs/experiments")
+    arguments = parser.parse_args()
+    for seed in arguments.seeds:
+        for file in arguments.gin_files:
+            file = file.resolve()
+            path = file.parent / "results" / f"{file.stem}_seed{seed}.json"
+            if path.exists():
+                print(f"{path.name} is there already")
+                continue
+            run_folder = arguments.runs / file.parent.name / path.stem
+            execute(file, seed, arguments.benchmarks, run_folder)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(record(run_folder, seed), indent=1) + "\n")
+            print(f"{path.name}: {summary(path)}", flush=True)
+
+
+def execute(
+    file: pathlib.Path, seed: int, benchmarks: pathlib.Path, run_folder: pathlib.Path
+) -> None:
+    """Trains, unless that has ended, and evaluates."""
+    _command("train", file, f"train.seed={seed}", run_folder)
+    _command("benchmarks", benchmarks, f"benchmark.seed={seed}", run_folder)
+
+
+def _command(module, gin_file, binding, run_folder):
+    """Runs a command line; its configuration may import modules that lie beside it."""
+    given = {"gin_file": gin_file, "gin_param": binding, "model_dir": run_folder}
+    words = [f"--{name}={value}" for name, value in given.items()]
+    subprocess.run(
+        [sys.executable, "-m", f"byol_keras.{module}", *words],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{gin_file.parent}"},
+    )
+
+
+def record(run_folder: pathlib.Path, seed: int) -> dict:
+    """What a run folder holds, for the tables of an experiment."""
+    run = read_run(run_folder)
+    last_of_epoch = {}
+    for line in run.metrics:
+        last_of_epoch.setdefault(line["epoch"], {}).update(line)
+    starts = run.starts
+    seconds = [start.get("seconds") for start in starts]
+    return {
+        "seed": seed,
+        "config": run.settings,
+        "commits": list(dict.fromkeys(start["commit"] for start in starts)),
+        "machine": starts[-1]["machine"],
+        "versions": starts[-1]["versions"],
+        # Unknown where a start was cut short.
+        "train_seconds": None if None in seconds else sum(seconds),
+        "verdicts": run.health.get("changes", []),
+        "epochs": list(last_of_epoch.values()),
+        "benchmarks": {name: _scores(found) for name, found in run.records.items()},
+    }
+
+
+def _scores(found):
+    """The part of a benchmark's record that tables need, and the weights' digest."""
+    kept = ("results", "interval", "seeds", "seconds", "commit")
+    return {
+        **{name: found[name] for name in kept},
+        "backbone": found["identity"]["backbone"],
+    }
+
+
+def summary(path: pathlib.Path) -> str:
+    """The results of the trained backbone, in a line."""
+    found = json.loads(path.read_text())["benchmarks"]
+    return ", ".join(
+        f"{metric} {value:.2f}"
+        for scores in found.values()
+        for metric, value in scores["results"]["trained"].items()
+    )
+
+
+if __name__ == "__main__":
+    main()
