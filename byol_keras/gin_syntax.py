@@ -4,6 +4,7 @@ Gin itself stops at the first one, and does not say which name was meant.
 """
 
 import difflib
+import importlib
 import os
 import pathlib
 import re
@@ -18,6 +19,8 @@ from byol_keras.value_types import parameters_of
 
 # The folder of recipes.
 RECIPES = "pretrain"
+# What gin registers macros under, each in a scope of its name.
+_MACRO = "gin.macro"
 
 
 class Origin(NamedTuple):
@@ -184,7 +187,7 @@ class _Reader:
             for statement in config_parser.ConfigParser(source, delegate):
                 place = _place(statement.location, name)
                 self._named += [_Named(*met, place) for met in delegate.met]
-                parts = [_whole(name) for kind, name in delegate.met if kind == "@"]
+                parts = [_whole(kind, name) for kind, name in delegate.met]
                 delegate.met.clear()
                 self._take(statement, place, parts)
         except (SyntaxError, tokenize.TokenError) as error:
@@ -193,6 +196,8 @@ class _Reader:
     def _take(self, statement, place, parts):
         if isinstance(statement, config_parser.IncludeStatement):
             self._include(statement.filename, place)
+        elif isinstance(statement, config_parser.ImportStatement):
+            self._import(statement.module, place)
         elif isinstance(statement, config_parser.BlockDeclaration):
             self._check_selector(statement.selector, statement.selector, place)
         elif isinstance(statement, config_parser.BindingStatement):
@@ -202,7 +207,9 @@ class _Reader:
             if parameter:
                 self._check_binding(scope, selector, parameter, place, parts)
             else:
-                self._macros.add(f"{scope}/{selector}" if scope else selector)
+                macro = f"{scope}/{selector}" if scope else selector
+                self._macros.add(macro)
+                self._bind((macro, _MACRO, "value"), parts)
 
     def _include(self, file, place):
         for folder in self._search_path:
@@ -215,6 +222,14 @@ class _Reader:
             for path in (folder / "gin").rglob("*.gin")
         ]
         self._add(f"include must name an existing file {nearest(file, known)}", place)
+
+    def _import(self, module, place):
+        """A module of the user's, whose names the next lines may bind."""
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever its code raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._add(f"import must name a module that loads ({reason})", place)
 
     def _check_selector(self, shown, selector, place):
         matching = gin.config._REGISTRY.matching_selectors(selector)
@@ -234,22 +249,26 @@ class _Reader:
         if not self._check_selector(selector, selector, place):
             return
         configurable = gin.config._REGISTRY.get_match(selector)
-        is_included = len(self._open) > 1
-        key = (scope, configurable.selector, parameter)
-        self.bound[is_included].add(key)
-        self._let_go |= self._references.get(key, set())
-        self._references[key] = set(parts)
+        self._bind((scope, configurable.selector, parameter), parts)
         known = parameters_of(configurable.wrapped)
         if known is not None and parameter not in known:
             rule = f"must be a parameter of {selector} {nearest(parameter, known)}"
             self._add(f"{shown} {rule}", place)
 
+    def _bind(self, key, parts):
+        is_included = len(self._open) > 1
+        self.bound[is_included].add(key)
+        self._let_go |= self._references.get(key, set())
+        self._references[key] = set(parts)
+
     def _add(self, rule, place):
         self._lines.append(f"{rule}. Received: {place}")
 
 
-def _whole(reference):
+def _whole(kind, reference):
     """Scope and whole selector of a reference; the selector as it is if unknown."""
+    if kind == "%":
+        return reference, _MACRO
     scope, _, selector = reference.rpartition("/")
     matching = gin.config._REGISTRY.matching_selectors(selector)
     return scope, matching[0] if len(matching) == 1 else selector

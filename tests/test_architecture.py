@@ -286,7 +286,7 @@ def may_import(name, other):
 
 
 def text_files():
-    folders = ("byol_keras", "gin", "experiments", "tests", ".ci")
+    folders = ("byol_keras", "docs", "gin", "experiments", "tests", ".ci")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
     found += ROOT.glob("*")
     return [

@@ -1,6 +1,8 @@
+import gin
 import pytest
 
-from byol_keras import launch
+from byol_keras import gin_syntax, launch
+from byol_keras.mistakes import Mistakes
 
 RECIPE = "gin/pretrain/own_recipe.gin"
 
@@ -28,6 +30,7 @@ def tree(tmp_path):
 @pytest.fixture(autouse=True)
 def _registered():
     # Registers names for gin.
+    import byol_keras.benchmarks.__main__
     import byol_keras.schedules
     import byol_keras.views  # noqa: F401
 
@@ -77,3 +80,42 @@ def test_second_file_differs_from_the_first(tree):
 def test_file_outside_of_any_tree_is_the_recipe_under_its_name(tmp_path):
     (tmp_path / "own.gin").write_text("LARS.momentum = 0.7\n")
     assert origin(tmp_path, "own.gin") == ("own.gin", {})
+
+
+def test_imported_module_registers_names_for_the_lines_below(tree, monkeypatch):
+    (tree / "own_module.py").write_text(
+        "import gin\n@gin.register\ndef own_backbone(channels, width=1):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tree)
+    own = tree / "own.gin"
+    own.write_text("import own_module\nown_backbone.width = 2\n")
+    launch.parse_gin([str(own)], [])
+    assert gin.get_bindings("own_backbone") == {"width": 2}
+
+
+def test_module_that_does_not_load_is_a_mistake_of_one_line(tree, monkeypatch):
+    (tree / "broken_module.py").write_text("raise OSError('no\\ndisk')\n")
+    monkeypatch.syspath_prepend(tree)
+    own = tree / "own.gin"
+    own.write_text("import broken_module\nimport absent_module\n")
+    with pytest.raises(Mistakes) as caught:
+        launch.parse_gin([str(own)], [])
+    broken, absent = caught.value.lines
+    assert broken.startswith(
+        "import must name a module that loads (OSError: no disk). Received: "
+        "'import broken_module' in line 1 of "
+    )
+    assert "(ModuleNotFoundError: No module named 'absent_module')" in absent
+
+
+def test_macro_of_an_included_file_needs_no_use_where_its_user_is_replaced(tree):
+    (tree / "suite.gin").write_text(
+        "JOBS = 2\nOTHER = 3\nbenchmark.benchmarks = [@svm, @knn]\n"
+        "svm.jobs = %JOBS\nknn.k = (%OTHER,)\n"
+    )
+    own = tree / "own.gin"
+    own.write_text('include "suite.gin"\nbenchmark.benchmarks = [@knn]\n')
+    replaced = gin_syntax.read([own], [], [tree]).replaced
+    macros = {scope for scope, selector, _ in replaced if selector == "gin.macro"}
+    assert macros == {"JOBS", "OTHER"}  # knn has been let go too, before it came back
+    assert gin_syntax.read([tree / "suite.gin"], [], [tree]).replaced == set()

@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import re
-import shlex
 import subprocess
 import sys
 
@@ -101,20 +99,6 @@ def test_file_that_does_not_fit_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match=r"without bn1\.bias"):
         interop.to_keras(str(source), str(tmp_path / "b.keras"), Console(quiet=True))
     assert [path.name for path in tmp_path.iterdir()] == ["resnet.pth"]
-
-
-def test_commands_of_the_readme_convert_and_give_back(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"```bash\n(python -m byol_keras\.interop .*)\n```", readme)
-    assert len(commands) == 2
-    weights = torch_weights(18, 4)
-    write_torch_zip(tmp_path / "FILE", weights)
-    for command in commands:
-        words = shlex.split(command.replace("=", f"={tmp_path}/"))
-        done = command_line(*words[3:])
-        assert done.returncode == 0, done.stderr
-    for name, value in read_file(tmp_path / "FILE.safetensors").arrays.items():
-        np.testing.assert_array_equal(value, weights[name])
 
 
 def test_pretraining_can_start_from_a_backbone(tmp_path):

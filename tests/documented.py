@@ -1,0 +1,156 @@
+"""What README.md and docs/ show: their blocks, and how each command is made small.
+
+test_docs.py runs them.
+"""
+
+import pathlib
+import re
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS]
+QUICKSTART = "gin/pretrain/quickstart.gin"
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    kind: str
+    text: str
+
+    @property
+    def file(self):
+        """The name in its first line, or None."""
+        found = re.match(r"# (\w+\.\w+)\n", self.text)
+        return found and found[1]
+
+    @property
+    def commands(self):
+        """The lines of a block of bash; a script and others are one."""
+        if self.kind != "bash" or self.text.startswith("#!"):
+            return [self.text]
+        return self.text.strip().splitlines()
+
+
+def blocks_of(page):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.M)
+    return [Block(page.name, kind, text) for kind, text in found]
+
+
+BLOCKS = {page.name: blocks_of(page) for page in PAGES}
+ALL = [block for blocks in BLOCKS.values() for block in blocks]
+
+
+class Change(NamedTuple):
+    """How a command is made small.
+
+    Args:
+        begins: of the command, after `python -m byol_keras.`.
+        names: in it, by which it is told from others.
+        adds: bindings.
+        replaces: text -> other text.
+        code: its exit code.
+        prints: what it says, among other things.
+        needs: a module of an extra, without which it is not run.
+    """
+
+    begins: str
+    names: str = ""
+    adds: tuple = ()
+    replaces: tuple = ()
+    code: int = 0
+    prints: str = ""
+    needs: str = "keras"
+
+    def fits(self, command):
+        return (
+            command.startswith(f"python -m byol_keras.{self.begins} ")
+            and self.names in command
+        )
+
+
+NARROW = ("resnet18.width = 0.0625", "BYOL.hidden_units = 64")
+FEW = (
+    'train/fashion_mnist_small.split = "train[:500]"',
+    'test/fashion_mnist_small.split = "test[:100]"',
+)
+WATCHED_BY_NONE = tuple(f"train.{n}_fn = None" for n in ("doctor", "guard", "report"))
+SMALL_RUN = ("train.epochs = 2", *WATCHED_BY_NONE, *NARROW)
+OWN_RUN = ("train.batch_size = 32", "warmup_cosine.warmup_epochs = 1", *SMALL_RUN)
+WRONG = "train.batch_size=-1"
+
+COMMANDS = (
+    Change("train", "'image_folder.path=", OWN_RUN, prints="images in DIR: 64 images"),
+    Change("train", "my_recipe.gin", ("train.batch_size = 16",), prints="x any x 1"),
+    Change("train", "my_backbone.gin", prints="backbone 370,368, projector"),
+    Change("train", '"train.epochs=5"', prints="390 = 5 epochs"),
+    Change("train", '"train.epoch=5"', code=2),
+    Change("train", WRONG, code=2),
+    Change("preview", "image_folder", needs="matplotlib", prints="GaussianBlur"),
+    Change("preview", "my_views.gin", needs="matplotlib", prints="RandomGamma"),
+    Change("data_check", prints="│ test  │ 32"),
+    Change("embed", "", replaces=(("=IMAGE", "=DIR/test/a/5.png"),)),
+    Change(
+        "benchmarks",
+        "suite_small.gin",
+        FEW,
+        (("gin/benchmarks/suite_small", "fewer"),),
+        prints="logistic",
+        needs="sklearn",
+    ),
+    Change("benchmarks", "--backbone", FEW, prints="kNN k=20"),
+    Change("benchmarks", "my_benchmark.gin", FEW, prints="centroids/top1"),
+    Change("benchmarks", "knn_image_folder.gin", ("knn.k = (5,)",), prints="kNN k=5"),
+    Change("export", "=onnx", needs="tf2onnx", prints="model.onnx"),
+    Change("export", "=tflite", prints="model.tflite"),
+    Change("interop", "=FILE ", needs="safetensors", prints="resnet18"),
+    Change("interop", "FILE.safetensors", needs="safetensors", prints="100 tensors"),
+    Change("report", "runs/other", needs="jinja2", prints="both.html"),
+)
+
+# A part of a command or block -> why it is not run here.
+NOT_RUN = {
+    "python3 -m venv": "test_readme.py runs all of it but the installation",
+    "model.fit(views, steps_per_epoch=20": "test_readme.py runs it",
+    "bash tests/run": "it runs these tests",
+    "pip install": "changes the environment that the tests run in",
+    "python experiments/speed/run_all.py": "takes a quarter of an hour, alone",
+    "#SBATCH": "needs SLURM and several machines",
+    "apiVersion: batch/v1": "needs Kubernetes",
+}
+
+
+def reason(text):
+    """Why a command or block is not run, or None."""
+    return next((NOT_RUN[part] for part in NOT_RUN if part in text), None)
+
+
+def change_of(command):
+    found = [change for change in COMMANDS if change.fits(command)]
+    assert len(found) == 1, f"rows of COMMANDS for {command!r}: {len(found)}"
+    return found[0]
+
+
+def is_shown_by_docs(block):
+    """Whether a block of the README is run for a page of docs/."""
+    others = [other.text for other in ALL if other.page != "README.md"]
+    return block.page == "README.md" and block.text in others
+
+
+def is_named_by_command(block):
+    """Whether a command of the page, or what it is changed to, reads the file."""
+    commands = [c for b in BLOCKS[block.page] if b.kind == "bash" for c in b.commands]
+    changes = [change_of(command) for command in commands if not reason(command)]
+    commands += [other for change in changes for _, other in change.replaces]
+    return any(block.file.removesuffix(".gin") in command for command in commands)
+
+
+def expand(name):
+    """`a_{1,2}.gin` as a shell expands it."""
+    found = re.search(r"\{([^}]+)\}", name)
+    if not found:
+        return [name]
+    return [name.replace(found.group(), part) for part in found.group(1).split(",")]
