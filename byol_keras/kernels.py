@@ -232,17 +232,25 @@ def blur(planes, chosen, sigmas, radius, extends):
         taps = _gaussian(sigmas[n], reach)
         for c in range(channels):
             plane = planes[n, c]
-            rows[radius : radius + height] = plane
-            if extends:
-                rows[:radius] = plane[0]
-                rows[radius + height :] = plane[height - 1]
+            for y in range(height):
+                _copy(plane[y], rows[radius + y])
+            for y in range(radius if extends else 0):
+                _copy(plane[0], rows[y])
+                _copy(plane[height - 1], rows[radius + height + y])
             for y in range(height):
                 inner = columns[radius : radius + width]
                 _sum_of_rows(rows, y + radius, taps, inner)
-                if extends:
-                    columns[:radius] = inner[0]
-                    columns[radius + width :] = inner[width - 1]
+                for x in range(radius if extends else 0):
+                    columns[x] = inner[0]
+                    columns[radius + width + x] = inner[width - 1]
                 _sum_of_shifts(columns, radius, taps, plane[y])
+
+
+@compiled
+def _copy(row, out):
+    """out <- row. An assignment of arrays takes numba seconds to compile."""
+    for x in range(out.size):
+        out[x] = row[x]
 
 
 @compiled

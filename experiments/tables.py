@@ -10,6 +10,9 @@ import sys
 
 MODELS = {"raw_pixels": "raw pixels", "random_init": "random init", "trained": "BYOL"}
 METRIC = "knn/top1_k20"
+BASELINES = {"raw_pixels": "raw pixels", "random_init": "random init"}
+# Of the collapse doctor, from good to bad.
+VERDICTS = ("healthy", "shrinking", "collapsed")
 # Benchmark of the suite, its metric, and the header of the column.
 SUITE = (
     ("knn", "knn/top1_k20", "kNN, k = 20"),
@@ -207,8 +210,64 @@ def scenes_table(folder: pathlib.Path) -> str:
     return _markdown(["benchmark", "metric", "percent", "seconds"], rows)
 
 
+def variants_table(folder: pathlib.Path) -> str:
+    """One row per configuration that `record.py` has recorded, the base first."""
+    found = {}
+    for path in sorted((folder / "results").glob("*_seed*.json")):
+        name = path.stem.rpartition("_seed")[0]
+        found.setdefault(name, []).append(json.loads(path.read_text()))
+    base = found.pop("base")
+    rows = [
+        [BASELINES[model], "", _percent(base, model), *["-"] * 3] for model in BASELINES
+    ]
+    for name, records in {"base": base, **found}.items():
+        rows.append(
+            [
+                name,
+                _difference(records[0]["config"], base[0]["config"]),
+                _percent(records, "trained"),
+                _mean(
+                    [x["monitor/projection_rankme"] for x in map(_readings, records)]
+                ),
+                ", ".join(dict.fromkeys(map(_worst_verdict, records))),
+                _mean([record["train_seconds"] / 60 for record in records]),
+            ]
+        )
+    header = ["variant", "difference", METRIC, "RankMe", "verdict", "minutes"]
+    return _markdown(header, rows)
+
+
+def _percent(records, model):
+    scores = [x["benchmarks"]["knn"]["results"][model][METRIC] for x in records]
+    return _mean(scores, 2)
+
+
+def _mean(values, digits=1):
+    return f"{statistics.mean(values):.{digits}f}"
+
+
+def _difference(config, base):
+    """What a configuration binds otherwise than the base, in gin's terms."""
+    names = [name for name in config if config[name] != base.get(name)]
+    pairs = (f"`{name} = {config[name]}`" for name in names if name != "train.seed")
+    return ", ".join(pairs)
+
+
+def _readings(record):
+    """The doctor's last readings."""
+    lines = (x for x in reversed(record["epochs"]) if "monitor/rankme" in x)
+    return next(lines)
+
+
+def _worst_verdict(record):
+    found = [change["verdict"] for change in record["verdicts"]]
+    return max(found, key=VERDICTS.index)
+
+
 TABLES = {
     "collapse": (collapse_table,),
+    "fashion_mnist_resnet18_search": (variants_table,),
+    "method_resnet18_12e": (variants_table,),
     "scenes_resnet18_dense": (scenes_table,),
     "speed": (views_table, ratios_table),
 }

@@ -5,25 +5,21 @@ a child per line of its standard input, a JSON dict of arguments of `_run`; it a
 with the status in which the child ended. `CommandLines` is its other end.
 """
 
+import atexit
+import functools
 import json
 import os
 import pathlib
 import runpy
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 class CommandLines:
-    """Starts the program, and runs command lines in children of it.
-
-    Args:
-        folder: where the commands run.
-    """
-
-    def __init__(self, folder):
-        self._folder = pathlib.Path(folder)
+    """Starts the program, and runs command lines in children of it."""
 
     def __enter__(self):
         self._process = subprocess.Popen(
@@ -31,7 +27,6 @@ class CommandLines:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=self._folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400"},
         )
         return self
@@ -41,13 +36,30 @@ class CommandLines:
         self._process.stdout.close()
         self._process.wait()
 
-    def run(self, module, arguments) -> tuple[int, str]:
-        """Exit code and output, standard error included."""
-        log = self._folder / "output.log"
-        call = {"module": module, "arguments": arguments, "log": str(log)}
-        print(json.dumps(call), file=self._process.stdin, flush=True)
-        status = int(self._process.stdout.readline())
-        return os.waitstatus_to_exitcode(status), log.read_text()
+    def run(self, module, arguments, cwd=ROOT) -> subprocess.CompletedProcess:
+        """Runs `python -m module` in a folder, and waits for it."""
+        with tempfile.TemporaryDirectory() as folder:
+            logs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+            call = {"module": module, "arguments": [*map(str, arguments)]}
+            call |= {"cwd": str(cwd), "logs": logs}
+            print(json.dumps(call), file=self._process.stdin, flush=True)
+            status = int(self._process.stdout.readline())
+            texts = [pathlib.Path(log).read_text() for log in logs]
+        code = os.waitstatus_to_exitcode(status)
+        return subprocess.CompletedProcess((module, *arguments), code, *texts)
+
+
+@functools.cache
+def _server():
+    """The program of this process, until it ends."""
+    server = CommandLines()
+    atexit.register(server.__exit__)
+    return server.__enter__()
+
+
+def command_line(module, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
+    """Runs `python -m byol_keras.module` in a folder, the repository's by default."""
+    return _server().run(f"byol_keras.{module}", arguments, cwd)
 
 
 def _serve():
@@ -62,11 +74,11 @@ def _serve():
         print(os.waitpid(child, 0)[1], flush=True)
 
 
-def _run(module, arguments, log):
+def _run(module, arguments, cwd, logs):
     """What `python -m` does; never returns."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for number, log in enumerate(logs, start=1):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(cwd)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = [module, *arguments]
     code = 0

@@ -1,12 +1,11 @@
 """A folder's images are counted, and what is wrong with them is told beforehand."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_lines import command_line
 from rich.console import Console
 from small_sources import needs_pillow, write
 
@@ -102,14 +101,9 @@ def test_printed_report_shows_the_first_of_many(folder):
         assert shown in text
 
 
-def command_line(*arguments):
-    command = [sys.executable, "-m", "byol_keras.data_check", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_command_ends_with_1_for_unreadable_images_and_writes_all(folder, tmp_path):
     file = tmp_path / "report.json"
-    done = command_line(f"--path={folder}", f"--json={file}")
+    done = command_line("data_check", f"--path={folder}", f"--json={file}")
     assert done.returncode == data_check.EXIT_UNREADABLE, done.stderr
     assert json.loads(file.read_text()) == data_check.check_folder(folder)
     assert "bee/empty.png" in done.stdout
@@ -117,7 +111,7 @@ def test_command_ends_with_1_for_unreadable_images_and_writes_all(folder, tmp_pa
 
 def test_command_ends_with_0_for_readable_images(tmp_path):
     write(tmp_path / "1.png", png(4, 4))
-    assert command_line(f"--path={tmp_path}").returncode == 0
+    assert command_line("data_check", f"--path={tmp_path}").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -129,7 +123,7 @@ def test_command_ends_with_0_for_readable_images(tmp_path):
     ],
 )
 def test_wrong_argument_is_one_line_and_exit_code_2(arguments, expected):
-    done = command_line(*arguments)
+    done = command_line("data_check", *arguments)
     assert done.returncode == 2
     errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert len(errors) == 1

@@ -22,7 +22,7 @@ import gin
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_lines import CommandLines
+from command_lines import command_line
 from documented import (
     ALL,
     BLOCKS,
@@ -174,20 +174,20 @@ def checkout(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shell(checkout):
     """Runs a command with this interpreter, changed; returns what it has printed."""
-    with CommandLines(checkout) as lines:
 
-        def run(command, change):
-            for text, other in change.replaces:
-                command = command.replace(text, other)
-            python, option, module, *words = shlex.split(command)
-            assert (python, option) == ("python", "-m")
-            words += [f"--gin_param={binding}" for binding in change.adds]
-            code, printed = lines.run(module, words)
-            assert code == change.code, printed
-            assert change.prints in printed
-            return printed
+    def run(command, change):
+        for text, other in change.replaces:
+            command = command.replace(text, other)
+        python, option, module, *words = shlex.split(command)
+        assert (python, option) == ("python", "-m")
+        words += [f"--gin_param={binding}" for binding in change.adds]
+        done = command_line(module.removeprefix("byol_keras."), *words, cwd=checkout)
+        printed = done.stdout + done.stderr
+        assert done.returncode == change.code, printed
+        assert change.prints in printed
+        return printed
 
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 import io
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_lines import command_line
 
 from byol_keras import data, embed, embedding_file
 from byol_keras.backbones import resnet18
@@ -26,16 +25,6 @@ TINY = (
     "--gin_param=image_folder.max_bad_share=0.1",
     "--gin_param=warmup_cosine.warmup_epochs=0",
 )
-
-
-def run(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"byol_keras.{module}", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def write_run(folder, size):
@@ -68,7 +57,7 @@ def mixed_folder(folder):
 @pytest.mark.slow
 def test_200_mixed_images_are_trained_on_embedded_and_searched(tmp_path):
     images = mixed_folder(tmp_path / "images")
-    done = run(
+    done = command_line(
         "train", *TINY, f"--gin_param=image_folder.path='{images}'",
         f"--model_dir={tmp_path / 'run'}",
     )  # fmt: skip
@@ -79,7 +68,7 @@ def test_200_mixed_images_are_trained_on_embedded_and_searched(tmp_path):
     query = images / "class1/1.png"
     command = (f"--model_dir={tmp_path / 'run'}", f"--images={images}", f"--out={out}")
     search = (f"--search={query}", "--top=5", f"--picture={tmp_path / 'near.png'}")
-    done = run("embed", *command, *search)
+    done = command_line("embed", *command, *search)
     assert done.returncode == 0, done.stderr
     bad = len(odd_images.BROKEN)
     assert f"{bad} images could not be read" in done.stdout
@@ -91,7 +80,7 @@ def test_200_mixed_images_are_trained_on_embedded_and_searched(tmp_path):
     assert ["1.0000", "class1/1.png"] in lines
     assert (tmp_path / "near.png").stat().st_size > 5_000
 
-    again = run("embed", *command, *search)
+    again = command_line("embed", *command, *search)
     assert again.stdout.splitlines()[1:] == done.stdout.splitlines()[2:]
 
 
@@ -184,7 +173,7 @@ def test_query_that_cannot_be_read_is_told_with_the_reason(tmp_path):
     ],
 )
 def test_command_line_ends_with_one_line(arguments, message):
-    done = run("embed", *arguments)
+    done = command_line("embed", *arguments)
     assert done.returncode == 2
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert message in line

@@ -83,7 +83,7 @@ def restless(backbone):
     return {"restless/mean": float(features.mean()), "restless/labels": labels.mean()}
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_run_is_bit_for_bit_the_same_with_and_without_evaluation(replicas):
     strategy = two_replicas if replicas == 2 else lambda: None
     plain = small_byol(strategy(), eager=replicas == 1)

@@ -6,14 +6,13 @@ their own constructor has accepted the recipe's bindings and missed its files.
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_lines import command_line
 from five_stages import export_five_stages
 from gin import config_parser
 from multi_label import image_data
@@ -572,9 +571,8 @@ def test_knn_splits_are_those_of_the_protocol():
 
 @pytest.mark.slow
 def test_dry_run_of_the_command_line_prints_the_plan():
-    command = [sys.executable, "-m", "byol_keras.train", "--dry_run"]
-    command.append("--gin_file=gin/pretrain/quickstart.gin")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    file = "--gin_file=gin/pretrain/quickstart.gin"
+    done = command_line("train", "--dry_run", file)
     assert done.returncode == 0, done.stderr
     rows = [line.strip() for line in done.stdout.splitlines()]
     for name in ("steps", "learning rate", "tau"):

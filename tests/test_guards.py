@@ -90,7 +90,9 @@ def same(first, second):
     return all((a == b).all() for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("replicas", STRATEGIES)
+@pytest.mark.parametrize(
+    "replicas", ["one", pytest.param("two", marks=pytest.mark.slow)]
+)
 def test_run_with_bad_batches_ends_as_the_unguarded_run_without_them(replicas):
     views, recorder = batches(5, bad=(1, 2, 4)), Recorder()
     with STRATEGIES[replicas]().scope():

@@ -2,11 +2,10 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_lines import command_line
 from foreign_models import torch_features, torch_weights, write_torch_zip
 from rich.console import Console
 
@@ -20,11 +19,6 @@ pytest.importorskip("safetensors")
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def command_line(*arguments):
-    command = [sys.executable, "-m", "byol_keras.interop", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def errors_of(done):
     return [x for x in done.stderr.splitlines() if x.startswith("error: ")]
 
@@ -34,7 +28,11 @@ def test_torch_file_becomes_a_backbone_that_loads(tmp_path):
     source = write_torch_zip(tmp_path / "resnet.pth", weights)
     target, report = tmp_path / "new" / "backbone.keras", tmp_path / "report.json"
     done = command_line(
-        f"--from={source}", f"--to={target}", f"--json={report}", "--std=0.3,0.4,0.5"
+        "interop",
+        f"--from={source}",
+        f"--to={target}",
+        f"--json={report}",
+        "--std=0.3,0.4,0.5",
     )
     assert done.returncode == 0, done.stderr
     for shown in ("resnet18", "0.125", "100 tensors of float32", "20: bn1.num_batches"):
@@ -54,7 +52,7 @@ def test_torch_file_becomes_a_backbone_that_loads(tmp_path):
 def test_malicious_file_ends_with_one_line_and_exit_code_2(tmp_path):
     marker, source = tmp_path / "marker", tmp_path / "weights.pkl"
     source.write_bytes(f"\x80\x02cos\nsystem\n(S'touch {marker}'\ntR.".encode("latin1"))
-    done = command_line(f"--from={source}", f"--to={tmp_path / 'b.keras'}")
+    done = command_line("interop", f"--from={source}", f"--to={tmp_path / 'b.keras'}")
     assert done.returncode == 2
     (error,) = errors_of(done)
     assert error.endswith("weights.pkl, which names os.system")
@@ -70,7 +68,7 @@ def test_malicious_file_ends_with_one_line_and_exit_code_2(tmp_path):
     ],
 )
 def test_wrong_argument_is_one_line_and_exit_code_2(arguments, expected):
-    done = command_line(*arguments)
+    done = command_line("interop", *arguments)
     assert done.returncode == 2
     (error,) = errors_of(done)
     assert error.startswith(expected)
@@ -117,10 +115,9 @@ def test_pretraining_can_start_from_a_backbone(tmp_path):
         "train.epochs=2",
         "train.batch_size=64",
     )
-    command = [sys.executable, "-m", "byol_keras.train", "--dry_run"]
-    command += [f"--gin_file={ROOT}/gin/{fragment}.gin" for fragment in fragments]
-    command += [f"--gin_param={binding}" for binding in bindings]
-    done = subprocess.run(command, capture_output=True, text=True)
+    words = [f"--gin_file={ROOT}/gin/{fragment}.gin" for fragment in fragments]
+    words += [f"--gin_param={binding}" for binding in bindings]
+    done = command_line("train", "--dry_run", *words)
     assert done.returncode == 0, done.stderr
     assert "backbone 44,220, projector" in done.stdout  # not of a recipe's ResNet
 

@@ -288,6 +288,7 @@ for variable in (kernel, bias):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ADAPTED)
 def test_two_mirrored_devices_take_the_steps_of_one(form):
     result = subprocess.run(

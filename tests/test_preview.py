@@ -3,11 +3,10 @@
 import io
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_lines import command_line
 from rich.console import Console
 
 from byol_keras import data, preview
@@ -151,10 +150,7 @@ def test_report_names_every_operation_and_number():
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "byol_keras.preview", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    return command_line("preview", *arguments)
 
 
 QUICKSTART = "--gin_file=gin/pretrain/quickstart.gin"

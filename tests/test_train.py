@@ -3,14 +3,13 @@ import pathlib
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_lines import command_line
 from run_folders import metrics
 
 from byol_keras import launch, tfds_records, train, validation
@@ -111,8 +110,18 @@ def assert_same_run(folder, expected):
 
 
 # Epochs end at steps 2, 5 and 7.
-@pytest.mark.parametrize("steps", [1, 2, 4])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "steps"),
+    [
+        (signal.SIGTERM, 1),
+        *(
+            pytest.param(number, steps, marks=pytest.mark.slow)
+            for number in (signal.SIGINT, signal.SIGTERM)
+            for steps in (1, 2, 4)
+            if (number, steps) != (signal.SIGTERM, 1)
+        ),
+    ],
+)
 def test_interrupted_run_resumes_at_the_same_step_and_ends_the_same(
     unbroken, tmp_path, capfd, steps, number
 ):
@@ -279,7 +288,10 @@ def test_accumulation_and_two_replicas_train_from_the_command_line(tmp_path):
     assert [line["step"] for line in metrics(tmp_path)] == [1, 2]
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
 def test_mixed_precision_exports_float32_features(tmp_path, precision):
     run(tmp_path, f"train.precision = '{precision}'", "train.epochs = 2")
     features = load_backbone(tmp_path)(np.zeros((1, 28, 28, 1), np.float32))
@@ -465,6 +477,7 @@ class LateBackbone(keras.Model):
         return {"channels": self.channels}
 
 
+@pytest.mark.slow
 def test_backbone_that_does_not_know_its_input_is_built_trained_and_resumed(tmp_path):
     backbone = "train.backbone_fn = @LateBackbone"
     stop = ("train.callbacks = [@StopAfter]", "StopAfter.steps = 3")
@@ -529,13 +542,7 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "byol_keras.train", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+    return command_line("train", *arguments)
 
 
 def test_command_line_dry_run_ends_with_exit_code_0():

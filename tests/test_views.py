@@ -205,6 +205,7 @@ def trained_weights(views, source):
     return model.get_weights()
 
 
+@pytest.mark.slow
 def test_training_is_the_same_wherever_views_are_made():
     source = data.arrays(make_images())
     on_host = trained_weights(device_views(), source)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_lines import command_line
 
 from byol_keras import data, launch
 from byol_keras.benchmarks.__main__ import benchmark
@@ -100,11 +101,6 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def command_line(*arguments):
-    command = [sys.executable, "-m", "byol_keras.benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 def in_process(run_folder, *bindings, model_dir=None):
     launch.parse_gin([str(RECIPE)], [*SMALL, *bindings])
     benchmark(str(run_folder), model_dir)
@@ -135,6 +131,7 @@ def error_line(capsys, run, *arguments, **keywords):
 def done(run_folder):
     """The command that a user types, ended."""
     return command_line(
+        "benchmarks",
         f"--gin_file={RECIPE}",
         f"--model_dir={run_folder}",
         *(f"--gin_param={binding}" for binding in SMALL),
@@ -195,7 +192,7 @@ def test_table_of_an_experiment_reads_the_record(done, run_folder, tmp_path):
     ],
 )
 def test_command_ends_with_one_error_line_and_code_2(arguments, expected):
-    done = command_line(*arguments)
+    done = command_line("benchmarks", *arguments)
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1

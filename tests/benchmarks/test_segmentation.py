@@ -209,6 +209,7 @@ def test_two_replicas_train_save_and_resume(voc, tmp_path):
     assert int(np.load(path)["step"]) == 2
 
 
+@pytest.mark.slow
 def test_run_in_half_precision_resumes_and_leaves_the_precision_as_it_was(
     voc, tmp_path, capsys
 ):

@@ -8,6 +8,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from command_lines import command_line
 from finished_runs import write_run
 from run_folders import metrics, untimed_metrics
 from test_train import ROOT, run
@@ -291,13 +292,7 @@ def test_dry_run_and_report_without_a_folder_write_nothing(tmp_path, monkeypatch
 
 
 def command(*arguments, cwd=ROOT):
-    done = subprocess.run(
-        [sys.executable, "-m", "byol_keras.report", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = command_line("report", *arguments, cwd=cwd)
     return done.returncode, done.stdout.strip(), done.stderr
 
 

@@ -1,0 +1,21 @@
+"""Heads that only the variants beside this file need."""
+
+import gin
+import keras
+
+
+@gin.register
+def no_predictor():
+    """An identity in the predictor's place."""
+    return keras.Sequential([keras.layers.Activation("linear")])
+
+
+@gin.register
+def plain_head(hidden_units=512, output_units=128):
+    """A head of the quickstart's size without BatchNormalization."""
+    layers = [
+        keras.layers.Dense(hidden_units),
+        keras.layers.ReLU(),
+        keras.layers.Dense(output_units),
+    ]
+    return keras.Sequential(layers)
