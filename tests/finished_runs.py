@@ -16,7 +16,9 @@ RECORD = {
     "interval": {},
     "seeds": [0],
     "missing": {},
-    "identity": {"baselines": ["random_init"], "seeds": [0]},
+    "seconds": 12.5,
+    "commit": "0123abcd",
+    "identity": {"backbone": "5ca1ab1e", "baselines": ["random_init"], "seeds": [0]},
 }
 START = {
     "command": "python -m byol_keras.train --gin_file=gin/pretrain/quickstart.gin",
@@ -26,6 +28,8 @@ START = {
     "plan": {"batch": "128 = 1 replicas"},
     "recipe": "gin/pretrain/quickstart.gin",
     "differences": {"train.epochs": ["36", "4"]},
+    "commit": "0123abcd",
+    "seconds": 90.0,
     "versions": {"python": "3.11.7", "tensorflow": "2.21.0"},
     "machine": {"platform": "Linux x86_64", "cpus": 2, "devices": ["CPU"]},
 }

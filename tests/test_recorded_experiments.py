@@ -1,0 +1,89 @@
+"""Configurations of experiments build, and what comes of them is recorded whole."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+from finished_runs import write_run
+
+from byol_keras import launch, train, validation  # noqa: F401, registers names for gin
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
+FILES = sorted(EXPERIMENTS.glob("*/*.gin"))
+
+
+@pytest.fixture
+def experiments(monkeypatch):
+    """Imports scripts of the folder by their names."""
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
+def test_configuration_builds_and_uses_all_that_it_binds(file, monkeypatch):
+    monkeypatch.syspath_prepend(file.parent)
+    launch.parse_gin([str(file)], [])
+    validation.check_configuration()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
+def test_configuration_is_base_and_one_difference(file):
+    text = file.read_text()
+    assert text.startswith("# ")
+    includes = [line for line in text.splitlines() if line.startswith("include ")]
+    if file.stem not in ("base", "config"):
+        assert includes == [f'include "experiments/{file.parent.name}/base.gin"']
+
+
+def test_record_has_what_a_number_comes_from(experiments, tmp_path):
+    found = experiments("record").record(write_run(tmp_path / "run"), seed=3)
+    assert found["seed"] == 3
+    assert found["config"]["train.batch_size"] == "128"
+    assert found["commits"] == ["0123abcd"]
+    assert found["machine"]["cpus"] == 2
+    assert found["train_seconds"] == 90.0
+    assert [x["verdict"] for x in found["verdicts"]] == ["healthy", "shrinking"]
+    assert [line["step"] for line in found["epochs"]] == [10, 20, 30, 40]
+    assert found["epochs"][-1]["knn/top1_k20"] == 81.5
+    knn = found["benchmarks"]["knn"]
+    assert knn["results"]["trained"] == {"knn/top1_k20": 81.55}
+    assert knn["backbone"] == "5ca1ab1e"
+
+
+def test_seconds_are_unknown_where_a_start_was_cut_short(experiments, tmp_path):
+    folder = write_run(tmp_path / "run")
+    path = folder / "environment.json"
+    (start,) = json.loads(path.read_text())
+    path.write_text(json.dumps([{**start, "seconds": None}, start]))
+    assert experiments("record").record(folder, seed=0)["train_seconds"] is None
+
+
+def recorded(folder, name, seed, score, minutes, verdict, **config):
+    results = {"raw_pixels": 80.0, "random_init": 70.0, "trained": score}
+    knn = {model: {"knn/top1_k20": value} for model, value in results.items()}
+    reading = {"monitor/rankme": 1.0, "monitor/projection_rankme": 20.0 + seed}
+    content = {
+        "config": {"train.epochs": "6", "train.seed": str(seed), **config},
+        "epochs": [reading, {"loss": 1.0}],
+        "verdicts": [{"verdict": "healthy"}, {"verdict": verdict}],
+        "train_seconds": 60.0 * minutes,
+        "benchmarks": {"knn": {"results": knn}},
+    }
+    (folder / f"{name}_seed{seed}.json").write_text(json.dumps(content))
+
+
+def test_table_of_variants_has_means_differences_and_worst_verdicts(
+    experiments, tmp_path
+):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    recorded(folder, "base", 0, 81.0, 2, "healthy")
+    recorded(folder, "base", 1, 82.0, 4, "healthy")
+    recorded(folder, "a_tau", 0, 75.0, 2, "collapsed", **{"TargetEMA.base_tau": "0.0"})
+    assert experiments("tables").variants_table(tmp_path).splitlines()[2:] == [
+        "| raw pixels |  | 80.00 | - | - | - |",
+        "| random init |  | 70.00 | - | - | - |",
+        "| base |  | 81.50 | 20.5 | healthy | 3.0 |",
+        "| a_tau | `TargetEMA.base_tau = 0.0` | 75.00 | 20.0 | collapsed | 2.0 |",
+    ]
