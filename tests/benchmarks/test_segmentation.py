@@ -325,7 +325,8 @@ def test_tiny_recipe_learns_generated_scenes(kind, tmp_path):
     else:
         write_cityscapes(tmp_path, splits)
         name, function, path = "cityscapes", segmentation_cityscapes, "CITYSCAPES_PATH"
-    settings = parsed(f"segmentation_{name}_tiny", f'{path} = "{tmp_path}"')
+    half = "SegmentationRecipe.steps = 100"
+    settings = parsed(f"segmentation_{name}_tiny", f'{path} = "{tmp_path}"', half)
     bound = gin.get_bindings(function.__name__)
     keras.utils.set_random_seed(0)
     backbone = backbones.resnet18(width=0.25)
