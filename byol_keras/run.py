@@ -97,6 +97,7 @@ def execute(
         if is_chief:
             _export(run.model.online.backbone, folder)
         workers.require_same(run.strategy, step=run.position.step)
+        workers.linger(run.strategy)
         console.print(f"backbone exported to {folder / 'export'}")
         if run.report is not None:
             run.report.write()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,8 @@ LOST = (
     tf.errors.InternalError,
     tf.errors.UnavailableError,
 )
+# A worker that leaves sooner may end the others with an error of the network.
+LINGER_SECONDS = 3.0
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -61,6 +64,12 @@ def require_same(strategy: tf.distribute.Strategy, **values: object) -> None:
             f"--model_dir, configuration and data must be the same for all workers. "
             f"Received: another {', '.join(wrong)} on some; here {values}"
         )
+
+
+def linger(strategy: tf.distribute.Strategy) -> None:
+    """Stays for what other workers are still receiving of the last exchange."""
+    if are_several(strategy):
+        time.sleep(LINGER_SECONDS)
 
 
 def value_here(variable: keras.Variable) -> np.ndarray:
