@@ -1,41 +1,26 @@
 """Runs the training command line many times without importing TensorFlow each time.
 
-As a program, it imports everything, initialises nothing, and forks a child per line of
-its standard input, a JSON dict of arguments of `_run`; it answers with the status in
-which the child ended. `ForkServer` is its other end. A child can be told to kill itself
-at a moment that no signal from outside would hit.
+As a program, it imports everything, and serves `_run`; see `forks`. `ForkServer` is its
+other end. A child can be told to kill itself at a moment that no signal from outside
+would hit.
 """
 
 import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import threading
 
-ROOT = pathlib.Path(__file__).parents[1]
+from forks import ROOT, Forks, end_by, redirect, serve
 
 
-class ForkServer:
+class ForkServer(Forks):
     """Starts the program, and runs the command line in children of it."""
 
-    def __enter__(self):
+    def __init__(self):
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        return self
-
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        super().__init__(__file__, PYTHONPATH=path)
 
     def start(self, model_dir, *bindings, name="run", **options) -> None:
         """Starts a run; its output goes to a file beside the run folder.
@@ -45,12 +30,11 @@ class ForkServer:
         self._log = pathlib.Path(f"{model_dir}.{name}.log")
         options |= {"model_dir": str(model_dir), "bindings": bindings}
         options |= {"log": str(self._log)}
-        print(json.dumps(options), file=self._process.stdin, flush=True)
+        self.send(**options)
 
     def wait(self) -> tuple[int, str]:
         """Exit code (minus the signal, if it was killed) and output of the run."""
-        status = int(self._process.stdout.readline())
-        return os.waitstatus_to_exitcode(status), self._log.read_text()
+        return self.ended(), self._log.read_text()
 
     def run(self, model_dir, *bindings, **options) -> tuple[int, str]:
         """Starts a run, and waits for it."""
@@ -64,11 +48,7 @@ def _serve():
     import test_train  # noqa: F401
     import test_workers  # noqa: F401
 
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            _run(**json.loads(line))
-        print(os.waitpid(child, 0)[1], flush=True)
+    serve(_run)
 
 
 def _run(
@@ -82,10 +62,7 @@ def _run(
     kill=None,
 ):
     """What `python -m byol_keras.train` does, or another function; never returns."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    redirect(log)
     if tf_config:
         os.environ["TF_CONFIG"] = json.dumps(tf_config)
     import tensorflow as tf
@@ -96,20 +73,9 @@ def _run(
     )
     if kill:
         _MOMENTS[kill.pop("moment")](model_dir=pathlib.Path(model_dir), **kill)
-    code = 0
-    try:
-        module, _, name = call.partition(".")
-        getattr(sys.modules[module], name)(model_dir, *bindings, strategy=strategy)
-    except SystemExit as ending:
-        code = ending.code
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    module, _, name = call.partition(".")
+    function = getattr(sys.modules[module], name)
+    end_by(lambda: function(model_dir, *bindings, strategy=strategy))
 
 
 def _die():

@@ -1,5 +1,6 @@
 """Exports of a run's networks compute what the networks of training compute."""
 
+import functools
 import json
 import pathlib
 
@@ -203,8 +204,7 @@ def test_card_says_what_it_does_not_know(tmp_path):
     assert "not in the run folder" in card
 
 
-def run(*arguments):
-    return command_line("export", *arguments)
+run = functools.partial(command_line, "export")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A recipe's preview measures its operations, and fails where one does nothing."""
 
+import functools
 import io
 import json
 import pathlib
@@ -149,8 +150,7 @@ def test_report_names_every_operation_and_number():
         assert word in text
 
 
-def run(*arguments):
-    return command_line("preview", *arguments)
+run = functools.partial(command_line, "preview")
 
 
 QUICKSTART = "--gin_file=gin/pretrain/quickstart.gin"

@@ -1,3 +1,4 @@
+import functools
 import os
 import pathlib
 import resource
@@ -541,8 +542,7 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
     assert downloads == [not dry_run]
 
 
-def command(*arguments):
-    return command_line("train", *arguments)
+command = functools.partial(command_line, "train")
 
 
 def test_command_line_dry_run_ends_with_exit_code_0():
