@@ -8,6 +8,8 @@ import pathlib
 import statistics
 import sys
 
+from byol_keras.benchmarks.results import mean_and_interval
+
 MODELS = {"raw_pixels": "raw pixels", "random_init": "random init", "trained": "BYOL"}
 METRIC = "knn/top1_k20"
 BASELINES = {"raw_pixels": "raw pixels", "random_init": "random init"}
@@ -22,6 +24,7 @@ SUITE = (
     ("svm", "svm/best_mAP", "SVM, mAP"),
     ("finetune_1percent", "finetune/top1", "fine-tuned, 1 %"),
     ("finetune_10percent", "finetune/top1", "fine-tuned, 10 %"),
+    ("finetune_100percent", "finetune/top1", "fine-tuned, all labels"),
 )
 
 # Case of experiments/speed/views.json, and its title.
@@ -75,7 +78,7 @@ def suite_table(folder: pathlib.Path) -> str:
     """One row per model, one column per benchmark of `results/suite/`, in percent."""
     columns = [
         json.loads((folder / "results/suite" / f"{name}.json").read_text())["results"]
-        for name, _, _ in SUITE
+        for name, _, _ in SUITE[:-1]
     ]
     rows = []
     for model, title in MODELS.items():
@@ -212,20 +215,17 @@ def scenes_table(folder: pathlib.Path) -> str:
 
 def variants_table(folder: pathlib.Path) -> str:
     """One row per configuration that `record.py` has recorded, the base first."""
-    found = {}
-    for path in sorted((folder / "results").glob("*_seed*.json")):
-        name = path.stem.rpartition("_seed")[0]
-        found.setdefault(name, []).append(json.loads(path.read_text()))
-    base = found.pop("base")
+    found = _by_variant(folder)
     rows = [
-        [BASELINES[model], "", _percent(base, model), *["-"] * 3] for model in BASELINES
+        [title, "", _scores(found["base"], model, "knn", METRIC), *["-"] * 3]
+        for model, title in BASELINES.items()
     ]
-    for name, records in {"base": base, **found}.items():
+    for name, records in found.items():
         rows.append(
             [
                 name,
-                _difference(records[0]["config"], base[0]["config"]),
-                _percent(records, "trained"),
+                _difference(records[0]["config"], found["base"][0]["config"]),
+                _scores(records, "trained", "knn", METRIC),
                 _mean(
                     [x["monitor/projection_rankme"] for x in map(_readings, records)]
                 ),
@@ -237,9 +237,57 @@ def variants_table(folder: pathlib.Path) -> str:
     return _markdown(header, rows)
 
 
-def _percent(records, model):
-    scores = [x["benchmarks"]["knn"]["results"][model][METRIC] for x in records]
-    return _mean(scores, 2)
+def scores_table(folder: pathlib.Path) -> str:
+    """One row per model, one column per benchmark, means over the recorded seeds."""
+    (records,) = filter(None, _by_variant(folder).values())
+    columns = [column for column in SUITE if column[0] in records[0]["benchmarks"]]
+    rows = [
+        [title, *(_scores(records, model, *column[:2]) for column in columns)]
+        for model, title in MODELS.items()
+    ]
+    header = f"percent, {len(records)} seeds"
+    return _markdown([header, *(title for _, _, title in columns)], rows)
+
+
+def _scores(records, model, benchmark, metric):
+    """Mean and interval of a metric over the seeds; a dash where the model has none."""
+    found = [record["benchmarks"][benchmark]["results"] for record in records]
+    if model not in found[0]:
+        return "-"
+    means, intervals = mean_and_interval([{"": x[model][metric]} for x in found])
+    # Raw pixels are the same for every seed.
+    half_width = f" ± {intervals['']:.2f}" if intervals.get("") else ""
+    return f"{means['']:.2f}{half_width}"
+
+
+def factors_table(folder: pathlib.Path) -> str:
+    """One row per configuration: accuracy of the probe of each factor, in percent."""
+    found = _by_variant(folder)
+    factors = list(found["base"][0]["benchmarks"])
+
+    def probes(records, model):
+        return [_scores(records, model, x, "logistic/top1") for x in factors]
+
+    rows = [["random init", *probes(found["base"], "random_init"), "-", "-"]]
+    for name, records in found.items():
+        rows.append(
+            [
+                name,
+                *probes(records, "trained"),
+                ", ".join(dict.fromkeys(map(_worst_verdict, records))),
+                _mean([record["train_seconds"] / 60 for record in records]),
+            ]
+        )
+    return _markdown(["probe, percent", *factors, "verdict", "minutes"], rows)
+
+
+def _by_variant(folder) -> dict[str, list[dict]]:
+    """Records of all seeds by the name of their configuration, the base first."""
+    found = {"base": []}
+    for path in sorted((folder / "results").glob("*_seed*.json")):
+        name = path.stem.rpartition("_seed")[0]
+        found.setdefault(name, []).append(json.loads(path.read_text()))
+    return found
 
 
 def _mean(values, digits=1):
@@ -266,6 +314,7 @@ def _worst_verdict(record):
 
 TABLES = {
     "collapse": (collapse_table,),
+    "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_search": (variants_table,),
     "method_resnet18_12e": (variants_table,),
     "scenes_resnet18_dense": (scenes_table,),

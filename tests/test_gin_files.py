@@ -131,8 +131,12 @@ def _slow(name):
     return [pytest.mark.slow] if is_slow else []
 
 
+OF_EXPERIMENTS = [
+    pytest.param(path, id=path.parent.name)
+    for path in (ROOT / "experiments").glob("*/benchmarks.gin")
+]
 # Detection and segmentation, on data of another kind, are run by tests of their own.
-CLASSIFICATION = [
+CLASSIFICATION = OF_EXPERIMENTS + [
     pytest.param(*case.values, id=case.id, marks=_slow(case.values[0].stem))
     for case in BENCHMARKS
     if not case.values[0].stem.startswith(("detection_", "segmentation_"))
@@ -555,7 +559,8 @@ def test_benchmark_runs_and_uses_every_binding(
     benchmark(five_stages, str(tmp_path))
     # Fine-tuning reads images; the command line binds the folder of features anyway.
     # What makes a recipe short also binds what the recipe's own scopes hide.
-    spare = {"extract_all.cache_dir", "image_folder.path", "finetune.epochs"}
+    hidden = {"image_folder.path", "finetune.epochs", "finetune.base_learning_rates"}
+    spare = {"extract_all.cache_dir", *hidden}
     assert set(launch.unused_bindings()) <= spare
     assert list((tmp_path / "benchmarks").glob("*.json"))
 

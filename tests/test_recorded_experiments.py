@@ -4,13 +4,16 @@ import importlib
 import json
 import pathlib
 
+import numpy as np
 import pytest
 from finished_runs import write_run
 
 from byol_keras import launch, train, validation  # noqa: F401, registers names for gin
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
-FILES = sorted(EXPERIMENTS.glob("*/*.gin"))
+FILES = sorted(
+    file for file in EXPERIMENTS.glob("*/*.gin") if file.stem != "benchmarks"
+)
 
 
 @pytest.fixture
@@ -84,6 +87,38 @@ def test_table_of_variants_has_means_differences_and_worst_verdicts(
     assert experiments("tables").variants_table(tmp_path).splitlines()[2:] == [
         "| raw pixels |  | 80.00 | - | - | - |",
         "| random init |  | 70.00 | - | - | - |",
-        "| base |  | 81.50 | 20.5 | healthy | 3.0 |",
+        "| base |  | 81.50 ± 6.35 | 20.5 | healthy | 3.0 |",
         "| a_tau | `TargetEMA.base_tau = 0.0` | 75.00 | 20.0 | collapsed | 2.0 |",
     ]
+
+
+def test_drawn_images_have_their_factors_and_are_sorted_by_them(
+    experiments, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(EXPERIMENTS / "factors_resnet18_64px")
+    inputs = experiments("make_inputs")
+    inputs.write_images(tmp_path, num_images=30, num_labelled=20, num_test=5)
+    assert len(list((tmp_path / "images").iterdir())) == 30
+    for name, values in inputs.FACTORS.items():
+        for split, count in {"train": 20, "test": 5}.items():
+            found = list((tmp_path / name / split).glob("*/*.png"))
+            assert len(found) == count
+            assert {file.parent.name for file in found} <= set(values)
+    red, blue = (
+        inputs.draw(
+            {
+                "shape": "square",
+                "colour": colour,
+                "fill": "solid",
+                "size": "large",
+                "position": "2_3",
+                "background": "lines",
+            },
+            np.random.default_rng(0),
+        )
+        for colour in ("red", "blue")
+    )
+    assert np.argmax(red[32, 46]) == 0
+    assert np.argmax(blue[32, 46]) == 2
+    differing = np.argwhere((red != blue).any(axis=-1))
+    np.testing.assert_allclose(differing.mean(axis=0), [32.0, 46.0], atol=4.0)

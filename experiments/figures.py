@@ -1,0 +1,147 @@
+"""Draws what experiments have recorded, and what a trained backbone makes of images.
+
+    python experiments/figures.py curves experiments/FOLDER
+    python experiments/figures.py cost experiments/FOLDER ...
+    python experiments/figures.py representation RUN_FOLDER --data=FOLDER --out=FOLDER
+
+`curves` writes `curves.png` into the folder: loss, score and monitors of all its runs.
+`cost` writes `cost.png` beside this file: scores against the minutes of training.
+`representation` writes `map.png` and `neighbours.png`, of test images of Fashion-MNIST.
+"""
+
+import argparse
+import json
+import pathlib
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from byol_keras import data, export
+from byol_keras.report import representation
+
+ROOT = pathlib.Path(__file__).parent
+KNN = "knn/top1_k20"
+# Key of a line of metrics, and the title of its panel.
+PANELS = {
+    "loss": "loss",
+    KNN: "weighted kNN, k = 20, top-1 in percent",
+    "projection_std": "std of the normalised projection x sqrt(D)",
+    "monitor/projection_rankme": "RankMe of the projection",
+    "monitor/rankme": "RankMe of the representation",
+    "monitor/weight_distance": "distance of online and target weights, relative",
+}
+QUERIES = 4
+
+
+def main():
+    """Draws what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    curves = commands.add_parser("curves")
+    curves.add_argument("folder", type=pathlib.Path)
+    curves.set_defaults(draw=draw_curves)
+    cost = commands.add_parser("cost")
+    cost.add_argument("folders", nargs="+", type=pathlib.Path)
+    cost.set_defaults(draw=draw_cost)
+    sample = commands.add_parser("representation")
+    sample.add_argument("run_folder", type=pathlib.Path)
+    sample.add_argument("--data", required=True, dest="test_data")
+    sample.add_argument("--out", required=True, type=pathlib.Path)
+    sample.set_defaults(draw=draw_representation)
+    arguments = vars(parser.parse_args())
+    arguments.pop("draw")(**arguments)
+
+
+def read_records(folder: pathlib.Path) -> dict[str, dict]:
+    """What `record.py` has written into a folder's `results/`, by file name."""
+    paths = sorted((folder / "results").glob("*_seed*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in paths}
+
+
+def draw_curves(folder: pathlib.Path) -> None:
+    """One panel per quantity, one line per run."""
+    records = read_records(folder)
+    figure, axes = pyplot.subplots(2, 3, figsize=(15, 8), layout="constrained")
+    colours = matplotlib.colormaps["nipy_spectral"]
+    for panel, (key, title) in zip(axes.flat, PANELS.items(), strict=True):
+        for number, (name, found) in enumerate(records.items()):
+            points = [(x["epoch"], x[key]) for x in found["epochs"] if key in x]
+            if points:
+                colour = colours(0.05 + 0.9 * number / len(records))
+                style = "-" if name.startswith("base") else "--"
+                panel.plot(*zip(*points, strict=True), style, color=colour, label=name)
+        panel.set(title=title, xlabel="epoch")
+    axes[0, 0].set_yscale("log")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    figure.savefig(folder / "curves.png", dpi=100)
+
+
+def draw_cost(folders: list[pathlib.Path]) -> None:
+    """Scores during and after training against minutes, for runs that reached the end.
+
+    The minutes of an epoch are its share of those of the run.
+    """
+    figure, panel = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    for folder, marker in zip(folders, "osD^v", strict=False):
+        for name, found in read_records(folder).items():
+            points = [(x["epoch"], x[KNN]) for x in found["epochs"] if KNN in x]
+            last = found["epochs"][-1]["epoch"]
+            final = found["benchmarks"]["knn"]["results"]["trained"][KNN]
+            points = [*(x for x in points if x[0] < last), (last, final)]
+            minutes = [found["train_seconds"] / 60 * x / last for x, _ in points]
+            scores = [score for _, score in points]
+            panel.plot(minutes, scores, marker=marker, label=f"{folder.name}/{name}")
+    panel.set(xscale="log", xlabel="minutes of training", ylabel=PANELS[KNN])
+    panel.legend(fontsize=6, loc="lower right")
+    figure.savefig(ROOT / "cost.png", dpi=100)
+
+
+def draw_representation(
+    run_folder: pathlib.Path, test_data: str, out: pathlib.Path
+) -> None:
+    """A map of 2,000 test images, and the neighbours of some of them."""
+    images = data.fashion_mnist_idx(test_data, "test")
+    backbone = export.load_backbone(run_folder)
+    sample = representation.take_sample(backbone, images, (28, 28, 1), 2000, 1, seed=0)
+    _draw_map(sample, images.class_names, out / "map.png")
+    _draw_neighbours(sample, images.class_names, out / "neighbours.png")
+
+
+def _draw_map(sample, class_names, path):
+    method, points = representation.embed_in_plane(sample.features, seed=0)
+    figure, panel = pyplot.subplots(figsize=(8, 7), layout="constrained")
+    for label, name in enumerate(class_names):
+        chosen = points[sample.labels == label]
+        panel.scatter(*chosen.T, s=6, color=f"C{label}", label=name)
+    panel.set(xticks=[], yticks=[], title=f"{method} of {len(points)} test images")
+    figure.legend(loc="outside right center", markerscale=3)
+    figure.savefig(path, dpi=100)
+
+
+def _draw_neighbours(sample, class_names, path):
+    count = representation.NEIGHBOURS
+    found = representation.find_neighbours(sample.features, sample.labels, count)
+    groups = representation.choose_queries(found, sample.labels, QUERIES, seed=0)
+    figure = pyplot.figure(figsize=(15, 5.5), layout="constrained")
+    parts = figure.subfigures(1, len(groups))
+    for part, (words, queries) in zip(parts, groups.values(), strict=True):
+        part.suptitle(f"queries {words}", fontsize=10)
+        cells = part.subplots(len(queries), count + 1)
+        for row, query in zip(cells, queries, strict=True):
+            for cell, place in zip(row, [query, *found.places[query]], strict=True):
+                is_same = sample.labels[place] == sample.labels[query]
+                cell.imshow(sample.thumbnails[place, ..., 0], cmap="gray")
+                cell.set(xticks=[], yticks=[])
+                cell.set_title(
+                    class_names[sample.labels[place]],
+                    fontsize=6,
+                    color="black" if is_same else "red",
+                )
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
