@@ -5,7 +5,8 @@
 runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed, and writes
 `results/NAME_seedSEED.json` beside the file: values used, commit, machine, seconds,
 verdicts, one line of metrics per epoch, and the results of the benchmarks. What is
-recorded already is not run again; what was interrupted goes on.
+recorded already is not run again; what was interrupted goes on. With `--again` it is run
+and recorded once more, in `results/again/`: the same seed gives the same weights.
 """
 
 import argparse
@@ -28,17 +29,19 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--benchmarks", type=pathlib.Path, default=KNN)
     parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs/experiments")
+    parser.add_argument("--again", action="store_true")
     arguments = parser.parse_args()
+    again = "again" if arguments.again else ""
     for seed in arguments.seeds:
         for file in arguments.gin_files:
             file = file.resolve()
-            path = file.parent / "results" / f"{file.stem}_seed{seed}.json"
+            path = file.parent / "results" / again / f"{file.stem}_seed{seed}.json"
             if path.exists():
                 print(f"{path.name} is there already")
                 continue
-            run_folder = arguments.runs / file.parent.name / path.stem
+            run_folder = arguments.runs / again / file.parent.name / path.stem
             execute(file, seed, arguments.benchmarks, run_folder)
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(record(run_folder, seed), indent=1) + "\n")
             print(f"{path.name}: {summary(path)}", flush=True)
 

@@ -14,6 +14,7 @@ EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
 FILES = sorted(
     file for file in EXPERIMENTS.glob("*/*.gin") if file.stem != "benchmarks"
 )
+AGAIN = sorted(EXPERIMENTS.glob("*/results/again/*.json"))
 
 
 @pytest.fixture
@@ -90,6 +91,17 @@ def test_table_of_variants_has_means_differences_and_worst_verdicts(
         "| base |  | 81.50 ± 6.35 | 20.5 | healthy | 3.0 |",
         "| a_tau | `TargetEMA.base_tau = 0.0` | 75.00 | 20.0 | collapsed | 2.0 |",
     ]
+
+
+@pytest.mark.parametrize("file", AGAIN, ids=lambda x: x.stem)
+def test_second_run_of_a_seed_has_the_same_weights_and_scores(file):
+    first, second = (
+        json.loads(path.read_text()) for path in (file.parents[1] / file.name, file)
+    )
+    assert second["config"] == first["config"]
+    for name, found in second["benchmarks"].items():
+        assert found["backbone"] == first["benchmarks"][name]["backbone"]
+        assert found["results"] == first["benchmarks"][name]["results"]
 
 
 def test_drawn_images_have_their_factors_and_are_sorted_by_them(
