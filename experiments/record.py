@@ -5,8 +5,8 @@
 runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed, and writes
 `results/NAME_seedSEED.json` beside the file: values used, commit, machine, seconds,
 verdicts, one line of metrics per epoch, and the results of the benchmarks. What is
-recorded already is not run again; what was interrupted goes on. With `--again` it is run
-and recorded once more, in `results/again/`: the same seed gives the same weights.
+recorded already is not run again; what was interrupted goes on. With `--again` it is
+run and recorded once more, in `results/again/`: the same seed gives the same weights.
 """
 
 import argparse
