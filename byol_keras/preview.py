@@ -19,28 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from byol_keras import (
-    augmentations,  # noqa: F401, registers names for gin
-    augmented_view,  # noqa: F401
-    backbones,  # noqa: F401
-    benchmarks,  # noqa: F401
-    blurs,  # noqa: F401
-    byol,  # noqa: F401
-    callbacks,  # noqa: F401
-    colors,  # noqa: F401
     contact_sheet,
-    crops,  # noqa: F401
-    data,  # noqa: F401
-    doctor,  # noqa: F401
     draws,
-    evaluation_callbacks,  # noqa: F401
-    externals,  # noqa: F401
-    guards,  # noqa: F401
-    labelled_lists,  # noqa: F401
+    gin_names,  # noqa: F401, registers names
     launch,
     op_effects,
-    optimizers,  # noqa: F401
-    schedules,  # noqa: F401
-    subsets,  # noqa: F401
     validation,
 )
 from byol_keras.augmented_view import uniforms_of

@@ -15,23 +15,10 @@ from absl import app, flags
 from rich.console import Console
 
 from byol_keras import (
-    augmentations,  # noqa: F401, registers names for gin
-    augmented_view,  # noqa: F401
-    backbones,  # noqa: F401
-    benchmarks,  # noqa: F401
-    blurs,  # noqa: F401
-    byol,  # noqa: F401
-    colors,  # noqa: F401
-    crops,  # noqa: F401
-    data,  # noqa: F401
-    evaluation_callbacks,  # noqa: F401
-    externals,  # noqa: F401
-    labelled_lists,  # noqa: F401
+    gin_names,  # noqa: F401, registers names
     launch,
-    optimizers,  # noqa: F401
     plan,
     provenance,
-    subsets,  # noqa: F401
     validation,
     workers,
 )

@@ -125,6 +125,7 @@ MAY_IMPORT = {
     "foreign_files": {"pickled_arrays", "torch_files"},
     "foreign_weights": {"backbones", "foreign_files", "weight_names"},
     "gin_bindings": {"mistakes", "value_types"},
+    "gin_names": {"*"},
     "gin_syntax": {"value_types"},
     "gin_trial": {"gin_bindings", "mistakes", "value_types"},
     "guards": {"argument_checks", "checkpoint_folder", "checkpoints", "workers"},

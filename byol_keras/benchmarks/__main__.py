@@ -21,20 +21,8 @@ from absl import app, flags
 from rich.console import Console
 
 import byol_keras
-from byol_keras import (
-    augmentations,  # noqa: F401, registers names for gin
-    augmented_view,  # noqa: F401
-    colors,  # noqa: F401
-    crops,  # noqa: F401
-    data,  # noqa: F401
-    externals,  # noqa: F401
-    labelled_lists,  # noqa: F401
-    launch,
-    optimizers,  # noqa: F401
-    schedules,  # noqa: F401
-    subsets,  # noqa: F401
-)
 from byol_keras import benchmarks as registered
+from byol_keras import gin_names, launch  # noqa: F401, the former registers
 from byol_keras.bad_images import listed_in
 from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
