@@ -76,18 +76,20 @@ def seeds_table(folder: pathlib.Path) -> str:
 
 def suite_table(folder: pathlib.Path) -> str:
     """One row per model, one column per benchmark of `results/suite/`, in percent."""
-    columns = [
-        json.loads((folder / "results/suite" / f"{name}.json").read_text())["results"]
-        for name, _, _ in SUITE[:-1]
-    ]
+    paths = {path.stem: path for path in (folder / "results/suite").glob("*.json")}
+    columns = {
+        title: (json.loads(paths[name].read_text())["results"], metric)
+        for name, metric, title in SUITE
+        if name in paths
+    }
     rows = []
     for model, title in MODELS.items():
         cells = [
             f"{results[model][metric]:.2f}" if model in results else "-"
-            for results, (_, metric, _) in zip(columns, SUITE, strict=True)
+            for results, metric in columns.values()
         ]
         rows.append([title, *cells])
-    return _markdown(["percent", *(header for _, _, header in SUITE)], rows)
+    return _markdown(["percent", *columns], rows)
 
 
 def views_table(folder: pathlib.Path) -> str:
@@ -316,15 +318,18 @@ TABLES = {
     "collapse": (collapse_table,),
     "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_search": (variants_table,),
+    "fashion_mnist_small_resnet18_36e": (seeds_table, suite_table),
     "method_resnet18_12e": (variants_table,),
     "scenes_resnet18_dense": (scenes_table,),
     "speed": (views_table, ratios_table),
 }
 
+
+def of_experiment(folder: pathlib.Path) -> list[str]:
+    """All tables of an experiment; none before anything of it has been recorded."""
+    is_recorded = any(folder.glob("results/*")) or any(folder.glob("*.json"))
+    return [make(folder) for make in TABLES[folder.name]] if is_recorded else []
+
+
 if __name__ == "__main__":
-    experiment = pathlib.Path(sys.argv[1]).resolve()
-    of_seeds = (seeds_table, suite_table)
-    if not (experiment / "results/suite").is_dir():
-        of_seeds = (seeds_table,)
-    found = TABLES.get(experiment.name, of_seeds)
-    print("\n\n".join(table(experiment) for table in found))
+    print("\n\n".join(of_experiment(pathlib.Path(sys.argv[1]).resolve())))

@@ -1,6 +1,5 @@
 """What experiments/collapse holds is what thresholds and README say of it."""
 
-import importlib
 import json
 import pathlib
 
@@ -57,9 +56,3 @@ def test_frozen_target_is_healthy_but_told():
     (verdict,) = RESULTS["tau_1_seed0"]["verdicts"]
     assert verdict["verdict"] == "healthy"
     assert verdict["causes"] == ["the target stands still: tau is 1"]
-
-
-def test_readme_has_the_table_of_the_results(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER.parent)
-    tables = importlib.import_module("tables")
-    assert tables.collapse_table(FOLDER) in (FOLDER / "README.md").read_text()
