@@ -232,7 +232,7 @@ def variants_table(folder: pathlib.Path) -> str:
                     [x["monitor/projection_rankme"] for x in map(_readings, records)]
                 ),
                 ", ".join(dict.fromkeys(map(_worst_verdict, records))),
-                _mean([record["train_seconds"] / 60 for record in records]),
+                _minutes(records),
             ]
         )
     header = ["variant", "difference", METRIC, "RankMe", "verdict", "minutes"]
@@ -277,7 +277,7 @@ def factors_table(folder: pathlib.Path) -> str:
                 name,
                 *probes(records, "trained"),
                 ", ".join(dict.fromkeys(map(_worst_verdict, records))),
-                _mean([record["train_seconds"] / 60 for record in records]),
+                _minutes(records),
             ]
         )
     return _markdown(["probe, percent", *factors, "verdict", "minutes"], rows)
@@ -290,6 +290,12 @@ def _by_variant(folder) -> dict[str, list[dict]]:
         name = path.stem.rpartition("_seed")[0]
         found.setdefault(name, []).append(json.loads(path.read_text()))
     return found
+
+
+def _minutes(records):
+    """Of training, on average; a dash where a run was cut short and none is known."""
+    known = [x["train_seconds"] for x in records if x["train_seconds"] is not None]
+    return _mean([seconds / 60 for seconds in known]) if known else "-"
 
 
 def _mean(values, digits=1):
@@ -317,6 +323,7 @@ def _worst_verdict(record):
 TABLES = {
     "collapse": (collapse_table,),
     "factors_resnet18_64px": (factors_table,),
+    "fashion_mnist_resnet18_1h": (scores_table,),
     "fashion_mnist_resnet18_search": (variants_table,),
     "fashion_mnist_small_resnet18_36e": (seeds_table, suite_table),
     "method_resnet18_12e": (variants_table,),
