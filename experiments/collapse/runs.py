@@ -15,12 +15,12 @@ import contextlib
 import json
 import pathlib
 import tempfile
+import time
 
 import gin
 import keras
 
-from byol_keras import launch, train
-from byol_keras.provenance import machine
+from byol_keras import launch, provenance, train
 
 HERE = pathlib.Path(__file__).parent
 QUICKSTART = HERE.parents[1] / "gin/pretrain/quickstart.gin"
@@ -81,6 +81,7 @@ def main():
     bindings = [*VARIANTS[arguments.variant], f"train.seed = {arguments.seed}"]
     gin.external_configurable(lambda: EndAt(arguments.steps), "end_at")
     extra = ["train.callbacks = [@end_at]"] if arguments.steps else []
+    start = time.perf_counter()
     launch.parse_gin([str(QUICKSTART)], bindings + extra)
     with contextlib.ExitStack() as stack:
         folder = arguments.model_dir
@@ -93,8 +94,12 @@ def main():
         "variant": arguments.variant,
         "seed": arguments.seed,
         "bindings": bindings,
+        "config": gin.operative_config_str(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "seconds": round(time.perf_counter() - start, 1),
         "steps": arguments.steps or "all",
-        "machine": machine(),
+        "machine": provenance.machine(),
         "verdicts": health["changes"],
         "first": health["first"],
         "readings": readings,

@@ -8,30 +8,20 @@ the median of the ratios. Writes `frozen_features.json` beside this file.
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
 
-import json
-import pathlib
 import resource
 import statistics
-import time
 
 import numpy as np
 import tensorflow as tf
+from measuring import seconds, write
 
 from byol_keras import data, resnet18
 from byol_keras.benchmarks.features import extract_features
 from byol_keras.benchmarks.knn import nearest
-from byol_keras.provenance import machine
 
 REPEATS = 3
 TRAIN, TEST, DIMENSIONS, K = 60_000, 10_000, 512, 200
 IMAGES, IMAGE_SIZE, BATCH = 8_192, 32, 256
-
-
-def seconds(function) -> float:
-    """Wall-clock time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 def compare(ours, bare) -> dict[str, float]:
@@ -87,15 +77,13 @@ def measure_extraction() -> dict[str, float]:
 
 def main():
     """Measures, prints and writes."""
-    results = {
-        "machine": machine(),
-        "repeats": REPEATS,
-        "knn": measure_knn(),
-        "extraction": measure_extraction(),
-    }
-    text = json.dumps(results, indent=1)
-    print(text)
-    pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
+    write(
+        {
+            "repeats": REPEATS,
+            "knn": measure_knn(),
+            "extraction": measure_extraction(),
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 FOLDER = pathlib.Path(__file__).parent
+_START = time.perf_counter()
 
 
 def seconds(function) -> float:
@@ -58,9 +59,16 @@ def peak_gigabytes() -> float:
 
 def write(results: dict) -> None:
     """Prints the results of a script and keeps them beside it, under its name."""
-    from byol_keras.provenance import machine
+    # Not above: it imports TensorFlow, before which some scripts set variables.
+    from byol_keras import provenance
 
-    text = json.dumps({**results, "machine": machine()}, indent=1)
+    origin = {
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "seconds": round(time.perf_counter() - _START, 1),
+    }
+    text = json.dumps({**results, **origin}, indent=1)
     print(text)
     name = pathlib.Path(sys.argv[0]).stem
     (FOLDER / f"{name}.json").write_text(text + "\n")
