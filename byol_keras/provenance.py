@@ -50,9 +50,7 @@ def add_start(
         "plan": {name: _unnamed(value) for name, value in plan.items()},
         "recipe": origin and origin.recipe,
         "differences": origin and origin.differences,
-        "commit": commit(),
-        "versions": versions(),
-        "machine": machine(),
+        **made_by(),
     }
     write_text(path, json.dumps([*starts(folder), start], indent=1) + "\n")
 
@@ -89,6 +87,11 @@ def command_line(
             word = word.replace(folder, short)
         words.append(word)
     return shlex.join(words)
+
+
+def made_by() -> dict:
+    """What a result is made by: `commit`, `versions` and `machine`, for JSON."""
+    return {"commit": commit(), "versions": versions(), "machine": machine()}
 
 
 def versions() -> dict[str, str]:

@@ -10,23 +10,23 @@
 """
 
 import argparse
-import json
+import itertools
 import pathlib
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from tables import METRIC, read_records
 
 from byol_keras import data, export
 from byol_keras.report import representation
 
 ROOT = pathlib.Path(__file__).parent
-KNN = "knn/top1_k20"
 # Key of a line of metrics, and the title of its panel.
 PANELS = {
     "loss": "loss",
-    KNN: "weighted kNN, k = 20, top-1 in percent",
+    METRIC: "weighted kNN, k = 20, top-1 in percent",
     "projection_std": "std of the normalised projection x sqrt(D)",
     "monitor/projection_rankme": "RankMe of the projection",
     "monitor/rankme": "RankMe of the representation",
@@ -54,12 +54,6 @@ def main():
     arguments.pop("draw")(**arguments)
 
 
-def read_records(folder: pathlib.Path) -> dict[str, dict]:
-    """What `record.py` has written into a folder's `results/`, by file name."""
-    paths = sorted((folder / "results").glob("*_seed*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in paths}
-
-
 def draw_curves(folder: pathlib.Path) -> None:
     """One panel per quantity, one line per run."""
     records = read_records(folder)
@@ -80,21 +74,24 @@ def draw_curves(folder: pathlib.Path) -> None:
 
 
 def draw_cost(folders: list[pathlib.Path]) -> None:
-    """Scores during and after training against minutes, for runs that reached the end.
+    """Scores during and after training against minutes, for runs that tell theirs.
 
-    The minutes of an epoch are its share of those of the run.
+    The minutes of an epoch are its share of those of the run, which are unknown where
+    it was cut short.
     """
     figure, panel = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for folder, marker in zip(folders, "osD^v", strict=False):
+    for folder, marker in zip(folders, itertools.cycle("osD^v"), strict=False):
         for name, found in read_records(folder).items():
-            points = [(x["epoch"], x[KNN]) for x in found["epochs"] if KNN in x]
+            if found["train_seconds"] is None:
+                continue
+            points = [(x["epoch"], x[METRIC]) for x in found["epochs"] if METRIC in x]
             last = found["epochs"][-1]["epoch"]
-            final = found["benchmarks"]["knn"]["results"]["trained"][KNN]
+            final = found["benchmarks"]["knn"]["results"]["trained"][METRIC]
             points = [*(x for x in points if x[0] < last), (last, final)]
             minutes = [found["train_seconds"] / 60 * x / last for x, _ in points]
             scores = [score for _, score in points]
             panel.plot(minutes, scores, marker=marker, label=f"{folder.name}/{name}")
-    panel.set(xscale="log", xlabel="minutes of training", ylabel=PANELS[KNN])
+    panel.set(xscale="log", xlabel="minutes of training", ylabel=PANELS[METRIC])
     panel.legend(fontsize=6, loc="lower right")
     figure.savefig(ROOT / "cost.png", dpi=100)
 

@@ -283,12 +283,17 @@ def factors_table(folder: pathlib.Path) -> str:
     return _markdown(["probe, percent", *factors, "verdict", "minutes"], rows)
 
 
+def read_records(folder: pathlib.Path) -> dict[str, dict]:
+    """What `record.py` has written into a folder's `results/`, by file name."""
+    paths = sorted((folder / "results").glob("*_seed*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in paths}
+
+
 def _by_variant(folder) -> dict[str, list[dict]]:
     """Records of all seeds by the name of their configuration, the base first."""
     found = {"base": []}
-    for path in sorted((folder / "results").glob("*_seed*.json")):
-        name = path.stem.rpartition("_seed")[0]
-        found.setdefault(name, []).append(json.loads(path.read_text()))
+    for name, record in read_records(folder).items():
+        found.setdefault(name.rpartition("_seed")[0], []).append(record)
     return found
 
 
@@ -333,9 +338,13 @@ TABLES = {
 
 
 def of_experiment(folder: pathlib.Path) -> list[str]:
-    """All tables of an experiment; none before anything of it has been recorded."""
+    """All tables of an experiment; none before anything of it has been recorded.
+
+    A folder without a row in `TABLES` has results of seeds.
+    """
     is_recorded = any(folder.glob("results/*")) or any(folder.glob("*.json"))
-    return [make(folder) for make in TABLES[folder.name]] if is_recorded else []
+    makers = TABLES.get(folder.name, (seeds_table,))
+    return [make(folder) for make in makers] if is_recorded else []
 
 
 if __name__ == "__main__":

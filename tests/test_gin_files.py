@@ -133,7 +133,7 @@ def _slow(name):
 
 OF_EXPERIMENTS = [
     pytest.param(path, id=path.parent.name)
-    for path in (ROOT / "experiments").glob("*/benchmarks.gin")
+    for path in sorted((ROOT / "experiments").glob("*/benchmarks.gin"))
 ]
 # Detection and segmentation, on data of another kind, are run by tests of their own.
 CLASSIFICATION = OF_EXPERIMENTS + [

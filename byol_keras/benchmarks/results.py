@@ -178,9 +178,7 @@ def make_record(
         "per_seed": dict(per_seed),
         "missing": dict(missing),
         "seconds": round(seconds, 2),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
+        **provenance.made_by(),
         "identity": dict(identity),
     }
 

@@ -62,13 +62,8 @@ def write(results: dict) -> None:
     # Not above: it imports TensorFlow, before which some scripts set variables.
     from byol_keras import provenance
 
-    origin = {
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "seconds": round(time.perf_counter() - _START, 1),
-    }
-    text = json.dumps({**results, **origin}, indent=1)
+    taken = {"seconds": round(time.perf_counter() - _START, 1)}
+    text = json.dumps({**results, **taken, **provenance.made_by()}, indent=1)
     print(text)
     name = pathlib.Path(sys.argv[0]).stem
     (FOLDER / f"{name}.json").write_text(text + "\n")
