@@ -388,6 +388,7 @@ def evaluated(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_probe_goes_on_in_a_resumed_run_as_in_an_unbroken_one(evaluated, unbroken):
     resumed, expected = metrics(evaluated), metrics(unbroken)
     assert len(resumed) == len(expected)

@@ -229,6 +229,7 @@ def test_run_folder_in_use_is_refused(unbroken, capsys):
         assert_one_line(capsys, "must not be in use by another process", unbroken)
 
 
+@pytest.mark.slow
 def test_full_disk_ends_the_run_with_one_line_and_keeps_what_is_there(
     unbroken, tmp_path, capsys
 ):
@@ -282,6 +283,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_accumulation_and_two_replicas_train_from_the_command_line(tmp_path):
     bindings = ("BYOL.accumulation_steps = 2", "train.epochs = 1")
     bindings += ("warmup_cosine.warmup_epochs = 0",)
@@ -404,6 +406,7 @@ def folder_third_broken(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_run_goes_on_with_a_third_of_the_images_broken_and_resumes_the_same(
     folder_third_broken, tmp_path, capsys
 ):

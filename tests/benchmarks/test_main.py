@@ -200,6 +200,7 @@ def test_command_ends_with_one_error_line_and_code_2(arguments, expected):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_random_init_is_a_fresh_draw_and_raw_pixels_need_no_model(run_folder, tmp_path):
     in_process(run_folder, model_dir=tmp_path)
     first = json.loads((tmp_path / "benchmarks/knn.json").read_text())["results"]

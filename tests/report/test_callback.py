@@ -55,6 +55,7 @@ def test_environment_holds_the_start_of_the_run(scored):
     assert start["command"].startswith("python ")
 
 
+@pytest.mark.slow
 def test_report_changes_nothing_of_the_training(scored, tmp_path):
     run(tmp_path, *SCORED)
     assert untimed_metrics(tmp_path) == untimed_metrics(scored)
