@@ -3,8 +3,10 @@
 python experiments/tables.py experiments/speed
 """
 
+import itertools
 import json
 import pathlib
+import re
 import statistics
 import sys
 
@@ -51,7 +53,7 @@ SCENES = {
 }
 
 
-def _markdown(header, rows) -> str:
+def markdown(header, rows) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -65,7 +67,7 @@ def seeds_table(folder: pathlib.Path) -> str:
         for name, results in rows.items()
     }
     means = [statistics.mean(column) for column in zip(*values.values(), strict=True)]
-    return _markdown(
+    return markdown(
         [METRIC, *MODELS.values()],
         [
             [name, *(f"{x:.2f}" for x in row)]
@@ -89,7 +91,7 @@ def suite_table(folder: pathlib.Path) -> str:
             for results, metric in columns.values()
         ]
         rows.append([title, *cells])
-    return _markdown(["percent", *columns], rows)
+    return markdown(["percent", *columns], rows)
 
 
 def views_table(folder: pathlib.Path) -> str:
@@ -107,7 +109,7 @@ def views_table(folder: pathlib.Path) -> str:
         ]
         rows.append([title, *(x or "-" for x in cells)])
     header = ["views", "ours", "stock", "stock, no gates", "ratio", "ratio, no gates"]
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def ratios_table(folder: pathlib.Path) -> str:
@@ -171,7 +173,7 @@ def ratios_table(folder: pathlib.Path) -> str:
             f"{start['of_these_imports']:.1f} of them imports",
         ],
     ]
-    return _markdown(["what", "ratio", "measured"], rows)
+    return markdown(["what", "ratio", "measured"], rows)
 
 
 def collapse_table(folder: pathlib.Path) -> str:
@@ -201,7 +203,7 @@ def collapse_table(folder: pathlib.Path) -> str:
         "fewest directions, of those at the start",
         "last weight norm",
     ]
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def scenes_table(folder: pathlib.Path) -> str:
@@ -212,7 +214,7 @@ def scenes_table(folder: pathlib.Path) -> str:
         for metric in metrics:
             value = found["results"]["trained"][metric]
             rows.append([name, metric, f"{value:.1f}", f"{found['seconds']:.0f}"])
-    return _markdown(["benchmark", "metric", "percent", "seconds"], rows)
+    return markdown(["benchmark", "metric", "percent", "seconds"], rows)
 
 
 def variants_table(folder: pathlib.Path) -> str:
@@ -226,17 +228,17 @@ def variants_table(folder: pathlib.Path) -> str:
         rows.append(
             [
                 name,
-                _difference(records[0]["config"], found["base"][0]["config"]),
+                difference(folder / f"{name}.gin"),
                 _scores(records, "trained", "knn", METRIC),
                 _mean(
                     [x["monitor/projection_rankme"] for x in map(_readings, records)]
                 ),
-                ", ".join(dict.fromkeys(map(_worst_verdict, records))),
+                ", ".join(dict.fromkeys(map(worst_verdict, records))),
                 _minutes(records),
             ]
         )
     header = ["variant", "difference", METRIC, "RankMe", "verdict", "minutes"]
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def scores_table(folder: pathlib.Path) -> str:
@@ -248,7 +250,7 @@ def scores_table(folder: pathlib.Path) -> str:
         for model, title in MODELS.items()
     ]
     header = f"percent, {len(records)} seeds"
-    return _markdown([header, *(title for _, _, title in columns)], rows)
+    return markdown([header, *(title for _, _, title in columns)], rows)
 
 
 def _scores(records, model, benchmark, metric):
@@ -276,11 +278,11 @@ def factors_table(folder: pathlib.Path) -> str:
             [
                 name,
                 *probes(records, "trained"),
-                ", ".join(dict.fromkeys(map(_worst_verdict, records))),
+                ", ".join(dict.fromkeys(map(worst_verdict, records))),
                 _minutes(records),
             ]
         )
-    return _markdown(["probe, percent", *factors, "verdict", "minutes"], rows)
+    return markdown(["probe, percent", *factors, "verdict", "minutes"], rows)
 
 
 def read_records(folder: pathlib.Path) -> dict[str, dict]:
@@ -307,11 +309,13 @@ def _mean(values, digits=1):
     return f"{statistics.mean(values):.{digits}f}"
 
 
-def _difference(config, base):
-    """What a configuration binds otherwise than the base, in gin's terms."""
-    names = [name for name in config if config[name] != base.get(name)]
-    pairs = (f"`{name} = {config[name]}`" for name in names if name != "train.seed")
-    return ", ".join(pairs)
+def difference(gin_file: pathlib.Path) -> str:
+    """What a configuration changes of the base, in the words of its first comment."""
+    lines = gin_file.read_text().splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.strip("# ") for line in comment)
+    found = re.search(r"differences?: (.*)\.", text)
+    return found.group(1) if found else ""
 
 
 def _readings(record):
@@ -320,7 +324,7 @@ def _readings(record):
     return next(lines)
 
 
-def _worst_verdict(record):
+def worst_verdict(record):
     found = [change["verdict"] for change in record["verdicts"]]
     return max(found, key=VERDICTS.index)
 

@@ -32,11 +32,12 @@ def test_configuration_builds_and_uses_all_that_it_binds(file, monkeypatch):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
-def test_configuration_is_base_and_one_difference(file):
+def test_configuration_is_base_and_differences_in_words(file, experiments):
     text = file.read_text()
     assert text.startswith("# ")
     includes = [line for line in text.splitlines() if line.startswith("include ")]
     if file.stem not in ("base", "config"):
+        assert experiments("tables").difference(file)
         assert includes == [f'include "experiments/{file.parent.name}/base.gin"']
 
 
@@ -63,12 +64,11 @@ def test_seconds_are_unknown_where_a_start_was_cut_short(experiments, tmp_path):
     assert experiments("record").record(folder, seed=0)["train_seconds"] is None
 
 
-def recorded(folder, name, seed, score, minutes, verdict, **config):
+def recorded(folder, name, seed, score, minutes, verdict):
     results = {"raw_pixels": 80.0, "random_init": 70.0, "trained": score}
     knn = {model: {"knn/top1_k20": value} for model, value in results.items()}
     reading = {"monitor/rankme": 1.0, "monitor/projection_rankme": 20.0 + seed}
     content = {
-        "config": {"train.epochs": "6", "train.seed": str(seed), **config},
         "epochs": [reading, {"loss": 1.0}],
         "verdicts": [{"verdict": "healthy"}, {"verdict": verdict}],
         "train_seconds": 60.0 * minutes,
@@ -84,12 +84,15 @@ def test_table_of_variants_has_means_differences_and_worst_verdicts(
     folder.mkdir()
     recorded(folder, "base", 0, 81.0, 2, "healthy")
     recorded(folder, "base", 1, 82.0, 4, "healthy")
-    recorded(folder, "a_tau", 0, 75.0, 2, "collapsed", **{"TargetEMA.base_tau": "0.0"})
+    recorded(folder, "a_tau", 0, 75.0, 2, "collapsed")
+    (tmp_path / "base.gin").write_text("# What the variants: they start from it.\n")
+    words = "# base.gin, with one difference: a target\n# of now.\ninclude 'base.gin'\n"
+    (tmp_path / "a_tau.gin").write_text(words)
     assert experiments("tables").variants_table(tmp_path).splitlines()[2:] == [
         "| raw pixels |  | 80.00 | - | - | - |",
         "| random init |  | 70.00 | - | - | - |",
         "| base |  | 81.50 ± 6.35 | 20.5 | healthy | 3.0 |",
-        "| a_tau | `TargetEMA.base_tau = 0.0` | 75.00 | 20.0 | collapsed | 2.0 |",
+        "| a_tau | a target of now | 75.00 | 20.0 | collapsed | 2.0 |",
     ]
 
 

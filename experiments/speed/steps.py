@@ -10,6 +10,7 @@ target. Each case runs in a process of its own. Writes `steps.json` beside this 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -26,6 +27,8 @@ CASES = {
     "resnet18_32px": (resnet18, "small", 32, 64, 512),
     "resnet50_96px": (resnet50, "imagenet", 96, 16, 4096),
 }
+# Whether the CPU multiplies matrices of 16 bits is told here, on Linux.
+CPU_FLAGS = pathlib.Path("/proc/cpuinfo")
 # Of ResNet-50, for what EMA and LARS take of a step, and for its memory.
 BATCH_SIZE, SIZE = 64, 96
 
@@ -137,6 +140,24 @@ def measure_share() -> dict:
     }
 
 
+def measure_precision() -> dict:
+    """A step in mixed_bfloat16 against one in float32, for each case."""
+    ratios = {}
+    for case, (*_, size, batch_size, hidden_units) in CASES.items():
+        steps = {}
+        for precision in ("float32", "mixed_bfloat16"):
+            keras.config.set_dtype_policy(precision)
+            optimizer = keras.optimizers.SGD(0.01)
+            backbone = backbone_of(case)
+            steps[precision], *_ = byol_step(
+                backbone, batch_size, size, hidden_units, optimizer
+            )
+            steps[precision]()  # traced under its own policy
+        times = interleaved(steps, REPEATS)
+        ratios[case] = median_ratio(times["mixed_bfloat16"], times["float32"])
+    return {"ratio": ratios, "amx_bf16": "amx_bf16" in CPU_FLAGS.read_text()}
+
+
 class PerView(keras.layers.BatchNormalization):
     """Normalises each half of the batch by itself, as two passes would."""
 
@@ -200,6 +221,7 @@ PARTS = {
     "resnet18_32px": lambda: measure_step("resnet18_32px"),
     "resnet50_96px": lambda: measure_step("resnet50_96px"),
     "ema_and_lars": measure_share,
+    "precision": measure_precision,
     "views_together": measure_views_together,
     "memory_byol": memory_of_byol,
     "memory_supervised": memory_of_supervised,
