@@ -3,6 +3,7 @@
 python experiments/index.py
 """
 
+import itertools
 import json
 import pathlib
 import statistics
@@ -20,9 +21,8 @@ def index_table() -> str:
         if found:
             title = (folder / "README.md").read_text().partition("\n")[0].lstrip("# ")
             link = f"[{title}]({folder.name}/README.md)"
-            hours = sum(map(_seconds, found.values())) / 3600
             reached = REACHED[folder.name](found)
-            rows.append([link, reached, str(len(found)), f"{hours:.1f}"])
+            rows.append([link, reached, str(len(found)), _hours(found.values())])
     return markdown(["experiment", "reached", "files", "hours"], rows)
 
 
@@ -32,11 +32,13 @@ def _read_results(folder):
     return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
-def _seconds(record):
-    """Of training and of all its benchmarks; of a script otherwise."""
-    benchmarks = record.get("benchmarks", {}).values()
-    trained = record.get("train_seconds", record.get("seconds")) or 0
-    return trained + sum(found["seconds"] for found in benchmarks)
+def _hours(records):
+    """Of training and benchmarks, or of a script; `>` where not all are told."""
+    seconds = [x.get("train_seconds", x.get("seconds")) for x in records]
+    benchmarks = itertools.chain(*(x.get("benchmarks", {}).values() for x in records))
+    total = sum(x["seconds"] for x in benchmarks) + sum(filter(None, seconds))
+    more = "> " if None in seconds else ""
+    return f"{more}{total / 3600:.1f}" if any(seconds) else "-"
 
 
 def _score(records, model="trained", benchmark="knn", metric=METRIC):
@@ -45,23 +47,27 @@ def _score(records, model="trained", benchmark="knn", metric=METRIC):
     return statistics.mean(values[metric] for values in found)
 
 
+def _variant(name):
+    """A record's configuration: its name without the seed."""
+    return name.rpartition("_seed")[0]
+
+
 def _best_variant(found):
     name = max(found, key=lambda name: _score([found[name]]))
     scores = (
         _score([found[name]], x) for x in ("trained", "random_init", "raw_pixels")
     )
     return "kNN {:.1f} % (`{}`); random init {:.1f} %, raw pixels {:.1f} %".format(
-        next(scores), name, *scores
+        next(scores), _variant(name), *scores
     )
 
 
 def _worst_variant(found):
     """Of one seed."""
+    base = [found[name] for name in found if name.startswith("base_seed")]
     name = min(found, key=lambda name: _score([found[name]]))
-    base = [found[name] for name in found if name.startswith("base")]
-    return (
-        f"kNN {_score(base):.1f} % (`base`) to {_score([found[name]]):.1f} % (`{name}`)"
-    )
+    worst = f"{_score([found[name]]):.1f} % (`{_variant(name)}`)"
+    return f"kNN {_score(base):.1f} % (`base`) to {worst}"
 
 
 def _suite(found):
@@ -74,8 +80,17 @@ def _suite(found):
     return "; ".join(parts)
 
 
+def _seeds(found):
+    models = {"trained": "", "random_init": "random init ", "raw_pixels": "raw pixels "}
+    means = {
+        model: statistics.mean(x["results"][model][METRIC] for x in found.values())
+        for model in models
+    }
+    return "kNN " + ", ".join(f"{models[x]}{means[x]:.1f} %" for x in models)
+
+
 def _factors(found):
-    base = [found[name] for name in found if name.startswith("base")]
+    base = [found[name] for name in found if name.startswith("base_seed")]
     parts = []
     for factor in base[0]["benchmarks"]:
         trained, random_init = (
@@ -119,7 +134,7 @@ REACHED = {
     "factors_resnet18_64px": _factors,
     "fashion_mnist_resnet18_1h": _suite,
     "fashion_mnist_resnet18_search": _best_variant,
-    "fashion_mnist_small_resnet18_36e": _suite,
+    "fashion_mnist_small_resnet18_36e": _seeds,
     "method_resnet18_12e": _worst_variant,
     "scenes_resnet18_dense": _scenes,
     "speed": _speed,

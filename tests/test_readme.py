@@ -78,6 +78,11 @@ def test_tables_of_an_experiment_are_generated_from_its_results(name, tables):
     assert bool(found) != ("Not run yet." in readme)
 
 
+def test_index_of_experiments_is_generated(tables):
+    index = importlib.import_module("index")
+    assert index.index_table() in (ROOT / "experiments/README.md").read_text()
+
+
 def test_tables_of_the_readme_are_generated(tables):
     quickstart = tables.of_experiment(
         ROOT / "experiments/fashion_mnist_small_resnet18_36e"
