@@ -243,7 +243,7 @@ def variants_table(folder: pathlib.Path) -> str:
 
 def scores_table(folder: pathlib.Path) -> str:
     """One row per model, one column per benchmark, means over the recorded seeds."""
-    (records,) = filter(None, _by_variant(folder).values())
+    (records,) = _by_variant(folder).values()
     columns = [column for column in SUITE if column[0] in records[0]["benchmarks"]]
     rows = [
         [title, *(_scores(records, model, *column[:2]) for column in columns)]
@@ -293,10 +293,10 @@ def read_records(folder: pathlib.Path) -> dict[str, dict]:
 
 def _by_variant(folder) -> dict[str, list[dict]]:
     """Records of all seeds by the name of their configuration, the base first."""
-    found = {"base": []}
+    found = {}
     for name, record in read_records(folder).items():
         found.setdefault(name.rpartition("_seed")[0], []).append(record)
-    return found
+    return dict(sorted(found.items(), key=lambda x: (x[0] != "base", x[0])))
 
 
 def _minutes(records):
