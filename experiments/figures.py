@@ -33,6 +33,7 @@ PANELS = {
     "monitor/weight_distance": "distance of online and target weights, relative",
 }
 QUERIES = 4
+LINES = ("-", "--", ":")
 
 
 def main():
@@ -63,9 +64,11 @@ def draw_curves(folder: pathlib.Path) -> None:
         for number, (name, found) in enumerate(records.items()):
             points = [(x["epoch"], x[key]) for x in found["epochs"] if key in x]
             if points:
-                colour = colours(0.05 + 0.9 * number / len(records))
-                style = "-" if name.startswith("base") else "--"
-                panel.plot(*zip(*points, strict=True), style, color=colour, label=name)
+                style = {"color": colours(0.1 + 0.85 * number / len(records))}
+                style["linestyle"] = LINES[number % len(LINES)]
+                if name.startswith("base_seed"):
+                    style = {"color": "black", "linewidth": 3}
+                panel.plot(*zip(*points, strict=True), **style, label=name)
         panel.set(title=title, xlabel="epoch")
     axes[0, 0].set_yscale("log")
     handles, labels = axes[0, 0].get_legend_handles_labels()
