@@ -14,14 +14,15 @@ from byol_keras.argument_checks import check_positive_ints, is_positive_int
 _EPOCH_ENDED = "epoch ended"
 
 
-def target_tau(step, total_steps, base_tau):
-    """Decay rate of the target at an optimizer step: a cosine from base_tau to 1.
+def target_tau(step, total_steps, base_tau, final_tau=1.0):
+    """Decay rate of the target at an optimizer step, by a cosine over the run.
 
     Args:
-        step: int, float or tensor, from 0, the first update. tau is 1 from
+        step: int, float or tensor, from 0, the first update. tau is final_tau from
             total_steps on.
         total_steps: int. Optimizer steps of the whole run.
-        base_tau: float in 0..1.
+        base_tau: float in 0..1. tau of the first step.
+        final_tau: float in 0..1. tau at the end; base_tau for a constant.
 
     Returns:
         float64 scalar tensor, or array-like of the shape of `step`.
@@ -29,7 +30,8 @@ def target_tau(step, total_steps, base_tau):
     Source: arXiv 2006.07733 §3.3.
     """
     progress_of_run = tf.minimum(tf.cast(step, tf.float64) / total_steps, 1.0)
-    return 1.0 - (1.0 - base_tau) * (tf.cos(math.pi * progress_of_run) + 1.0) / 2.0
+    remaining = (tf.cos(math.pi * progress_of_run) + 1.0) / 2.0
+    return final_tau - (final_tau - base_tau) * remaining
 
 
 @gin.register
@@ -40,11 +42,12 @@ class TargetEMA(keras.callbacks.Callback):
     step. Adds `tau` to the logs, as a tensor: nothing here waits for the device.
 
     Args:
-        base_tau: float in 0..1. tau of the first step; it grows to 1 by a cosine.
+        base_tau: float in 0..1. tau of the first step; from there by a cosine.
         total_steps: int. Optimizer steps of the whole run.
         reference_batch_size: optional int. The batch size for which `base_tau` was
             chosen; tau becomes tau^(batch_size / reference_batch_size).
         batch_size: int, needed with `reference_batch_size`: images per step.
+        final_tau: float in 0..1. tau at the end; `base_tau` for a constant.
 
     Raises:
         ValueError: for values out of range and, at the start of training, for
@@ -63,10 +66,15 @@ class TargetEMA(keras.callbacks.Callback):
         total_steps=None,
         reference_batch_size=None,
         batch_size=None,
+        final_tau=1.0,
     ):
         super().__init__()
-        _check_tau_arguments(base_tau, total_steps, reference_batch_size, batch_size)
+        _check_tau("base_tau", base_tau)
+        _check_tau("final_tau", final_tau)
+        check_positive_ints(total_steps=total_steps)
+        _check_reference(reference_batch_size, batch_size)
         self.base_tau = base_tau
+        self.final_tau = final_tau
         self.total_steps = total_steps
         self.exponent = (
             1.0 if reference_batch_size is None else batch_size / reference_batch_size
@@ -75,7 +83,8 @@ class TargetEMA(keras.callbacks.Callback):
 
     def tau(self, step):
         """tau at an optimizer step, float64, batch-size scaling included."""
-        return target_tau(step, self.total_steps, self.base_tau) ** self.exponent
+        tau = target_tau(step, self.total_steps, self.base_tau, self.final_tau)
+        return tau**self.exponent
 
     def on_train_begin(self, logs=None):
         if self.model.steps_per_execution != 1:
@@ -107,10 +116,12 @@ class TargetEMA(keras.callbacks.Callback):
             logs["tau"] = float(self._tau)
 
 
-def _check_tau_arguments(base_tau, total_steps, reference_batch_size, batch_size):
-    if not isinstance(base_tau, int | float) or not 0.0 <= base_tau <= 1.0:
-        raise ValueError(f"base_tau must be a number in 0..1. Received: {base_tau!r}")
-    check_positive_ints(total_steps=total_steps)
+def _check_tau(name, value):
+    if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be a number in 0..1. Received: {value!r}")
+
+
+def _check_reference(reference_batch_size, batch_size):
     if reference_batch_size is not None and not (
         is_positive_int(reference_batch_size) and is_positive_int(batch_size)
     ):

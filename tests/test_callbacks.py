@@ -48,6 +48,14 @@ def test_tau_stays_1_after_the_end():
     np.testing.assert_array_equal(target_tau(np.array([10, 11, 20]), 10, 0.9), 1.0)
 
 
+def test_tau_ends_at_the_final_one_and_is_constant_where_both_are_equal():
+    ema = TargetEMA(0.9, total_steps=10, final_tau=0.96)
+    found = [float(ema.tau(step)) for step in (0, 5, 10)]
+    np.testing.assert_allclose(found, [0.9, 0.93, 0.96], atol=1e-12)
+    constant = TargetEMA(0.0, total_steps=10, final_tau=0.0)
+    assert not np.any(constant.tau(np.arange(12)))
+
+
 def test_tau_is_raised_to_the_power_of_the_batch_size_over_the_reference():
     ema = TargetEMA(0.99, total_steps=100, reference_batch_size=256, batch_size=512)
     assert float(ema.tau(0)) == pytest.approx(0.99**2, abs=1e-12)
@@ -63,6 +71,8 @@ def test_tau_is_raised_to_the_power_of_the_batch_size_over_the_reference():
         ("base_tau", {"base_tau": -0.1}),
         ("base_tau", {"base_tau": float("nan")}),
         ("base_tau", {"base_tau": "0.99"}),
+        ("final_tau", {"final_tau": 1.5}),
+        ("final_tau", {"final_tau": None}),
         ("total_steps", {"total_steps": None}),
         ("total_steps", {"total_steps": 0}),
         ("total_steps", {"total_steps": 10.0}),
