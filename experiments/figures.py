@@ -10,7 +10,6 @@
 """
 
 import argparse
-import itertools
 import pathlib
 
 import matplotlib
@@ -62,18 +61,31 @@ def draw_curves(folder: pathlib.Path) -> None:
     colours = matplotlib.colormaps["nipy_spectral"]
     for panel, (key, title) in zip(axes.flat, PANELS.items(), strict=True):
         for number, (name, found) in enumerate(records.items()):
-            points = [(x["epoch"], x[key]) for x in found["epochs"] if key in x]
+            points = _scores(found) if key == METRIC else _points(found, key)
             if points:
                 style = {"color": colours(0.1 + 0.85 * number / len(records))}
                 style["linestyle"] = LINES[number % len(LINES)]
                 if name.startswith("base_seed"):
                     style = {"color": "black", "linewidth": 3}
+                style["marker"] = "o" if len(points) == 1 else None
                 panel.plot(*zip(*points, strict=True), **style, label=name)
         panel.set(title=title, xlabel="epoch")
     axes[0, 0].set_yscale("log")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.savefig(folder / "curves.png", dpi=100)
+
+
+def _points(found, key):
+    """Epochs and values of a metric, where it was logged."""
+    return [(x["epoch"], x[key]) for x in found["epochs"] if key in x]
+
+
+def _scores(found):
+    """Epochs and kNN: while training, where that was asked for, and at the end."""
+    last = found["epochs"][-1]["epoch"]
+    final = found["benchmarks"]["knn"]["results"]["trained"][METRIC]
+    return [*(x for x in _points(found, METRIC) if x[0] < last), (last, final)]
 
 
 def draw_cost(folders: list[pathlib.Path]) -> None:
@@ -83,19 +95,16 @@ def draw_cost(folders: list[pathlib.Path]) -> None:
     it was cut short.
     """
     figure, panel = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for folder, marker in zip(folders, itertools.cycle("osD^v"), strict=False):
-        for name, found in read_records(folder).items():
-            if found["train_seconds"] is None:
-                continue
-            points = [(x["epoch"], x[METRIC]) for x in found["epochs"] if METRIC in x]
-            last = found["epochs"][-1]["epoch"]
-            final = found["benchmarks"]["knn"]["results"]["trained"][METRIC]
-            points = [*(x for x in points if x[0] < last), (last, final)]
-            minutes = [found["train_seconds"] / 60 * x / last for x, _ in points]
-            scores = [score for _, score in points]
-            panel.plot(minutes, scores, marker=marker, label=f"{folder.name}/{name}")
-    panel.set(xscale="log", xlabel="minutes of training", ylabel=PANELS[METRIC])
-    panel.legend(fontsize=6, loc="lower right")
+    for number, folder in enumerate(folders):
+        records = read_records(folder).values()
+        for found in (x for x in records if x["train_seconds"] is not None):
+            epochs, scores = zip(*_scores(found), strict=True)
+            minutes = [found["train_seconds"] / 60 * x / epochs[-1] for x in epochs]
+            panel.plot(minutes, scores, "-", color=f"C{number}", alpha=0.4)
+            panel.plot(minutes[-1], scores[-1], "o", color=f"C{number}")
+        panel.plot([], [], "o-", color=f"C{number}", label=folder.name)
+    panel.set(xlabel="minutes of training", ylabel=PANELS[METRIC])
+    figure.legend(loc="outside lower center")
     figure.savefig(ROOT / "cost.png", dpi=100)
 
 
