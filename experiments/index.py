@@ -8,7 +8,14 @@ import json
 import pathlib
 import statistics
 
-from tables import METRIC, SCENES, SUITE, markdown, worst_verdict
+from tables import (
+    METRIC,
+    SCENES,
+    by_variant,
+    markdown,
+    suite_columns,
+    worst_verdict,
+)
 
 ROOT = pathlib.Path(__file__).parent
 
@@ -21,7 +28,7 @@ def index_table() -> str:
         if found:
             title = (folder / "README.md").read_text().partition("\n")[0].lstrip("# ")
             link = f"[{title}]({folder.name}/README.md)"
-            reached = REACHED[folder.name](found)
+            reached = REACHED[folder.name](folder)
             rows.append([link, reached, str(len(found)), _hours(found.values())])
     return markdown(["experiment", "reached", "files", "hours"], rows)
 
@@ -47,40 +54,33 @@ def _score(records, model="trained", benchmark="knn", metric=METRIC):
     return statistics.mean(values[metric] for values in found)
 
 
-def _variant(name):
-    """A record's configuration: its name without the seed."""
-    return name.rpartition("_seed")[0]
-
-
-def _best_variant(found):
-    name = max(found, key=lambda name: _score([found[name]]))
-    scores = (
-        _score([found[name]], x) for x in ("trained", "random_init", "raw_pixels")
-    )
+def _best_variant(folder):
+    found = by_variant(folder)
+    name = max(found, key=lambda name: _score(found[name]))
+    scores = (_score(found[name], x) for x in ("trained", "random_init", "raw_pixels"))
     return "kNN {:.1f} % (`{}`); random init {:.1f} %, raw pixels {:.1f} %".format(
-        next(scores), _variant(name), *scores
+        next(scores), name, *scores
     )
 
 
-def _worst_variant(found):
-    """Of one seed."""
-    base = [found[name] for name in found if name.startswith("base_seed")]
-    name = min(found, key=lambda name: _score([found[name]]))
-    worst = f"{_score([found[name]]):.1f} % (`{_variant(name)}`)"
-    return f"kNN {_score(base):.1f} % (`base`) to {worst}"
+def _worst_variant(folder):
+    found = by_variant(folder)
+    name = min(found, key=lambda name: _score(found[name]))
+    base, worst = (_score(found[x]) for x in ("base", name))
+    return f"kNN {base:.1f} % (`base`) to {worst:.1f} % (`{name}`)"
 
 
-def _suite(found):
-    records = list(found.values())
+def _suite(folder):
+    (records,) = by_variant(folder).values()
     parts = [
         f"{title} {_score(records, 'trained', name, metric):.1f} %"
-        for name, metric, title in SUITE
-        if name in records[0]["benchmarks"]
+        for name, metric, title in suite_columns(records)
     ]
     return "; ".join(parts)
 
 
-def _seeds(found):
+def _seeds(folder):
+    found = _read_results(folder)
     models = {"trained": "", "random_init": "random init ", "raw_pixels": "raw pixels "}
     means = {
         model: statistics.mean(x["results"][model][METRIC] for x in found.values())
@@ -89,8 +89,8 @@ def _seeds(found):
     return "kNN " + ", ".join(f"{models[x]}{means[x]:.1f} %" for x in models)
 
 
-def _factors(found):
-    base = [found[name] for name in found if name.startswith("base_seed")]
+def _factors(folder):
+    base = by_variant(folder)["base"]
     parts = []
     for factor in base[0]["benchmarks"]:
         trained, random_init = (
@@ -101,8 +101,9 @@ def _factors(found):
     return ", ".join(parts)
 
 
-def _verdicts(found):
+def _verdicts(folder):
     """A run is called out by any verdict but healthy."""
+    found = _read_results(folder)
     called = {name: worst_verdict(found[name]) != "healthy" for name in found}
     whole = [called[name] for name in found if name.startswith("healthy")]
     broken = [called[name] for name in found if not name.startswith("healthy")]
@@ -112,7 +113,8 @@ def _verdicts(found):
     )
 
 
-def _scenes(found):
+def _scenes(folder):
+    found = _read_results(folder)
     parts = []
     for name, (*_, metric) in SCENES.items():
         value = found[name]["results"]["trained"][metric]
@@ -120,7 +122,8 @@ def _scenes(found):
     return ", ".join(parts)
 
 
-def _speed(found):
+def _speed(folder):
+    found = _read_results(folder)
     views = found["views"]["arrays_224"]["ratio_to_stock"]
     fit = found["runs"]["fit"]["fresh_views_ratio"]
     return (

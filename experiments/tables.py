@@ -219,7 +219,7 @@ def scenes_table(folder: pathlib.Path) -> str:
 
 def variants_table(folder: pathlib.Path) -> str:
     """One row per configuration that `record.py` has recorded, the base first."""
-    found = _by_variant(folder)
+    found = by_variant(folder)
     rows = [
         [title, "", _scores(found["base"], model, "knn", METRIC), *["-"] * 3]
         for model, title in BASELINES.items()
@@ -243,14 +243,19 @@ def variants_table(folder: pathlib.Path) -> str:
 
 def scores_table(folder: pathlib.Path) -> str:
     """One row per model, one column per benchmark, means over the recorded seeds."""
-    (records,) = _by_variant(folder).values()
-    columns = [column for column in SUITE if column[0] in records[0]["benchmarks"]]
+    (records,) = by_variant(folder).values()
+    columns = suite_columns(records)
     rows = [
         [title, *(_scores(records, model, *column[:2]) for column in columns)]
         for model, title in MODELS.items()
     ]
     header = f"percent, {len(records)} seeds"
     return markdown([header, *(title for _, _, title in columns)], rows)
+
+
+def suite_columns(records) -> list[tuple[str, str, str]]:
+    """The rows of `SUITE` whose benchmark has been recorded."""
+    return [column for column in SUITE if column[0] in records[0]["benchmarks"]]
 
 
 def _scores(records, model, benchmark, metric):
@@ -266,7 +271,7 @@ def _scores(records, model, benchmark, metric):
 
 def factors_table(folder: pathlib.Path) -> str:
     """One row per configuration: accuracy of the probe of each factor, in percent."""
-    found = _by_variant(folder)
+    found = by_variant(folder)
     factors = list(found["base"][0]["benchmarks"])
 
     def probes(records, model):
@@ -291,7 +296,7 @@ def read_records(folder: pathlib.Path) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
-def _by_variant(folder) -> dict[str, list[dict]]:
+def by_variant(folder: pathlib.Path) -> dict[str, list[dict]]:
     """Records of all seeds by the name of their configuration, the base first."""
     found = {}
     for name, record in read_records(folder).items():
