@@ -185,29 +185,35 @@ def likely_causes(model, first: Mapping, latest: Mapping, verdict: str) -> list[
 
     Returns:
         list of str, the surest cause first; empty for a healthy representation, unless
-        the target stands still, which keeps a representation from learning but not
-        from spreading out.
+        the target stands still or is the online network itself, which keeps a
+        representation from learning but not from spreading out.
     """
-    frozen = []
-    if "tau" not in latest:
-        frozen = ["the target stands still: there is no TargetEMA"]
-    elif latest["tau"] >= 1.0:
-        frozen = ["the target stands still: tau is 1"]
+    of_target = _causes_of_target(latest)
     if verdict == "healthy":
-        return frozen
+        return of_target
     if not _monitored(latest):
         return ["features are not finite"]
-    rules = _rules(model, first, latest)
-    causes = frozen + [cause for cause, applies in rules.items() if applies]
-    return causes or [
+    rules = _rules(model, first, latest, of_target)
+    return [cause for cause, applies in rules.items() if applies] or [
         "none of the usual ones: compare learning rate, weight decay, tau and "
         "augmentations with a recipe's"
     ]
 
 
-def _rules(model, first, latest) -> dict[str, bool]:
+def _causes_of_target(latest) -> list[str]:
+    """What is wrong with the moving average, in words."""
+    if "tau" not in latest:
+        return ["the target stands still: there is no TargetEMA"]
+    tau = latest["tau"]
+    if tau >= 1.0:
+        return ["the target stands still: tau is 1"]
+    if tau < MEMORYLESS:
+        return [f"the target is the online network itself: tau is {tau:.2g}"]
+    return []
+
+
+def _rules(model, first, latest, of_target) -> dict[str, bool]:
     """Causes in words, and whether they apply."""
-    tau = latest.get("tau", 1.0)
     # A norm that is missing was not finite.
     norm = latest.get("monitor/weight_norm", math.inf)
     growth = norm / first.get("monitor/weight_norm", norm)
@@ -219,7 +225,7 @@ def _rules(model, first, latest) -> dict[str, bool]:
         "the predictor has no weights, so that a constant satisfies both networks": (
             not model.predictor.trainable_variables
         ),
-        f"the target is the online network itself: tau is {tau:.2g}": tau < MEMORYLESS,
+        **dict.fromkeys(of_target, True),
         "neither projector nor predictor normalises its hidden layer": not normalised,
         f"the weights have grown {growth:.1f} times: the learning rate is too high": (
             growth > GREW

@@ -4,9 +4,10 @@
 
 runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed, and writes
 `results/NAME_seedSEED.json` beside the file: values used, commit, machine, seconds,
-verdicts, one line of metrics per epoch, and the results of the benchmarks. What is
-recorded already is not run again; what was interrupted goes on. With `--again` it is
-run and recorded once more, in `results/again/`: the same seed gives the same weights.
+verdicts, the doctor's first readings, one line of metrics per epoch, and the results of
+the benchmarks. What is recorded already is not run again; what was interrupted goes on.
+With `--again` it is run and recorded once more, in `results/again/`: the same seed
+gives the same weights.
 """
 
 import argparse
@@ -83,6 +84,7 @@ def record(run_folder: pathlib.Path, seed: int) -> dict:
         # Unknown where a start was cut short.
         "train_seconds": None if None in seconds else sum(seconds),
         "verdicts": run.health.get("changes", []),
+        "first": run.health.get("first"),
         "epochs": list(last_of_epoch.values()),
         "benchmarks": {name: _scores(found) for name, found in run.records.items()},
     }

@@ -252,7 +252,7 @@ def test_likely_cause_is_named(parts, changes, cause):
     assert cause in found
     # Only what keeps a spread-out representation from learning is told of it.
     causes = likely_causes(tiny_model(**parts), FIRST, latest, "healthy")
-    assert causes == ([found] if "stands still" in cause else [])
+    assert causes == ([found] if "the target" in cause else [])
 
 
 @pytest.mark.parametrize(
