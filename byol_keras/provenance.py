@@ -21,6 +21,8 @@ import byol_keras
 from byol_keras.whole_files import write_text
 
 FILE = "environment.json"
+# Results that have been written anew do not change what others come from.
+RESULTS = "experiments/*.json"
 PACKAGES = ("tensorflow", "keras", "keras-cv", "gin-config", "numpy", "numba")
 
 
@@ -108,6 +110,7 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The commit of this package's source, with a "+" if files differ from it.
 
+    Untracked ones do not count, and neither do the results of experiments.
     None for an installed package, and where there is no git.
     """
     root = pathlib.Path(byol_keras.__file__).parents[1]
@@ -116,7 +119,8 @@ def commit() -> str | None:
         return None
     try:
         head = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        files = (".", f":!{RESULTS}")
+        changed = _git(root, "diff", "--name-only", "HEAD", "--", *files)
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{head}+" if changed else head

@@ -75,11 +75,15 @@ def test_commit_is_that_of_the_source_and_tells_of_changes(tmp_path, monkeypatch
     assert found() is None
     git(tmp_path, "init")
     assert found() is None  # no commit yet
-    file = tmp_path / "file"
-    file.write_text("1")
-    git(tmp_path, "add", "file")
+    file, result = tmp_path / "file", tmp_path / "experiments/speed/steps.json"
+    result.parent.mkdir(parents=True)
+    for path in (file, result):
+        path.write_text("1")
+    git(tmp_path, "add", "file", "experiments")
     git(tmp_path, "commit", "-m", "one")
     head = git(tmp_path, "rev-parse", "HEAD")
+    assert found() == head
+    result.write_text("2")
     assert found() == head
     file.write_text("2")
     assert found() == f"{head}+"
