@@ -31,7 +31,8 @@ def target_tau(step, total_steps, base_tau, final_tau=1.0):
     """
     progress_of_run = tf.minimum(tf.cast(step, tf.float64) / total_steps, 1.0)
     remaining = (tf.cos(math.pi * progress_of_run) + 1.0) / 2.0
-    return final_tau - (final_tau - base_tau) * remaining
+    # A graph may make -0 of a tau of 0.
+    return abs(final_tau - (final_tau - base_tau) * remaining)
 
 
 @gin.register

@@ -20,9 +20,9 @@ NORMALIZATIONS = (
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
 )
-# The norm of the kernels, against its first value. In the runs of
-# experiments/collapse it stays within 1.00..1.08 when healthy, reaches 1.45 within 100
-# steps at 10 times the learning rate, and falls to 0.59 at 100 times the weight decay.
+# The norm of the kernels, against its first value. In experiments/method_resnet18_12e
+# runs that learn end within 0.98..1.11 of it at the batch of their base, 1.31 at 10
+# times the learning rate and 0.18 at 100 times the weight decay.
 GREW, SHRANK = 1.25, 0.8
 # Below it, the target averages less than two steps.
 MEMORYLESS = 0.5

@@ -7,12 +7,12 @@ trains.
 
 import numpy as np
 
-# Found by the runs of experiments/collapse, all of projections, of 73 directions at the
-# start. Healthy ones keep a std of 0.79 or more and fall to 17 directions (0.24 of
-# them) within 250 steps before they gain again; a target that starts at random, with
-# its own draw to unlearn, falls to 11 (0.15). Without a predictor, 100 steps leave a
-# std of 0.04 and 2.6 directions. tau 0, 10 times the learning rate and 100 times the
-# weight decay keep the std but not the directions: 0.09, 0.05, 0.10 after 200 steps.
+# Found by broken and whole runs, as in experiments/method_resnet18_12e, all of
+# projections, of 72 directions at the start. Healthy ones keep a std of 0.79 or more
+# and fall to 19 directions (0.26 of them) before they gain again; a target that starts
+# at random, with its own draw to unlearn, falls to 11 (0.16). Without a predictor, 100
+# steps leave a std of 0.03 and 2.4 directions. 10 times the learning rate and 100 times
+# the weight decay keep the std but not the directions: 0.06 and 0.09 at the least.
 COLLAPSED_STD = 0.1
 COLLAPSED_RANK = 2.0
 SHRINKING_STD_SHARE = 0.5

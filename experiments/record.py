@@ -51,7 +51,8 @@ def execute(
     file: pathlib.Path, seed: int, benchmarks: pathlib.Path, run_folder: pathlib.Path
 ) -> None:
     """Trains, unless that has ended, and evaluates."""
-    _command("train", file, f"train.seed={seed}", run_folder)
+    if not (run_folder / "export/backbone.keras").exists():
+        _command("train", file, f"train.seed={seed}", run_folder)
     _command("benchmarks", benchmarks, f"benchmark.seed={seed}", run_folder)
 
 

@@ -58,42 +58,6 @@ def markdown(header, rows) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def seeds_table(folder: pathlib.Path) -> str:
-    """One row per `results/seed*.json`, and their mean, in percent."""
-    paths = sorted((folder / "results").glob("seed*.json"))
-    rows = {path.stem: json.loads(path.read_text())["results"] for path in paths}
-    values = {
-        name: [results[model][METRIC] for model in MODELS]
-        for name, results in rows.items()
-    }
-    means = [statistics.mean(column) for column in zip(*values.values(), strict=True)]
-    return markdown(
-        [METRIC, *MODELS.values()],
-        [
-            [name, *(f"{x:.2f}" for x in row)]
-            for name, row in {**values, "mean": means}.items()
-        ],
-    )
-
-
-def suite_table(folder: pathlib.Path) -> str:
-    """One row per model, one column per benchmark of `results/suite/`, in percent."""
-    paths = {path.stem: path for path in (folder / "results/suite").glob("*.json")}
-    columns = {
-        title: (json.loads(paths[name].read_text())["results"], metric)
-        for name, metric, title in SUITE
-        if name in paths
-    }
-    rows = []
-    for model, title in MODELS.items():
-        cells = [
-            f"{results[model][metric]:.2f}" if model in results else "-"
-            for results, metric in columns.values()
-        ]
-        rows.append([title, *cells])
-    return markdown(["percent", *columns], rows)
-
-
 def views_table(folder: pathlib.Path) -> str:
     """One row per size of view in `views.json`: pairs of views per second."""
     found = json.loads((folder / "views.json").read_text())
@@ -176,36 +140,6 @@ def ratios_table(folder: pathlib.Path) -> str:
     return markdown(["what", "ratio", "measured"], rows)
 
 
-def collapse_table(folder: pathlib.Path) -> str:
-    """One row per broken or whole run: its verdicts, and the readings behind them."""
-    rows = []
-    for path in sorted((folder / "results").glob("*.json")):
-        found = json.loads(path.read_text())
-        first, readings = found["first"], found["readings"]
-        ranks = [x["monitor/projection_rankme"] for x in readings]
-        start = first["monitor/projection_rankme"]
-        norm = readings[-1]["monitor/weight_norm"] / first["monitor/weight_norm"]
-        rows.append(
-            [
-                path.stem,
-                str(readings[-1]["step"]),
-                ", ".join(f"{x['verdict']} {x['step']}" for x in found["verdicts"]),
-                f"{min(x['monitor/projection_std'] for x in readings):.2f}",
-                f"{min(ranks):.1f} of {start:.1f}",
-                f"{norm:.2f}",
-            ]
-        )
-    header = [
-        "run",
-        "steps",
-        "verdicts, from step",
-        "lowest std",
-        "fewest directions, of those at the start",
-        "last weight norm",
-    ]
-    return markdown(header, rows)
-
-
 def scenes_table(folder: pathlib.Path) -> str:
     """One row per metric of the `results/*_tiny.json`, in percent, and what it took."""
     rows = []
@@ -231,7 +165,10 @@ def variants_table(folder: pathlib.Path) -> str:
                 difference(folder / f"{name}.gin"),
                 _scores(records, "trained", "knn", METRIC),
                 _mean(
-                    [x["monitor/projection_rankme"] for x in map(_readings, records)]
+                    [
+                        doctor_readings(x)[-1]["monitor/projection_rankme"]
+                        for x in records
+                    ]
                 ),
                 ", ".join(dict.fromkeys(map(worst_verdict, records))),
                 _minutes(records),
@@ -241,14 +178,45 @@ def variants_table(folder: pathlib.Path) -> str:
     return markdown(header, rows)
 
 
+def health_table(folder: pathlib.Path) -> str:
+    """One row per recorded run: the doctor's verdicts, and the readings behind them."""
+    rows = []
+    for name, found in read_records(folder).items():
+        first, readings = found["first"], doctor_readings(found)
+        ranks = [x["monitor/projection_rankme"] for x in readings]
+        start = first["monitor/projection_rankme"]
+        norm = readings[-1]["monitor/weight_norm"] / first["monitor/weight_norm"]
+        rows.append(
+            [
+                name,
+                ", ".join(f"{x['verdict']} {x['step']}" for x in found["verdicts"]),
+                f"{min(x['monitor/projection_std'] for x in readings):.2f}",
+                f"{min(ranks):.1f} of {start:.1f}",
+                f"{norm:.2f}",
+            ]
+        )
+    header = [
+        "run",
+        "verdicts, from step",
+        "lowest std",
+        "fewest directions, of those at the start",
+        "last weight norm",
+    ]
+    return markdown(header, rows)
+
+
 def scores_table(folder: pathlib.Path) -> str:
-    """One row per model, one column per benchmark, means over the recorded seeds."""
+    """One row per model, one column per benchmark, means over the recorded seeds.
+
+    The last row has the gain of training, seed by seed.
+    """
     (records,) = by_variant(folder).values()
     columns = suite_columns(records)
     rows = [
         [title, *(_scores(records, model, *column[:2]) for column in columns)]
         for model, title in MODELS.items()
     ]
+    rows.append(["gain over random init", *(_gain(records, *x[:2]) for x in columns)])
     header = f"percent, {len(records)} seeds"
     return markdown([header, *(title for _, _, title in columns)], rows)
 
@@ -263,7 +231,18 @@ def _scores(records, model, benchmark, metric):
     found = [record["benchmarks"][benchmark]["results"] for record in records]
     if model not in found[0]:
         return "-"
-    means, intervals = mean_and_interval([{"": x[model][metric]} for x in found])
+    return _with_interval([x[model][metric] for x in found])
+
+
+def _gain(records, benchmark, metric):
+    """Mean and interval of what training adds to the random weights of its seed."""
+    found = [record["benchmarks"][benchmark]["results"] for record in records]
+    gains = [x["trained"][metric] - x["random_init"][metric] for x in found]
+    return _with_interval(gains)
+
+
+def _with_interval(values):
+    means, intervals = mean_and_interval([{"": x} for x in values])
     # Raw pixels are the same for every seed.
     half_width = f" ± {intervals['']:.2f}" if intervals.get("") else ""
     return f"{means['']:.2f}{half_width}"
@@ -323,10 +302,9 @@ def difference(gin_file: pathlib.Path) -> str:
     return found.group(1) if found else ""
 
 
-def _readings(record):
-    """The doctor's last readings."""
-    lines = (x for x in reversed(record["epochs"]) if "monitor/rankme" in x)
-    return next(lines)
+def doctor_readings(record) -> list[dict]:
+    """The lines that hold readings of the doctor, at most one per epoch."""
+    return [x for x in record["epochs"] if "monitor/rankme" in x]
 
 
 def worst_verdict(record):
@@ -335,25 +313,20 @@ def worst_verdict(record):
 
 
 TABLES = {
-    "collapse": (collapse_table,),
     "factors_resnet18_64px": (factors_table,),
-    "fashion_mnist_resnet18_1h": (scores_table,),
+    "fashion_mnist_resnet18_8e": (scores_table,),
     "fashion_mnist_resnet18_search": (variants_table,),
-    "fashion_mnist_small_resnet18_36e": (seeds_table, suite_table),
-    "method_resnet18_12e": (variants_table,),
+    "fashion_mnist_small_resnet18_36e": (scores_table, health_table),
+    "method_resnet18_12e": (variants_table, health_table),
     "scenes_resnet18_dense": (scenes_table,),
     "speed": (views_table, ratios_table),
 }
 
 
 def of_experiment(folder: pathlib.Path) -> list[str]:
-    """All tables of an experiment; none before anything of it has been recorded.
-
-    A folder without a row in `TABLES` has results of seeds.
-    """
+    """All tables of an experiment; none before anything of it has been recorded."""
     is_recorded = any(folder.glob("results/*")) or any(folder.glob("*.json"))
-    makers = TABLES.get(folder.name, (seeds_table,))
-    return [make(folder) for make in makers] if is_recorded else []
+    return [make(folder) for make in TABLES[folder.name]] if is_recorded else []
 
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
 import importlib
 import json
 import pathlib
+import re
 
+import gin
 import numpy as np
 import pytest
 from finished_runs import write_run
 
-from byol_keras import launch, train, validation  # noqa: F401, registers names for gin
+from byol_keras import launch, resnet18, train, validation  # noqa: F401, registers
+from byol_keras.benchmarks.__main__ import benchmark
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
 FILES = sorted(
     file for file in EXPERIMENTS.glob("*/*.gin") if file.stem != "benchmarks"
 )
 AGAIN = sorted(EXPERIMENTS.glob("*/results/again/*.json"))
+RECORDED = sorted(EXPERIMENTS.glob("**/*_seed*.json"))
 
 
 @pytest.fixture
@@ -64,6 +68,22 @@ def test_seconds_are_unknown_where_a_start_was_cut_short(experiments, tmp_path):
     assert experiments("record").record(folder, seed=0)["train_seconds"] is None
 
 
+@pytest.mark.parametrize(
+    "file", RECORDED, ids=lambda x: str(x.relative_to(EXPERIMENTS).with_suffix(""))
+)
+def test_record_tells_what_it_was_made_by(file):
+    found = json.loads(file.read_text())
+    commits = found["commits"] + [x["commit"] for x in found["benchmarks"].values()]
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
+    assert found["seed"] == int(file.stem.rpartition("_seed")[2])
+    assert found["config"]["train.seed"] == str(found["seed"])
+    assert found["machine"]["cpus"] == 2
+    assert found["versions"]["keras"]
+    assert all(x["seconds"] > 0 for x in found["benchmarks"].values())
+    # Unknown for training that was cut short and resumed.
+    assert found["train_seconds"] is None or found["train_seconds"] > 0
+
+
 def recorded(folder, name, seed, score, minutes, verdict):
     results = {"raw_pixels": 80.0, "random_init": 70.0, "trained": score}
     knn = {model: {"knn/top1_k20": value} for model, value in results.items()}
@@ -93,6 +113,19 @@ def test_table_of_variants_has_means_differences_and_worst_verdicts(
         "| random init |  | 70.00 | - | - | - |",
         "| base |  | 81.50 ± 6.35 | 20.5 | healthy | 3.0 |",
         "| a_tau | a target of now | 75.00 | 20.0 | collapsed | 2.0 |",
+    ]
+
+
+def test_table_of_scores_has_the_gain_of_each_seed(experiments, tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    recorded(folder, "config", 0, 81.0, 2, "healthy")
+    recorded(folder, "config", 1, 82.0, 4, "healthy")
+    assert experiments("tables").scores_table(tmp_path).splitlines()[2:] == [
+        "| raw pixels | 80.00 |",
+        "| random init | 70.00 |",
+        "| BYOL | 81.50 ± 6.35 |",
+        "| gain over random init | 11.50 ± 6.35 |",
     ]
 
 
@@ -137,3 +170,18 @@ def test_drawn_images_have_their_factors_and_are_sorted_by_them(
     assert np.argmax(blue[32, 46]) == 2
     differing = np.argwhere((red != blue).any(axis=-1))
     np.testing.assert_allclose(differing.mean(axis=0), [32.0, 46.0], atol=4.0)
+
+
+def test_factors_are_probed_in_drawn_images(experiments, tmp_path, monkeypatch):
+    folder = EXPERIMENTS / "factors_resnet18_64px"
+    monkeypatch.syspath_prepend(folder)
+    inputs = experiments("make_inputs")
+    inputs.write_images(
+        tmp_path / "runs/factors", num_images=100, num_labelled=100, num_test=80
+    )
+    monkeypatch.chdir(tmp_path)
+    launch.parse_gin([str(folder / "benchmarks.gin")], [])
+    probes = gin.get_bindings(benchmark)["benchmarks"]
+    assert set(probes) == set(inputs.FACTORS)
+    results = probes["background"](resnet18(width=0.0625, stem="small"))
+    assert 0.0 <= results["logistic/top1"] <= 100.0

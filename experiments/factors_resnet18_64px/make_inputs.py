@@ -27,7 +27,7 @@ FACTORS = {
     "position": tuple(f"{y}_{x}" for y in "123" for x in "123"),
     "background": ("gradient", "clouds", "bricks", "lines"),
 }
-RADII = {"small": 7.0, "medium": 10.0, "large": 14.0}
+RADII = {"small": 9.0, "medium": 13.0, "large": 18.0}
 # Pixels are drawn as means of 2 x 2.
 _FINE = 2
 
