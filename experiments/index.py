@@ -8,13 +8,7 @@ import json
 import pathlib
 import statistics
 
-from tables import (
-    METRIC,
-    SCENES,
-    by_variant,
-    markdown,
-    suite_columns,
-)
+from tables import METRIC, SCENES, by_variant, markdown, suite_columns
 
 ROOT = pathlib.Path(__file__).parent
 

@@ -11,12 +11,11 @@ import statistics
 import sys
 
 from byol_keras.benchmarks.results import mean_and_interval
+from byol_keras.monitors import VERDICTS
 
 MODELS = {"raw_pixels": "raw pixels", "random_init": "random init", "trained": "BYOL"}
 METRIC = "knn/top1_k20"
 BASELINES = {"raw_pixels": "raw pixels", "random_init": "random init"}
-# Of the collapse doctor, from good to bad.
-VERDICTS = ("healthy", "shrinking", "collapsed")
 # Benchmark of the suite, its metric, and the header of the column.
 SUITE = (
     ("knn", "knn/top1_k20", "kNN, k = 20"),
@@ -159,18 +158,14 @@ def variants_table(folder: pathlib.Path) -> str:
         for model, title in BASELINES.items()
     ]
     for name, records in found.items():
+        last = [doctor_readings(record)[-1] for record in records]
         rows.append(
             [
                 name,
                 difference(folder / f"{name}.gin"),
                 _scores(records, "trained", "knn", METRIC),
-                _mean(
-                    [
-                        doctor_readings(x)[-1]["monitor/projection_rankme"]
-                        for x in records
-                    ]
-                ),
-                ", ".join(dict.fromkeys(map(worst_verdict, records))),
+                _mean([x["monitor/projection_rankme"] for x in last]),
+                _worst_verdicts(records),
                 _minutes(records),
             ]
         )
@@ -262,7 +257,7 @@ def factors_table(folder: pathlib.Path) -> str:
             [
                 name,
                 *probes(records, "trained"),
-                ", ".join(dict.fromkeys(map(worst_verdict, records))),
+                _worst_verdicts(records),
                 _minutes(records),
             ]
         )
@@ -307,9 +302,10 @@ def doctor_readings(record) -> list[dict]:
     return [x for x in record["epochs"] if "monitor/rankme" in x]
 
 
-def worst_verdict(record):
-    found = [change["verdict"] for change in record["verdicts"]]
-    return max(found, key=VERDICTS.index)
+def _worst_verdicts(records):
+    """The worst one of each seed, and all alike but once."""
+    found = [[x["verdict"] for x in record["verdicts"]] for record in records]
+    return ", ".join(dict.fromkeys(max(x, key=VERDICTS.index) for x in found))
 
 
 TABLES = {

@@ -2,6 +2,9 @@
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
 
+import importlib
+import pathlib
+
 import gin
 import keras
 import pytest
@@ -12,6 +15,13 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+
+
+@pytest.fixture
+def experiments(monkeypatch):
+    """Imports scripts of the folder `experiments` by their names."""
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[1] / "experiments")
+    return importlib.import_module
 
 
 @pytest.fixture(autouse=True)

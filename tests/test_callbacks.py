@@ -54,6 +54,8 @@ def test_tau_ends_at_the_final_one_and_is_constant_where_both_are_equal():
     np.testing.assert_allclose(found, [0.9, 0.93, 0.96], atol=1e-12)
     constant = TargetEMA(0.0, total_steps=10, final_tau=0.0)
     assert not np.any(constant.tau(np.arange(12)))
+    in_graph = tf.function(constant.tau)(tf.constant(3))
+    assert f"{float(in_graph):.2g}" == "0"
 
 
 def test_tau_is_raised_to_the_power_of_the_batch_size_over_the_reference():

@@ -3,7 +3,6 @@
 All other commands and examples are run by test_docs.py.
 """
 
-import importlib
 import json
 import pathlib
 import re
@@ -61,9 +60,8 @@ def test_first_command_learns_more_than_random_weights_hold(tmp_path):
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "experiments")
-    return importlib.import_module("tables")
+def tables(experiments):
+    return experiments("tables")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +76,8 @@ def test_tables_of_an_experiment_are_generated_from_its_results(name, tables):
     assert bool(found) != ("Not run yet." in readme)
 
 
-def test_index_of_experiments_is_generated(tables):
-    index = importlib.import_module("index")
+def test_index_of_experiments_is_generated(experiments):
+    index = experiments("index")
     assert index.index_table() in (ROOT / "experiments/README.md").read_text()
 
 

@@ -1,6 +1,5 @@
 """Configurations of experiments build, and what comes of them is recorded whole."""
 
-import importlib
 import json
 import pathlib
 import re
@@ -22,10 +21,10 @@ RECORDED = sorted(EXPERIMENTS.glob("**/*_seed*.json"))
 
 
 @pytest.fixture
-def experiments(monkeypatch):
-    """Imports scripts of the folder by their names."""
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    return importlib.import_module
+def inputs(experiments, monkeypatch):
+    """The script that draws images of known factors."""
+    monkeypatch.syspath_prepend(EXPERIMENTS / "factors_resnet18_64px")
+    return experiments("make_inputs")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
@@ -140,11 +139,7 @@ def test_second_run_of_a_seed_has_the_same_weights_and_scores(file):
         assert found["results"] == first["benchmarks"][name]["results"]
 
 
-def test_drawn_images_have_their_factors_and_are_sorted_by_them(
-    experiments, tmp_path, monkeypatch
-):
-    monkeypatch.syspath_prepend(EXPERIMENTS / "factors_resnet18_64px")
-    inputs = experiments("make_inputs")
+def test_drawn_images_have_their_factors_and_are_sorted_by_them(inputs, tmp_path):
     inputs.write_images(tmp_path, num_images=30, num_labelled=20, num_test=5)
     assert len(list((tmp_path / "images").iterdir())) == 30
     for name, values in inputs.FACTORS.items():
@@ -172,15 +167,13 @@ def test_drawn_images_have_their_factors_and_are_sorted_by_them(
     np.testing.assert_allclose(differing.mean(axis=0), [32.0, 46.0], atol=4.0)
 
 
-def test_factors_are_probed_in_drawn_images(experiments, tmp_path, monkeypatch):
-    folder = EXPERIMENTS / "factors_resnet18_64px"
-    monkeypatch.syspath_prepend(folder)
-    inputs = experiments("make_inputs")
+def test_factors_are_probed_in_drawn_images(inputs, tmp_path, monkeypatch):
     inputs.write_images(
         tmp_path / "runs/factors", num_images=100, num_labelled=100, num_test=80
     )
     monkeypatch.chdir(tmp_path)
-    launch.parse_gin([str(folder / "benchmarks.gin")], [])
+    file = EXPERIMENTS / "factors_resnet18_64px/benchmarks.gin"
+    launch.parse_gin([str(file)], [])
     probes = gin.get_bindings(benchmark)["benchmarks"]
     assert set(probes) == set(inputs.FACTORS)
     results = probes["background"](resnet18(width=0.0625, stem="small"))

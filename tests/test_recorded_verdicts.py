@@ -1,6 +1,5 @@
 """What the doctor said of recorded runs is what its thresholds and the pages say."""
 
-import json
 import pathlib
 
 import pytest
@@ -24,23 +23,28 @@ TOLD = {
 }
 
 
-def recorded(folder, name):
+@pytest.fixture
+def recorded(experiments):
     """A record, and the verdict that each of its readings gets today."""
-    path = EXPERIMENTS / folder / "results" / f"{name}.json"
-    found = json.loads(path.read_text())
-    readings = [x for x in found["epochs"] if "monitor/rankme" in x]
-    return found, [monitors.verdict(found["first"], x) for x in readings]
+    tables = experiments("tables")
+
+    def read(folder, name):
+        found = tables.read_records(EXPERIMENTS / folder)[name]
+        readings = tables.doctor_readings(found)
+        return found, [monitors.verdict(found["first"], x) for x in readings]
+
+    return read
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_quickstart_is_healthy_at_every_reading(seed):
+def test_quickstart_is_healthy_at_every_reading(seed, recorded):
     found, verdicts = recorded("fashion_mnist_small_resnet18_36e", f"config_seed{seed}")
     assert found["verdicts"] == [{"step": 100, "verdict": "healthy", "causes": []}]
     assert verdicts == ["healthy"] * 28
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_run_is_found_out_within_300_steps(name):
+def test_broken_run_is_found_out_within_300_steps(name, recorded):
     verdict, cause = BROKEN[name]
     found, verdicts = recorded("method_resnet18_12e", f"{name}_seed0")
     last = found["verdicts"][-1]
@@ -50,7 +54,7 @@ def test_broken_run_is_found_out_within_300_steps(name):
 
 
 @pytest.mark.parametrize("name", TOLD)
-def test_target_without_a_memory_or_a_motion_is_told(name):
+def test_target_without_a_memory_or_a_motion_is_told(name, recorded):
     found, verdicts = recorded("method_resnet18_12e", f"{name}_seed0")
     assert found["verdicts"] == [
         {"step": 100, "verdict": "healthy", "causes": [TOLD[name]]}
@@ -61,7 +65,7 @@ def test_target_without_a_memory_or_a_motion_is_told(name):
 @pytest.mark.parametrize(
     "name", ["base", "no_crop", "no_jitter", "target_random", "batch_64", "batch_512"]
 )
-def test_run_that_learns_raises_no_alarm(name):
+def test_run_that_learns_raises_no_alarm(name, recorded):
     found, verdicts = recorded("method_resnet18_12e", f"{name}_seed0")
     assert found["verdicts"] == [{"step": 100, "verdict": "healthy", "causes": []}]
     assert set(verdicts) == {"healthy"}
