@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import gin
 import keras
@@ -169,16 +167,6 @@ def test_command_ends_with_the_table_and_writes_it(done, run_folder):
 def test_command_keeps_features_in_the_run_folder(done, run_folder):
     # Two splits, each with features of three models and one file of labels.
     assert len(list((run_folder / "benchmarks/features").glob("*.npy"))) == 8
-
-
-def test_table_of_an_experiment_reads_the_record(done, run_folder, tmp_path):
-    (tmp_path / "results").mkdir()
-    record = (run_folder / "benchmarks/knn.json").read_text()
-    (tmp_path / "results/seed0.json").write_text(record)
-    command = [sys.executable, "experiments/tables.py", str(tmp_path)]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    value = json.loads(record)["results"]["trained"]["knn/top1_k20"]
-    assert printed.splitlines()[2].endswith(f" {value:.2f} |")
 
 
 @pytest.mark.parametrize(
