@@ -16,6 +16,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from byol_keras.report.run_folder import read_run
 
@@ -28,7 +29,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("gin_files", nargs="+", type=pathlib.Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--benchmarks", type=pathlib.Path, default=KNN)
+    parser.add_argument("--benchmarks", nargs="+", type=pathlib.Path, default=[KNN])
     parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs/experiments")
     parser.add_argument("--again", action="store_true")
     arguments = parser.parse_args()
@@ -48,12 +49,16 @@ def main():
 
 
 def execute(
-    file: pathlib.Path, seed: int, benchmarks: pathlib.Path, run_folder: pathlib.Path
+    file: pathlib.Path,
+    seed: int,
+    benchmarks: Sequence[pathlib.Path],
+    run_folder: pathlib.Path,
 ) -> None:
     """Trains, unless that has ended, and evaluates."""
     if not (run_folder / "export/backbone.keras").exists():
         _command("train", file, f"train.seed={seed}", run_folder)
-    _command("benchmarks", benchmarks, f"benchmark.seed={seed}", run_folder)
+    for benchmark in benchmarks:
+        _command("benchmarks", benchmark, f"benchmark.seed={seed}", run_folder)
 
 
 def _command(module, gin_file, binding, run_folder):
