@@ -16,7 +16,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-from tables import METRIC, read_records
+from recorded import read_records
+from tables import METRIC
 
 from byol_keras import data, export
 from byol_keras.report import representation

@@ -8,7 +8,8 @@ import json
 import pathlib
 import statistics
 
-from tables import METRIC, SCENES, by_variant, markdown, suite_columns
+from recorded import by_variant, results_of
+from tables import METRIC, SCENES, markdown, suite_columns
 
 ROOT = pathlib.Path(__file__).parent
 
@@ -43,8 +44,7 @@ def _hours(records):
 
 def _score(records, model="trained", benchmark="knn", metric=METRIC):
     """Mean over records."""
-    found = [record["benchmarks"][benchmark]["results"][model] for record in records]
-    return statistics.mean(values[metric] for values in found)
+    return statistics.mean(x[model][metric] for x in results_of(records, benchmark))
 
 
 def _best_variant(folder):

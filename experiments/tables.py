@@ -10,6 +10,8 @@ import re
 import statistics
 import sys
 
+from recorded import by_variant, doctor_readings, read_records, results_of
+
 from byol_keras.benchmarks.results import mean_and_interval
 from byol_keras.monitors import VERDICTS
 
@@ -217,13 +219,19 @@ def scores_table(folder: pathlib.Path) -> str:
 
 
 def suite_columns(records) -> list[tuple[str, str, str]]:
-    """The rows of `SUITE` whose benchmark has been recorded."""
-    return [column for column in SUITE if column[0] in records[0]["benchmarks"]]
+    """The rows of `SUITE` whose benchmark has been recorded, for some seeds or all."""
+    columns = []
+    for benchmark, metric, title in SUITE:
+        count = len(results_of(records, benchmark))
+        if count:
+            some = f" ({count} of the seeds)" if count < len(records) else ""
+            columns.append((benchmark, metric, title + some))
+    return columns
 
 
 def _scores(records, model, benchmark, metric):
     """Mean and interval of a metric over the seeds; a dash where the model has none."""
-    found = [record["benchmarks"][benchmark]["results"] for record in records]
+    found = results_of(records, benchmark)
     if model not in found[0]:
         return "-"
     return _with_interval([x[model][metric] for x in found])
@@ -231,7 +239,7 @@ def _scores(records, model, benchmark, metric):
 
 def _gain(records, benchmark, metric):
     """Mean and interval of what training adds to the random weights of its seed."""
-    found = [record["benchmarks"][benchmark]["results"] for record in records]
+    found = results_of(records, benchmark)
     gains = [x["trained"][metric] - x["random_init"][metric] for x in found]
     return _with_interval(gains)
 
@@ -264,20 +272,6 @@ def factors_table(folder: pathlib.Path) -> str:
     return markdown(["probe, percent", *factors, "verdict", "minutes"], rows)
 
 
-def read_records(folder: pathlib.Path) -> dict[str, dict]:
-    """What `record.py` has written into a folder's `results/`, by file name."""
-    paths = sorted((folder / "results").glob("*_seed*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in paths}
-
-
-def by_variant(folder: pathlib.Path) -> dict[str, list[dict]]:
-    """Records of all seeds by the name of their configuration, the base first."""
-    found = {}
-    for name, record in read_records(folder).items():
-        found.setdefault(name.rpartition("_seed")[0], []).append(record)
-    return dict(sorted(found.items(), key=lambda x: (x[0] != "base", x[0])))
-
-
 def _minutes(records):
     """Of training, on average; a dash where a run was cut short and none is known."""
     known = [x["train_seconds"] for x in records if x["train_seconds"] is not None]
@@ -295,11 +289,6 @@ def difference(gin_file: pathlib.Path) -> str:
     text = " ".join(line.strip("# ") for line in comment)
     found = re.search(r"differences?: (.*)\.", text)
     return found.group(1) if found else ""
-
-
-def doctor_readings(record) -> list[dict]:
-    """The lines that hold readings of the doctor, at most one per epoch."""
-    return [x for x in record["epochs"] if "monitor/rankme" in x]
 
 
 def _worst_verdicts(records):

@@ -128,6 +128,24 @@ def test_table_of_scores_has_the_gain_of_each_seed(experiments, tmp_path):
     ]
 
 
+def test_table_of_scores_tells_where_not_all_seeds_were_evaluated(
+    experiments, tmp_path
+):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    recorded(folder, "config", 0, 81.0, 2, "healthy")
+    recorded(folder, "config", 1, 82.0, 4, "healthy")
+    file = folder / "config_seed1.json"
+    content = json.loads(file.read_text())
+    results = {"random_init": {"svm/best_mAP": 70.0}, "trained": {"svm/best_mAP": 90.0}}
+    content["benchmarks"]["svm"] = {"results": results}
+    file.write_text(json.dumps(content))
+    lines = experiments("tables").scores_table(tmp_path).splitlines()
+    assert lines[0] == "| percent, 2 seeds | kNN, k = 20 | SVM, mAP (1 of the seeds) |"
+    assert lines[2] == "| raw pixels | 80.00 | - |"
+    assert lines[-1] == "| gain over random init | 11.50 ± 6.35 | 20.00 |"
+
+
 @pytest.mark.parametrize("file", AGAIN, ids=lambda x: x.stem)
 def test_second_run_of_a_seed_has_the_same_weights_and_scores(file):
     first, second = (

@@ -26,11 +26,11 @@ TOLD = {
 @pytest.fixture
 def recorded(experiments):
     """A record, and the verdict that each of its readings gets today."""
-    tables = experiments("tables")
+    records = experiments("recorded")
 
     def read(folder, name):
-        found = tables.read_records(EXPERIMENTS / folder)[name]
-        readings = tables.doctor_readings(found)
+        found = records.read_records(EXPERIMENTS / folder)[name]
+        readings = records.doctor_readings(found)
         return found, [monitors.verdict(found["first"], x) for x in readings]
 
     return read
