@@ -16,7 +16,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-from recorded import read_records
+from recorded import read_records, results_of
 from tables import METRIC
 
 from byol_keras import data, export
@@ -70,7 +70,7 @@ def draw_curves(folder: pathlib.Path) -> None:
                     style = {"color": "black", "linewidth": 3}
                 style["marker"] = "o" if len(points) == 1 else None
                 panel.plot(*zip(*points, strict=True), **style, label=name)
-        panel.set(title=title, xlabel="epoch")
+        panel.set(title=title, xlabel="epoch", visible=bool(panel.lines))
     axes[0, 0].set_yscale("log")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
@@ -83,10 +83,11 @@ def _points(found, key):
 
 
 def _scores(found):
-    """Epochs and kNN: while training, where that was asked for, and at the end."""
+    """Epochs and kNN, while training and at the end, where that was asked for."""
     last = found["epochs"][-1]["epoch"]
-    final = found["benchmarks"]["knn"]["results"]["trained"][METRIC]
-    return [*(x for x in _points(found, METRIC) if x[0] < last), (last, final)]
+    points = [x for x in _points(found, METRIC) if x[0] < last]
+    final = [x["trained"][METRIC] for x in results_of([found], "knn")]
+    return [*points, *((last, score) for score in final)]
 
 
 def draw_cost(folders: list[pathlib.Path]) -> None:
