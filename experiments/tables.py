@@ -15,9 +15,9 @@ from recorded import by_variant, doctor_readings, read_records, results_of
 from byol_keras.benchmarks.results import mean_and_interval
 from byol_keras.monitors import VERDICTS
 
-MODELS = {"raw_pixels": "raw pixels", "random_init": "random init", "trained": "BYOL"}
 METRIC = "knn/top1_k20"
 BASELINES = {"raw_pixels": "raw pixels", "random_init": "random init"}
+MODELS = {**BASELINES, "trained": "BYOL"}
 # Benchmark of the suite, its metric, and the header of the column.
 SUITE = (
     ("knn", "knn/top1_k20", "kNN, k = 20"),

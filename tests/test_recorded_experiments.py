@@ -115,11 +115,14 @@ def test_table_of_variants_has_means_differences_and_worst_verdicts(
     ]
 
 
-def test_table_of_scores_has_the_gain_of_each_seed(experiments, tmp_path):
-    folder = tmp_path / "results"
+def two_seeds(folder):
     folder.mkdir()
     recorded(folder, "config", 0, 81.0, 2, "healthy")
     recorded(folder, "config", 1, 82.0, 4, "healthy")
+
+
+def test_table_of_scores_has_the_gain_of_each_seed(experiments, tmp_path):
+    two_seeds(tmp_path / "results")
     assert experiments("tables").scores_table(tmp_path).splitlines()[2:] == [
         "| raw pixels | 80.00 |",
         "| random init | 70.00 |",
@@ -131,11 +134,8 @@ def test_table_of_scores_has_the_gain_of_each_seed(experiments, tmp_path):
 def test_table_of_scores_tells_where_not_all_seeds_were_evaluated(
     experiments, tmp_path
 ):
-    folder = tmp_path / "results"
-    folder.mkdir()
-    recorded(folder, "config", 0, 81.0, 2, "healthy")
-    recorded(folder, "config", 1, 82.0, 4, "healthy")
-    file = folder / "config_seed1.json"
+    two_seeds(tmp_path / "results")
+    file = tmp_path / "results/config_seed1.json"
     content = json.loads(file.read_text())
     results = {"random_init": {"svm/best_mAP": 70.0}, "trained": {"svm/best_mAP": 90.0}}
     content["benchmarks"]["svm"] = {"results": results}
