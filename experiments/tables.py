@@ -98,6 +98,15 @@ def ratios_table(folder: pathlib.Path) -> str:
                 f"{case['forward_milliseconds']:.0f}",
             ]
         )
+    flags = ", ".join(steps["precision"]["cpu_flags"]) or "no instructions"
+    rows += [
+        [
+            f"{title}: step in mixed_bfloat16 / float32",
+            f"{steps['precision']['ratio'][name]:.2f}",
+            f"CPU with {flags} for 16 bits",
+        ]
+        for name, title in STEPS.items()
+    ]
     rows += [
         [
             f"ResNet-50 at {share['image_size']} px, batch {share['batch_size']}: "

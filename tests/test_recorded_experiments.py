@@ -18,6 +18,8 @@ FILES = sorted(
 )
 AGAIN = sorted(EXPERIMENTS.glob("*/results/again/*.json"))
 RECORDED = sorted(EXPERIMENTS.glob("**/*_seed*.json"))
+# Written by a script or by the benchmarks, and not by `record.py`.
+SCRIPTED = sorted(set(EXPERIMENTS.glob("**/*.json")) - set(RECORDED))
 
 
 @pytest.fixture
@@ -81,6 +83,28 @@ def test_record_tells_what_it_was_made_by(file):
     assert all(x["seconds"] > 0 for x in found["benchmarks"].values())
     # Unknown for training that was cut short and resumed.
     assert found["train_seconds"] is None or found["train_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    "file", SCRIPTED, ids=lambda x: str(x.relative_to(EXPERIMENTS).with_suffix(""))
+)
+def test_result_of_a_script_tells_what_it_was_made_by(file):
+    found = json.loads(file.read_text())
+    assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+    assert found["machine"]["cpus"] == 2
+    assert found["versions"]["keras"]
+    assert found["seconds"] > 0
+
+
+def test_benchmarks_are_added_to_a_record_of_the_same_weights(experiments):
+    def record(names, backbone):
+        return {"seed": 0, "benchmarks": {x: {"backbone": backbone} for x in names}}
+
+    with_added = experiments("record").with_added
+    found = with_added(record(["knn"], "5ca1"), record(["svm"], "5ca1"))
+    assert found == record(["knn", "svm"], "5ca1")
+    with pytest.raises(ValueError, match="svm must be of the recorded backbone"):
+        with_added(record(["knn"], "5ca1"), record(["svm"], "ab1e"))
 
 
 def recorded(folder, name, seed, score, minutes, verdict):

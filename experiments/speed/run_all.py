@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 FOLDER = pathlib.Path(__file__).parent
-SCRIPTS = ("views", "steps", "runs", "safety")
+SCRIPTS = ("views", "steps", "runs", "safety", "frozen_features")
 VIEWS = {"224": "arrays_224", "96": "arrays_96", "32": "arrays_32", "JPEG": "jpeg_224"}
 STEPS = {"ResNet-18\n32 px": "resnet18_32px", "ResNet-50\n96 px": "resnet50_96px"}
 OURS, OTHERS = "#1b6ca8", "#c9ced6"

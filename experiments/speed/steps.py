@@ -27,8 +27,8 @@ CASES = {
     "resnet18_32px": (resnet18, "small", 32, 64, 512),
     "resnet50_96px": (resnet50, "imagenet", 96, 16, 4096),
 }
-# Whether the CPU multiplies matrices of 16 bits is told here, on Linux.
-CPU_FLAGS = pathlib.Path("/proc/cpuinfo")
+# What a CPU has for numbers of 16 bits, as Linux names it in this file.
+CPU_INFO, FLAGS = pathlib.Path("/proc/cpuinfo"), ("amx_bf16", "avx512_bf16")
 # Of ResNet-50, for what EMA and LARS take of a step, and for its memory.
 BATCH_SIZE, SIZE = 64, 96
 
@@ -155,7 +155,8 @@ def measure_precision() -> dict:
             steps[precision]()  # traced under its own policy
         times = interleaved(steps, REPEATS)
         ratios[case] = median_ratio(times["mixed_bfloat16"], times["float32"])
-    return {"ratio": ratios, "amx_bf16": "amx_bf16" in CPU_FLAGS.read_text()}
+    has = CPU_INFO.read_text().split()
+    return {"ratio": ratios, "cpu_flags": [x for x in FLAGS if x in has]}
 
 
 class PerView(keras.layers.BatchNormalization):
