@@ -1,4 +1,4 @@
-"""Measures all of this folder in one run, a quarter of an hour, and plots it.
+"""Measures all of this folder in one run, half an hour, and plots it.
 
     pip install "byol_keras[report]"
     python experiments/speed/run_all.py
