@@ -12,7 +12,7 @@ import tensorflow as tf
 from byol_keras.augmentations import ImageAugmentation, is_stateless
 from byol_keras.crops import RandomResizedCrop
 from byol_keras.resizing import channels_last
-from byol_keras.sources import PARALLEL
+from byol_keras.sources import PARALLEL, untuned
 
 # Values that a processor's second-level cache holds, with room to spare.
 _CACHE_VALUES = 2**18
@@ -317,7 +317,7 @@ def cores() -> int:
 
 def reproducible() -> tf.data.Options:
     """Options of a pipeline whose order must not depend on parallelism."""
-    options = tf.data.Options()
+    options = untuned()
     options.deterministic = True
     # Several workers share the images of a global batch; files need not be many.
     options.experimental_distribute.auto_shard_policy = (

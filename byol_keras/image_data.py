@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras import decoding
-from byol_keras.sources import PARALLEL, Rows, Shards
+from byol_keras.sources import PARALLEL, Rows, Shards, untuned
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,7 +71,8 @@ class ImageData:
             raise ValueError(f"pass_length must be positive. Received: {pass_length}")
         if start < 0:
             raise ValueError(f"start must not be negative. Received: {start}")
-        return self.source.stream(seed, start, pass_length, shuffle)
+        dataset = self.source.stream(seed, start, pass_length, shuffle)
+        return dataset.with_options(untuned())
 
     def ordered(self) -> tf.data.Dataset:
         """One pass in stored order, decoded.
@@ -84,7 +85,8 @@ class ImageData:
         def decoded(example):
             return example | {"image": self.decode(example["image"])}
 
-        return self.source.ordered().map(decoded, **PARALLEL)
+        dataset = self.source.ordered().map(decoded, **PARALLEL)
+        return dataset.with_options(untuned())
 
     def labels(self) -> np.ndarray:
         """Labels in stored order, without decoding images.

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "benchmarks.feature_cache": set(),
     "benchmarks.features": {"benchmarks.*"},
     "benchmarks.finetune": {"benchmarks.*", "export", "schedules"},
-    "benchmarks.heads": {"benchmarks.*", "schedules"},
+    "benchmarks.heads": {"benchmarks.*", "schedules", "sources"},
     "benchmarks.knn": {"benchmarks.*"},
     "benchmarks.learning_rates": {"schedules"},
     "benchmarks.linear": {"benchmarks.*", "schedules"},

@@ -117,6 +117,12 @@ def test_without_shuffling_every_pass_is_in_stored_order(source):
     assert stored == sorted(stored)
 
 
+def test_what_is_made_of_it_does_not_wait_for_a_tuner_when_it_ends(source):
+    for dataset in (source.stream(seed=0), source.ordered()):
+        batches = dataset.batch(2).prefetch(tf.data.AUTOTUNE)
+        assert batches.options().autotune.enabled is False
+
+
 def test_labels_stay_with_their_images(source):
     for image, _, _, label in read(source, source.num_examples):
         assert label == image % len(source.class_names)

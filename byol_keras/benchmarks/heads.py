@@ -17,6 +17,7 @@ from rich import progress
 
 from byol_keras.benchmarks.features import Features, extract_all, read_feature
 from byol_keras.schedules import RunLength
+from byol_keras.sources import untuned
 
 _SHOW_EVERY_STEPS = 20
 _SCORE_BATCH = 1024
@@ -112,9 +113,8 @@ def _frozen_batches(found: Mapping[str, Features], length, seed):
         for name, values in found.items()
     }
     signature = (spec, tf.TensorSpec((size,), tf.int64))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(
-        tf.data.AUTOTUNE
-    )
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(untuned())
 
 
 def shuffled_places(
