@@ -106,6 +106,7 @@ def _speed(folder):
 REACHED = {
     "factors_resnet18_64px": _factors,
     "fashion_mnist_resnet18_8e": _suite,
+    "fashion_mnist_resnet18_labels": _suite,
     "fashion_mnist_resnet18_search": _best_variant,
     "fashion_mnist_small_resnet18_36e": _suite,
     "method_resnet18_12e": _worst_variant,

@@ -7,8 +7,7 @@ runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed, and 
 verdicts, the doctor's first readings, one line of metrics per epoch, and the results of
 the benchmarks. What is recorded already is not run again; what was interrupted goes on.
 With `--again` it is run and recorded once more, in `results/again/`: the same seed
-gives the same weights. With `--add` the benchmarks given are added to the records that
-are there; a run whose folder is gone is trained again for them.
+gives the same weights.
 """
 
 import argparse
@@ -32,25 +31,20 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--benchmarks", nargs="+", type=pathlib.Path, default=[KNN])
     parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs/experiments")
-    more = parser.add_mutually_exclusive_group()
-    more.add_argument("--again", action="store_true")
-    more.add_argument("--add", action="store_true")
+    parser.add_argument("--again", action="store_true")
     arguments = parser.parse_args()
     again = "again" if arguments.again else ""
     for seed in arguments.seeds:
         for file in arguments.gin_files:
             file = file.resolve()
             path = file.parent / "results" / again / f"{file.stem}_seed{seed}.json"
-            if path.exists() and not arguments.add:
+            if path.exists():
                 print(f"{path.name} is there already")
                 continue
             run_folder = arguments.runs / again / file.parent.name / path.stem
             execute(file, seed, arguments.benchmarks, run_folder)
-            found = record(run_folder, seed)
-            if path.exists():
-                found = with_added(json.loads(path.read_text()), found)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(found, indent=1) + "\n")
+            path.write_text(json.dumps(record(run_folder, seed), indent=1) + "\n")
             print(f"{path.name}: {summary(path)}", flush=True)
 
 
@@ -109,22 +103,6 @@ def _scores(found):
         **{name: found[name] for name in kept},
         "backbone": found["identity"]["backbone"],
     }
-
-
-def with_added(earlier: dict, later: dict) -> dict:
-    """An earlier record with the benchmarks of a later one too.
-
-    Raises:
-        ValueError: they are not of the same weights.
-    """
-    benchmarks = {**earlier["benchmarks"], **later["benchmarks"]}
-    digests = {found["backbone"] for found in benchmarks.values()}
-    if len(digests) > 1:
-        names = ", ".join(later["benchmarks"])
-        raise ValueError(
-            f"--add: {names} must be of the recorded backbone, got weights {digests}"
-        )
-    return {**earlier, "benchmarks": benchmarks}
 
 
 def summary(path: pathlib.Path) -> str:

@@ -309,6 +309,7 @@ def _worst_verdicts(records):
 TABLES = {
     "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_8e": (scores_table,),
+    "fashion_mnist_resnet18_labels": (scores_table,),
     "fashion_mnist_resnet18_search": (variants_table,),
     "fashion_mnist_small_resnet18_36e": (scores_table, health_table),
     "method_resnet18_12e": (variants_table, health_table),

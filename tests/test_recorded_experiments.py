@@ -96,17 +96,6 @@ def test_result_of_a_script_tells_what_it_was_made_by(file):
     assert found["seconds"] > 0
 
 
-def test_benchmarks_are_added_to_a_record_of_the_same_weights(experiments):
-    def record(names, backbone):
-        return {"seed": 0, "benchmarks": {x: {"backbone": backbone} for x in names}}
-
-    with_added = experiments("record").with_added
-    found = with_added(record(["knn"], "5ca1"), record(["svm"], "5ca1"))
-    assert found == record(["knn", "svm"], "5ca1")
-    with pytest.raises(ValueError, match="svm must be of the recorded backbone"):
-        with_added(record(["knn"], "5ca1"), record(["svm"], "ab1e"))
-
-
 def recorded(folder, name, seed, score, minutes, verdict):
     results = {"raw_pixels": 80.0, "random_init": 70.0, "trained": score}
     knn = {model: {"knn/top1_k20": value} for model, value in results.items()}
