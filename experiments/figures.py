@@ -10,6 +10,7 @@
 """
 
 import argparse
+import functools
 import pathlib
 
 import matplotlib
@@ -60,21 +61,32 @@ def draw_curves(folder: pathlib.Path) -> None:
     records = read_records(folder)
     figure, axes = pyplot.subplots(2, 3, figsize=(15, 8), layout="constrained")
     colours = matplotlib.colormaps["nipy_spectral"]
-    for panel, (key, title) in zip(axes.flat, PANELS.items(), strict=True):
-        for number, (name, found) in enumerate(records.items()):
-            points = _scores(found) if key == METRIC else _points(found, key)
-            if points:
+    points = {key: _lines(records, key) for key in PANELS}
+    shown = [key for key, lines in points.items() if lines]
+    for panel, key in zip(axes.flat, shown, strict=False):
+        for number, name in enumerate(records):
+            line = points[key].get(name)
+            if line:
                 style = {"color": colours(0.1 + 0.85 * number / len(records))}
                 style["linestyle"] = LINES[number % len(LINES)]
                 if name.startswith("base_seed"):
                     style = {"color": "black", "linewidth": 3}
-                style["marker"] = "o" if len(points) == 1 else None
-                panel.plot(*zip(*points, strict=True), **style, label=name)
-        panel.set(title=title, xlabel="epoch", visible=bool(panel.lines))
+                style["marker"] = "o" if len(line) == 1 else None
+                panel.plot(*zip(*line, strict=True), **style, label=name)
+        panel.set(title=PANELS[key], xlabel="epoch")
+    for panel in axes.flat[len(shown) :]:
+        panel.set_visible(False)
     axes[0, 0].set_yscale("log")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.savefig(folder / "curves.png", dpi=100)
+
+
+def _lines(records, key):
+    """Epochs and values of a panel by the name of the run, where there are any."""
+    read = _scores if key == METRIC else functools.partial(_points, key=key)
+    lines = {name: read(found) for name, found in records.items()}
+    return {name: line for name, line in lines.items() if line}
 
 
 def _points(found, key):
