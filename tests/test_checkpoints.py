@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+import time
 
 import keras
 import numpy as np
@@ -375,6 +376,10 @@ def test_signal_at_the_end_of_an_epoch_waits_for_what_others_do_there(tmp_path):
 def test_second_signal_interrupts_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(small_byol(), tmp_path, Send(signal.SIGINT, 4, times=2))
+    # What was being written in the background meanwhile is written to its end.
+    deadline = time.monotonic() + 30.0
+    while names(tmp_path) != step_files(2) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert names(tmp_path) == step_files(2)
 
 
