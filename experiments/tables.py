@@ -218,12 +218,15 @@ def scores_table(folder: pathlib.Path) -> str:
     """
     (records,) = by_variant(folder).values()
     columns = suite_columns(records)
-    rows = [
-        [title, *(_scores(records, model, *column[:2]) for column in columns)]
-        for model, title in MODELS.items()
-    ]
+    rows = []
+    for model, title in MODELS.items():
+        scores = [_scores(records, model, *column[:2]) for column in columns]
+        if any(score != "-" for score in scores):
+            rows.append([title, *scores])
     rows.append(["gain over random init", *(_gain(records, *x[:2]) for x in columns)])
-    header = f"percent, {len(records)} seeds"
+    header = "percent, one seed"
+    if len(records) > 1:
+        header = f"percent, {len(records)} seeds"
     return markdown([header, *(title for _, _, title in columns)], rows)
 
 
