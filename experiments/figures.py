@@ -61,18 +61,18 @@ def draw_curves(folder: pathlib.Path) -> None:
     records = read_records(folder)
     figure, axes = pyplot.subplots(2, 3, figsize=(15, 8), layout="constrained")
     colours = matplotlib.colormaps["nipy_spectral"]
-    points = {key: _lines(records, key) for key in PANELS}
-    shown = [key for key, lines in points.items() if lines]
+    names = list(records)
+    lines = {key: _lines(records, key) for key in PANELS}
+    shown = [key for key in PANELS if lines[key]]
     for panel, key in zip(axes.flat, shown, strict=False):
-        for number, name in enumerate(records):
-            line = points[key].get(name)
-            if line:
-                style = {"color": colours(0.1 + 0.85 * number / len(records))}
-                style["linestyle"] = LINES[number % len(LINES)]
-                if name.startswith("base_seed"):
-                    style = {"color": "black", "linewidth": 3}
-                style["marker"] = "o" if len(line) == 1 else None
-                panel.plot(*zip(*line, strict=True), **style, label=name)
+        for name, line in lines[key].items():
+            number = names.index(name)
+            style = {"color": colours(0.1 + 0.85 * number / len(names))}
+            style["linestyle"] = LINES[number % len(LINES)]
+            if name.startswith("base_seed"):
+                style = {"color": "black", "linewidth": 3}
+            style["marker"] = "o" if len(line) == 1 else None
+            panel.plot(*zip(*line, strict=True), **style, label=name)
         panel.set(title=PANELS[key], xlabel="epoch")
     for panel in axes.flat[len(shown) :]:
         panel.set_visible(False)

@@ -72,25 +72,24 @@ def _suite(folder):
     return "; ".join(parts)
 
 
+def _both(records, benchmark, metric):
+    """Means of the trained backbone and of the random weights that it began with."""
+    models = ("trained", "random_init")
+    return [_score(records, model, benchmark, metric) for model in models]
+
+
 def _labels(folder):
     (records,) = by_variant(folder).values()
-    scores = (
-        _score(records, model, "finetune_100percent", "finetune/top1")
-        for model in ("random_init", "trained")
-    )
-    return "all labels {:.1f} % from random weights, {:.1f} % from BYOL's".format(
-        *scores
-    )
+    trained, random_init = _both(records, "finetune_100percent", "finetune/top1")
+    scores = f"{random_init:.1f} % from random weights, {trained:.1f} % from BYOL's"
+    return f"all labels {scores}"
 
 
 def _factors(folder):
     base = by_variant(folder)["base"]
     parts = []
     for factor in base[0]["benchmarks"]:
-        trained, random_init = (
-            _score(base, model, factor, "logistic/top1")
-            for model in ("trained", "random_init")
-        )
+        trained, random_init = _both(base, factor, "logistic/top1")
         parts.append(f"{factor} {trained:.0f} % (random init {random_init:.0f} %)")
     return ", ".join(parts)
 
