@@ -26,7 +26,9 @@ def nearest(
     Raises:
         ValueError: if the embeddings have another length than the query.
     """
-    query = query / (np.linalg.norm(query) + _TINY)
+    # In float32, the cosines of embeddings that are much alike are all 1.
+    query = query.astype(np.float64)
+    query /= np.linalg.norm(query) + _TINY
     best = []
     for block in blocks:
         if block.features.shape[1] != len(query):
@@ -34,8 +36,8 @@ def nearest(
                 f"embeddings must have the query's {len(query)} dimensions. "
                 f"Received: {block.features.shape[1]}"
             )
-        norms = np.linalg.norm(block.features, axis=1) + _TINY
-        cosines = block.features @ query / norms
+        features = block.features.astype(np.float64)
+        cosines = features @ query / (np.linalg.norm(features, axis=1) + _TINY)
         top = np.argsort(-cosines, kind="stable")[:count]
         best += [(float(cosines[i]), block.paths[i]) for i in top]
         # Equal ones stay in stored order.

@@ -31,6 +31,15 @@ def test_nearest_is_the_image_itself_whatever_its_scale():
     assert [cosine for cosine, _ in found[1:]] == [0.0, 0.0, 0.0]
 
 
+def test_embeddings_that_are_much_alike_are_told_apart():
+    rng = np.random.default_rng(0)
+    query = rng.normal(size=64)
+    apart = np.arange(20)[::-1, None] * 1e-5 * rng.normal(size=64)
+    features = (query + apart).astype(np.float32)
+    found = nearest.nearest(query.astype(np.float32), blocks(features, 7), 20)
+    assert [int(name) for _, name in found] == list(range(20))[::-1]
+
+
 def test_embeddings_of_another_length_are_refused():
     with pytest.raises(ValueError, match="the query's 3 dimensions"):
         nearest.nearest(np.ones(3, np.float32), blocks(np.ones((2, 4)), 2), 1)
