@@ -27,7 +27,8 @@ SUITE = (
     ("svm", "svm/best_mAP", "SVM, mAP"),
     ("finetune_1percent", "finetune/top1", "fine-tuned, 1 %"),
     ("finetune_10percent", "finetune/top1", "fine-tuned, 10 %"),
-    ("finetune_100percent", "finetune/top1", "fine-tuned, all labels"),
+    ("finetune_100percent_rate_0.1", "finetune/top1", "all labels, rate 0.1"),
+    ("finetune_100percent_rate_0.4", "finetune/top1", "all labels, rate 0.4"),
 )
 
 # Case of experiments/speed/views.json, and its title.
