@@ -80,75 +80,77 @@ def views_table(folder: pathlib.Path) -> str:
 
 def ratios_table(folder: pathlib.Path) -> str:
     """What `steps.json`, `runs.json` and `safety.json` set against each other."""
-    found = {
-        name: json.loads((folder / f"{name}.json").read_text())
+    steps, runs, safety = (
+        json.loads((folder / f"{name}.json").read_text())
         for name in ("steps", "runs", "safety")
-    }
-    steps, fit, start = found["steps"], found["runs"]["fit"], found["runs"]["start"]
-    share, safety = steps["ema_and_lars"], found["safety"]
-    memory = [steps[f"memory_{x}"]["gigabytes"] for x in ("byol", "supervised")]
-    rows = []
+    )
+    rows = [*_step_rows(steps), *_cost_rows(steps), *_fit_rows(runs, safety)]
+    return markdown(["what", "ratio", "measured"], rows)
+
+
+def _step_rows(steps):
+    """The training step against its floor, and in 16 bits against 32."""
     for name, title in STEPS.items():
         case = steps[name]
-        rows.append(
-            [
-                f"{title}, batch {case['batch_size']}: step / floor",
-                f"{case['ratio_to_floor']:.2f}",
-                f"{case['byol_milliseconds']:.0f} ms; supervised step "
-                f"{case['supervised_milliseconds']:.0f}, forward pass "
-                f"{case['forward_milliseconds']:.0f}",
-            ]
-        )
+        yield [
+            f"{title}, batch {case['batch_size']}: step / floor",
+            f"{case['ratio_to_floor']:.2f}",
+            f"{case['byol_milliseconds']:.0f} ms; supervised step "
+            f"{case['supervised_milliseconds']:.0f}, forward pass "
+            f"{case['forward_milliseconds']:.0f}",
+        ]
     flags = ", ".join(steps["precision"]["cpu_flags"]) or "no instructions"
-    rows += [
-        [
+    for name, title in STEPS.items():
+        yield [
             f"{title}: step in mixed_bfloat16 / float32",
             f"{steps['precision']['ratio'][name]:.2f}",
             f"CPU with {flags} for 16 bits",
         ]
-        for name, title in STEPS.items()
+
+
+def _cost_rows(steps):
+    """What the moving average and LARS take of a step, and the memory of all."""
+    share = steps["ema_and_lars"]
+    memory = [steps[f"memory_{x}"]["gigabytes"] for x in ("byol", "supervised")]
+    yield [
+        f"ResNet-50 at {share['image_size']} px, batch {share['batch_size']}: "
+        "moving average and LARS / step",
+        f"{share['share']:.3f}",
+        f"{share['ema_milliseconds']:.0f} and {share['lars_milliseconds']:.0f} of "
+        f"{share['step_milliseconds']:.0f} ms",
     ]
-    rows += [
-        [
-            f"ResNet-50 at {share['image_size']} px, batch {share['batch_size']}: "
-            "moving average and LARS / step",
-            f"{share['share']:.3f}",
-            f"{share['ema_milliseconds']:.0f} and {share['lars_milliseconds']:.0f} of "
-            f"{share['step_milliseconds']:.0f} ms",
-        ],
-        [
-            "the same: peak memory / supervised at twice the batch",
-            f"{steps['memory_ratio']:.2f}",
-            f"{memory[0]:.2f} and {memory[1]:.2f} GiB",
-        ],
-        [
-            "ResNet-18 at 32 px: `fit` / bare step, cached views",
-            f"{fit['cached_views_ratio']:.3f}",
-            f"{fit['cached_views_milliseconds']:.0f} and "
-            f"{fit['bare_milliseconds']:.0f} ms",
-        ],
-        [
-            "the same, views made meanwhile",
-            f"{fit['fresh_views_ratio']:.3f}",
-            f"{fit['fresh_views_milliseconds']:.0f} ms",
-        ],
-        [
-            "the same: guard, collapse doctor and checkpoints",
-            f"{safety['total_percent'] / 100:.3f}",
-            ", ".join(
-                f"{safety[part]['percent']:.2f}"
-                for part in ("guard", "doctor", "checkpoints")
-            )
-            + " %",
-        ],
-        [
-            "quickstart, from start of process to first step",
-            "-",
-            f"{start['first_step_seconds']:.1f} s, "
-            f"{start['of_these_imports']:.1f} of them imports",
-        ],
+    yield [
+        "the same: peak memory / supervised at twice the batch",
+        f"{steps['memory_ratio']:.2f}",
+        f"{memory[0]:.2f} and {memory[1]:.2f} GiB",
     ]
-    return markdown(["what", "ratio", "measured"], rows)
+
+
+def _fit_rows(runs, safety):
+    """What `fit` adds to the bare step, and how long a run takes to begin."""
+    fit, start = runs["fit"], runs["start"]
+    parts = [safety[part]["percent"] for part in ("guard", "doctor", "checkpoints")]
+    yield [
+        "ResNet-18 at 32 px: `fit` / bare step, cached views",
+        f"{fit['cached_views_ratio']:.3f}",
+        f"{fit['cached_views_milliseconds']:.0f} and {fit['bare_milliseconds']:.0f} ms",
+    ]
+    yield [
+        "the same, views made meanwhile",
+        f"{fit['fresh_views_ratio']:.3f}",
+        f"{fit['fresh_views_milliseconds']:.0f} ms",
+    ]
+    yield [
+        "the same: guard, collapse doctor and checkpoints",
+        f"{safety['total_percent'] / 100:.3f}",
+        ", ".join(f"{part:.2f}" for part in parts) + " %",
+    ]
+    yield [
+        "quickstart, from start of process to first step",
+        "-",
+        f"{start['first_step_seconds']:.1f} s, "
+        f"{start['of_these_imports']:.1f} of them imports",
+    ]
 
 
 def scenes_table(folder: pathlib.Path) -> str:
