@@ -28,7 +28,7 @@ SUITE = (
     ("finetune_1percent", "finetune/top1", "fine-tuned, 1 %"),
     ("finetune_10percent", "finetune/top1", "fine-tuned, 10 %"),
     ("finetune_100percent_rate_0.1", "finetune/top1", "all labels, rate 0.1"),
-    ("finetune_100percent_rate_0.4", "finetune/top1", "all labels, rate 0.4"),
+    ("finetune_100percent_rate_0.05", "finetune/top1", "all labels, rate 0.05"),
 )
 
 # Case of experiments/speed/views.json, and its title.
