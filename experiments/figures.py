@@ -74,6 +74,7 @@ def draw_curves(folder: pathlib.Path) -> None:
             style["marker"] = "o" if len(line) == 1 else None
             panel.plot(*zip(*line, strict=True), **style, label=name)
         panel.set(title=PANELS[key], xlabel="epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
     for panel in axes.flat[len(shown) :]:
         panel.set_visible(False)
     axes[0, 0].set_yscale("log")
@@ -95,11 +96,13 @@ def _points(found, key):
 
 
 def _scores(found):
-    """Epochs and kNN, while training and at the end, where that was asked for."""
-    last = found["epochs"][-1]["epoch"]
-    points = [x for x in _points(found, METRIC) if x[0] < last]
+    """Epochs and kNN while training; else, where that was asked for, at the end.
+
+    Never both in one line: while training it may be of fewer images.
+    """
     final = [x["trained"][METRIC] for x in results_of([found], "knn")]
-    return [*points, *((last, score) for score in final)]
+    last = found["epochs"][-1]["epoch"]
+    return _points(found, METRIC) or [(last, score) for score in final]
 
 
 def draw_cost(folders: list[pathlib.Path]) -> None:

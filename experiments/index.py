@@ -80,9 +80,11 @@ def _both(records, benchmark, metric):
 
 def _labels(folder):
     (records,) = by_variant(folder).values()
-    trained, random_init = _both(records, "finetune_100percent", "finetune/top1")
-    scores = f"{random_init:.1f} % from random weights, {trained:.1f} % from BYOL's"
-    return f"all labels {scores}"
+    parts = []
+    for name, metric, title in suite_columns(records):
+        trained, random_init = _both(records, name, metric)
+        parts.append(f"{title}: {trained:.1f} % (random init {random_init:.1f} %)")
+    return "; ".join(parts)
 
 
 def _factors(folder):
@@ -115,6 +117,7 @@ def _speed(folder):
 
 REACHED = {
     "factors_resnet18_64px": _factors,
+    "fashion_mnist_resnet18_20e": _suite,
     "fashion_mnist_resnet18_8e": _suite,
     "fashion_mnist_resnet18_labels": _labels,
     "fashion_mnist_resnet18_search": _best_variant,

@@ -314,6 +314,7 @@ def _worst_verdicts(records):
 
 TABLES = {
     "factors_resnet18_64px": (factors_table,),
+    "fashion_mnist_resnet18_20e": (scores_table,),
     "fashion_mnist_resnet18_8e": (scores_table,),
     "fashion_mnist_resnet18_labels": (scores_table,),
     "fashion_mnist_resnet18_search": (variants_table,),
