@@ -285,8 +285,7 @@ def test_exports_page_serves_fine_tunes_and_converts(
     assert -1.0 <= float(names["tf"].reduce_sum(names["first"] * names["second"])) <= 1
     history = names["model"].history.history
     assert history["val_loss"][-1] < history["val_loss"][0]
-    # Of ten classes, on a network of four channels after two epochs.
-    assert history["val_accuracy"][-1] > 0.15
+    assert history["val_accuracy"][-1] > 0.2  # of ten classes
     weights = torch_weights(18, 4)
     for name, value in read_file(checkout / "FILE.safetensors").arrays.items():
         np.testing.assert_array_equal(value, weights[name])
