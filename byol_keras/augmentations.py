@@ -133,7 +133,7 @@ class _RandomFlip(ImageAugmentation):
         return {**super().get_config(), "rate": self.rate}
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class RandomHorizontalFlip(_RandomFlip):
     """Mirrors an image left to right with probability `rate` (default 0.5)."""
@@ -141,7 +141,7 @@ class RandomHorizontalFlip(_RandomFlip):
     axis = 2
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class RandomVerticalFlip(_RandomFlip):
     """Turns an image upside down with probability `rate` (default 0.5)."""
@@ -149,7 +149,7 @@ class RandomVerticalFlip(_RandomFlip):
     axis = 1
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class RandomApply(ImageAugmentation):
     """Applies a layer to every image with probability `rate`.

@@ -22,7 +22,7 @@ _CALL_VALUES = 5 * 2**19
 _ALIGNMENT = 64
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class AugmentedView:
     """A list of layers, applied in order to every image with its own draws.
 

@@ -253,7 +253,7 @@ def _builder(depth: int) -> Callable[..., keras.Model]:
 
     build.__name__ = build.__qualname__ = f"resnet{depth}"
     build.__doc__ = _DOCSTRING.format(depth=depth)
-    return gin.register(build)
+    return gin.register(module="byol_keras")(build)
 
 
 resnet18 = _builder(18)

@@ -18,7 +18,7 @@ from byol_keras.augmentations import (
 )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class GaussianBlur(ImageAugmentation):
     """Blurs every image by a Gaussian of its own width.

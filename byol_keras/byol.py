@@ -134,7 +134,7 @@ class EncoderProjector(keras.Model):
         return cls(**config)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class BYOL(keras.Model):
     """Bootstrap Your Own Latent.

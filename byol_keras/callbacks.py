@@ -35,7 +35,7 @@ def target_tau(step, total_steps, base_tau, final_tau=1.0):
     return abs(final_tau - (final_tau - base_tau) * remaining)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class TargetEMA(keras.callbacks.Callback):
     """Moves the target network once after every optimizer step.
 

@@ -22,7 +22,7 @@ from byol_keras.checkpoint_folder import Checkpoint, CheckpointFolder
 from byol_keras.interruption import Interrupted, StopSignals
 
 
-@gin.configurable
+@gin.configurable(module="byol_keras")
 class Checkpoints(keras.callbacks.Callback):
     """Saves a compiled `BYOL` and the callbacks beside it; only the report comes later.
 

@@ -35,7 +35,7 @@ _COMPONENTS = (
 _LEAST = 2.0**-24
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class ColorJitter(ImageAugmentation):
     """Shifts brightness, contrast, saturation and hue, each image in its own order.
@@ -175,7 +175,7 @@ class ColorJitter(ImageAugmentation):
         }
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class Grayscale(ImageAugmentation):
     """Replaces every channel by 0.2989 R + 0.5870 G + 0.1140 B.
@@ -193,7 +193,7 @@ class Grayscale(ImageAugmentation):
         kernels.gray(planes, chosen, _gray_weights(planes.shape[1]))
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class Solarize(ImageAugmentation):
     """Inverts the pixels that are not below `threshold`.
@@ -219,7 +219,7 @@ class Solarize(ImageAugmentation):
         return {**super().get_config(), "threshold": self.threshold}
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class Lighting(ImageAugmentation):
     """Shifts the colour of an image along the principal components of ImageNet's.

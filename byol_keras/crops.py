@@ -23,7 +23,7 @@ from byol_keras.resizing import resized_crops
 CROP_TRIES = 10
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class RandomResizedCrop(ImageAugmentation):
     """Crops a box of random area, aspect ratio and place, and resizes it.
@@ -185,7 +185,7 @@ class RandomResizedCrop(ImageAugmentation):
         }
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class RandomCrop(ImageAugmentation):
     """Crops a box of one size at a uniformly random place, without resizing it.

@@ -33,7 +33,7 @@ FASHION_MNIST_CLASSES = (
 )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def tfds_dataset(
     name: str,
     split: str = "train",
@@ -75,7 +75,7 @@ def tfds_dataset(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def tfds_folder(
     path: str | os.PathLike,
     split: str = "train",
@@ -102,7 +102,7 @@ def tfds_folder(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def fashion_mnist_small(split: str = "train") -> ImageData:
     """The dataset in this package: 10,000 train and 2,000 test images, 28 x 28 grey.
 
@@ -113,7 +113,7 @@ def fashion_mnist_small(split: str = "train") -> ImageData:
     return tfds_folder(os.fspath(assets / "fashion_mnist_small" / "1.0.0"), split)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def fashion_mnist_idx(path: str | os.PathLike, split: str = "train") -> ImageData:
     """The original IDX files of Fashion-MNIST: 60,000 train and 10,000 test images.
 
@@ -130,7 +130,7 @@ def fashion_mnist_idx(path: str | os.PathLike, split: str = "train") -> ImageDat
     return _from_arrays(name, images, labels, FASHION_MNIST_CLASSES)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def image_folder(
     path: str | os.PathLike,
     channels: int | None = None,
@@ -189,7 +189,7 @@ def image_folder(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def arrays(images: np.ndarray, labels: np.ndarray | None = None) -> ImageData:
     """Images in memory, of any number of channels.
 

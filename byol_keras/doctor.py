@@ -28,7 +28,7 @@ GREW, SHRANK = 1.25, 0.8
 MEMORYLESS = 0.5
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class CollapseDoctor(keras.callbacks.Callback):
     """Measures the networks on two fixed views at intervals, and gives a verdict.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from byol_keras.argument_checks import check_positive_ints
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class BenchmarkEachEpochs(keras.callbacks.Callback):
     """Runs benchmarks on the online backbone after every n-th epoch and the last.
 
@@ -80,7 +80,7 @@ def _same_random_state():
         np.random.set_state(numpy)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class OnlineProbe(keras.callbacks.Callback):
     """Trains a linear classifier on the online representation, beside BYOL.
 

@@ -51,7 +51,7 @@ class Counts(NamedTuple):
         return tf.where(self.tripped > 0, tf.stack(self), tf.stack(following))
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class NonfiniteGuard(keras.callbacks.Callback):
     """Keeps steps whose loss or gradients are not finite from touching the run.
 

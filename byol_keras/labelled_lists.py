@@ -44,7 +44,7 @@ VOC_CLASSES = (
 _VOC_LABELS = {"1": 1, "-1": 0, "0": -1}
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def places205(
     path: str | os.PathLike,
     split: str = "train",
@@ -93,7 +93,7 @@ def places205(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def inaturalist2018(path: str | os.PathLike, split: str = "train") -> ImageData:
     """iNaturalist 2018: 437,513 training and 24,426 validation images, 8,142 species.
 
@@ -137,7 +137,7 @@ def inaturalist2018(path: str | os.PathLike, split: str = "train") -> ImageData:
     return source.listed(name, source.root, files, labels, class_names)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def imagenet_folder(path: str | os.PathLike, split: str = "train") -> ImageData:
     """ImageNet, ILSVRC 2012, as unpacked: a folder of images for every WordNet id.
 
@@ -179,7 +179,7 @@ def imagenet_folder(path: str | os.PathLike, split: str = "train") -> ImageData:
     return source.listed(name, folder, files, labels, wnids)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def voc_classification(
     path: str | os.PathLike, year: str = "2007", split: str = "trainval"
 ) -> ImageData:

@@ -205,7 +205,7 @@ def _bindings(text: str) -> dict[str, str]:
 
 def refuse_downloads() -> None:
     """Keeps what gin builds from downloading data, as a dry run should not."""
-    gin_bindings.bind_everywhere("byol_keras.data.tfds_dataset", "download", False)
+    gin_bindings.bind_everywhere("byol_keras.tfds_dataset", "download", False)
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:

@@ -7,7 +7,7 @@ from keras import ops
 _SQUARED_NORM_FLOOR = 1e-12
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class BYOLLoss(keras.losses.Loss):
     """Squared distance between the normalised prediction and target projection.

@@ -21,7 +21,7 @@ _LARS_FORMS = ("deepmind", "mmselfsup")
 _MMSELFSUP_NORM_EPSILON = 1e-8
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class LARS(keras.optimizers.Optimizer):
     """Momentum SGD whose step is scaled, per tensor, to the norm of its weights.
@@ -140,7 +140,7 @@ class LARS(keras.optimizers.Optimizer):
         }
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class MomentumSGD(keras.optimizers.Optimizer):
     """SGD with momentum and coupled weight decay, as torch and optax compute it.

@@ -216,7 +216,7 @@ def scaled_learning_rate(base_learning_rate: float, batch_size: int) -> float:
     return base_learning_rate * batch_size / 256
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def warmup_cosine(
     run_length: RunLength, base_learning_rate: float, warmup_epochs: int = 10
 ) -> WarmupCosine:
@@ -233,7 +233,7 @@ def warmup_cosine(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def warmup_epoch_cosine(
     run_length: RunLength, base_learning_rate: float, warmup_epochs: int = 10
 ) -> WarmupEpochCosine:
@@ -252,7 +252,7 @@ def warmup_epoch_cosine(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def constant_learning_rate(run_length: RunLength, learning_rate: float) -> float:
     """The same learning rate at every step, not scaled to the batch size."""
     del run_length  # Schedules are all called alike; this one has no use for it.

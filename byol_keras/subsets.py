@@ -9,7 +9,7 @@ import numpy as np
 from byol_keras.image_data import ImageData
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def stratified_subset(
     data: ImageData,
     fraction: float | None = None,
@@ -58,7 +58,7 @@ def stratified_subset(
     return data.subset(chosen, f"{data.name}, {share} of each class, seed {seed}")
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def listed_subset(data: ImageData, names_file: str | os.PathLike) -> ImageData:
     """The examples whose files a list names, such as the 1 % and 10 % of ImageNet.
 

@@ -19,7 +19,7 @@ from byol_keras.sources import PARALLEL
 PLACES = ("host", "device")
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class TwoViews:
     """Makes two independently augmented views of every image.
 

@@ -154,7 +154,7 @@ def test_arrays_name_what_is_wrong(images, labels, message):
 
 def test_gin_binds_the_constructors():
     for name in ("tfds_dataset", "tfds_folder", "image_folder", "arrays"):
-        assert gin.get_configurable(f"byol_keras.data.{name}").__name__ == name
+        assert gin.get_configurable(f"byol_keras.{name}").__name__ == name
     with gin.unlock_config():
         gin.bind_parameter("fashion_mnist_small.split", "test")
     try:

@@ -41,7 +41,7 @@ def extract_features(
     return extract_all(backbone, data, [feature], transform, batch_size)[feature]
 
 
-@gin.configurable
+@gin.configurable(module="byol_keras")
 def extract_all(
     backbone: keras.Model,
     data,

@@ -44,7 +44,7 @@ class Accuracy(NamedTuple):
     top5: float
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def finetune(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

@@ -12,7 +12,7 @@ from byol_keras.benchmarks.features import extract_features
 from byol_keras.benchmarks.splits import check_splits
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def knn(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

@@ -13,7 +13,7 @@ import keras
 from byol_keras.schedules import RunLength, scaled_learning_rate
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def step_decay(
     run_length: RunLength,
     base_learning_rate: float,

@@ -25,7 +25,7 @@ from byol_keras.schedules import RunLength
 BASE_LEARNING_RATES = (0.4, 0.3, 0.2, 0.1, 0.05)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def linear(
     backbone: keras.Model,
     train_data=gin.REQUIRED,
@@ -91,7 +91,7 @@ def linear(
     return results | ({"linear/top1_best_epoch": max(top1s)} if best_epoch else {})
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def linear_sweep(
     backbone: keras.Model,
     train_data=gin.REQUIRED,
@@ -170,7 +170,7 @@ def linear_sweep(
     }
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def linear_features(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

@@ -25,7 +25,7 @@ L2_STRENGTHS = tuple(float(strength) for strength in np.logspace(-6, 5, 45))
 _SMALL = 2**25  # numbers in a matrix of features
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def logistic(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

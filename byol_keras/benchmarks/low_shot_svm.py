@@ -24,7 +24,7 @@ from byol_keras.benchmarks.linear_svms import (
 )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def low_shot_svm(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

@@ -22,7 +22,7 @@ _SHOW_EVERY_STEPS = 20
 _READ_AHEAD = 4
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def segmentation_voc(
     backbone: keras.Model,
     train_data: SegmentationData = gin.REQUIRED,
@@ -61,7 +61,7 @@ def segmentation_voc(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def segmentation_cityscapes(
     backbone: keras.Model,
     train_data: SegmentationData = gin.REQUIRED,

@@ -22,7 +22,7 @@ _BYTE = 255.0
 _HUES = 180
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationView:
     """Makes training examples of one size of images of any size and their masks.

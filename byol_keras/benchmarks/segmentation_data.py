@@ -46,7 +46,7 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 _SBD_ADDRESS = "home.bharathh.info/pubs/codes/SBD"
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def voc_segmentation(
     path: str | os.PathLike,
     splits: Sequence[str] = ("train", "aug"),
@@ -95,7 +95,7 @@ def voc_segmentation(
     return SegmentationData(name, classes, tuple(images), tuple(masks), values)
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def cityscapes_segmentation(
     path: str | os.PathLike, split: str = "train"
 ) -> SegmentationData:

@@ -10,7 +10,7 @@ from byol_keras.benchmarks.precision import PRECISIONS
 from byol_keras.benchmarks.segmentation_augmentation import SegmentationView
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationRecipe:
     """How an FCN is trained and tested. The defaults are published, for VOC.

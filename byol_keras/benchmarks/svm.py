@@ -25,7 +25,7 @@ from byol_keras.benchmarks.linear_svms import (
 )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def svm(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

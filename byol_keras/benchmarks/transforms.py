@@ -4,7 +4,7 @@ import gin
 import tensorflow as tf
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def resize_center_crop(
     image: tf.Tensor, size: int = 224, resize: int = 256, interpolation="bilinear"
 ) -> tf.Tensor:
@@ -38,7 +38,7 @@ def resize_center_crop(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def resize_square(image: tf.Tensor, size: int = 224, resize: int = 256) -> tf.Tensor:
     """Short side to `resize`, then both sides to `size`: the aspect is not kept.
 
@@ -67,7 +67,7 @@ def resize_square(image: tf.Tensor, size: int = 224, resize: int = 256) -> tf.Te
     return image
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def deepmind_center_crop(image: tf.Tensor, size: int = 224) -> tf.Tensor:
     """The central square of 7/8 of the short side, resized to `size` x `size`.
 

@@ -74,7 +74,7 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
         ) from error
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def pretrained_backbone(channels: int, file: str) -> keras.Model:
     """A backbone whose weights training starts from: `train.backbone_fn`.
 

@@ -36,7 +36,7 @@ class _Account:
         self.spent += self.expected
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class Report(keras.callbacks.Callback):
     """Writes `report.html` after every epoch; only reads, and never ends a run.
 

@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     seed: int
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def detection_voc(
     backbone: keras.Model,
     train_data=gin.REQUIRED,
@@ -107,7 +107,7 @@ def detection_voc(
     return {f"detection_voc/{name}": value for name, value in scores.items()}
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def detection_coco(
     backbone: keras.Model,
     train_data=gin.REQUIRED,

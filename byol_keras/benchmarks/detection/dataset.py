@@ -22,7 +22,7 @@ from byol_keras.labelled_lists import VOC_CLASSES
 from byol_keras.published_folder import PublishedFolder
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def voc_detection(
     path: str | os.PathLike,
     splits: Sequence[tuple[str, str]] = (("2007", "trainval"), ("2012", "trainval")),
@@ -85,7 +85,7 @@ def voc_detection(
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 def coco_detection(path: str | os.PathLike, split: str = "train2017") -> DetectionData:
     """COCO instances: boxes and masks of 80 classes; the classes are those of the file.
 

@@ -16,7 +16,7 @@ from byol_keras.benchmarks.detection.two_stage import (
 ROI_SIZE = 14
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class FasterRCNNC4(TwoStageDetector):
     """Faster R-CNN with a C4 head, all of whose weights are trained.
 

@@ -21,7 +21,7 @@ RPN_LEVELS = ("2", "3", "4", "5", "6")
 ROI_LEVELS = RPN_LEVELS[:-1]  # P6 is for the largest anchors only
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class MaskRCNNFPN(TwoStageDetector):
     """Mask R-CNN on a feature pyramid, all of whose weights are trained.
 

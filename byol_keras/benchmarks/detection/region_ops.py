@@ -40,7 +40,7 @@ def model_garden() -> types.SimpleNamespace:
     )
 
 
-@gin.register
+@gin.register(module="byol_keras")
 class Regions:
     """Anchors, proposals, samples, detections and the losses of a two-stage detector.
 

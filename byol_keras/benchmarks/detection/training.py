@@ -21,7 +21,7 @@ from byol_keras.optimizers import MomentumSGD
 LOG_STEPS = 10
 
 
-@gin.register
+@gin.register(module="byol_keras")
 @dataclasses.dataclass(frozen=True)
 class DetectorTraining:
     """How a detector is trained: SGD, a warm-up, and steps of the learning rate.
