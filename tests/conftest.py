@@ -1,14 +1,15 @@
 """Shared by the whole suite: two CPU devices, and no state left behind by a test."""
 
-import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
-
 import importlib
-import pathlib
 
 import gin
 import keras
 import pytest
 import tensorflow as tf
+
+import byol_keras  # noqa: F401, sets what TensorFlow reads when it is imported
+
+from support import ROOT
 
 # TensorFlow takes this only before its first operation, so no test can do it later.
 tf.config.set_logical_device_configuration(
@@ -20,7 +21,7 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture
 def experiments(monkeypatch):
     """Imports scripts of the folder `experiments` by their names."""
-    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[1] / "experiments")
+    monkeypatch.syspath_prepend(ROOT / "experiments")
     return importlib.import_module
 
 

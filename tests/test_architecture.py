@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support import ROOT
+
 PACKAGE = ROOT / "byol_keras"
 
 # Module -> modules of ours that it may import, besides those of its own folder under

@@ -4,7 +4,6 @@ import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
-from augmenting import ALMOST_ONE, augmented, noise
 
 from byol_keras.augmentations import (
     ImageAugmentation,
@@ -16,6 +15,8 @@ from byol_keras.augmentations import (
 from byol_keras.blurs import GaussianBlur
 from byol_keras.colors import ColorJitter, Grayscale, Solarize
 from byol_keras.crops import RandomResizedCrop
+
+from support.images import ALMOST_ONE, augmented, noise
 
 
 def layers():

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sources import needs_pillow, write
 
 from byol_keras import bad_images, data, image_bytes
 from byol_keras.bad_images import TooManyBadImages, listed_in
+
+from support.datasets import needs_pillow, write
 
 pytestmark = needs_pillow
 odd_images = pytest.importorskip("odd_images", exc_type=ImportError)

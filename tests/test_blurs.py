@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from augmenting import augmented, noise
 
 from byol_keras.blurs import GaussianBlur
+
+from support.images import augmented, noise
 
 
 def impulse_response(sigma, size, **arguments):

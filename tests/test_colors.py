@@ -4,9 +4,10 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from augmenting import ALMOST_ONE, augmented, both_semantics, noise, one_pixel
 
 from byol_keras.colors import ColorJitter, Grayscale, Lighting, Solarize
+
+from support.images import ALMOST_ONE, augmented, both_semantics, noise, one_pixel
 
 GREY = (0.2989, 0.5870, 0.1140)
 

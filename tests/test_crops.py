@@ -4,9 +4,10 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from augmenting import ALMOST_ONE, augmented, both_semantics, noise
 
 from byol_keras.crops import RandomCrop, RandomResizedCrop
+
+from support.images import ALMOST_ONE, augmented, both_semantics, noise
 
 # RandomResizedCrop
 

@@ -9,10 +9,11 @@ import re
 import gin
 import numpy as np
 import pytest
-from small_sources import make_idx_folder, write_idx
 
 from byol_keras import data
 from byol_keras.assets import make_fashion_mnist_small as maker
+
+from support.datasets import make_idx_folder, write_idx
 
 IDX_FOLDER = pathlib.Path("/usr/share/datasets/fashion-mnist")
 needs_idx = pytest.mark.skipif(

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_lines import command_line
 from rich.console import Console
-from small_sources import needs_pillow, write
 
 from byol_keras import data_check
+
+from support.datasets import needs_pillow, write
+from support.processes import command_line
 
 odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
 

@@ -23,8 +23,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_lines import command_line
-from documented import (
+
+import byol_keras
+from byol_keras import launch, train, validation
+from byol_keras.foreign_files import read_file
+
+from support.docs import (
     ALL,
     BLOCKS,
     COMMANDS,
@@ -42,12 +46,9 @@ from documented import (
     is_shown_by_docs,
     reason,
 )
-from finished_runs import write_run
-from foreign_models import torch_weights, write_torch_zip
-
-import byol_keras
-from byol_keras import launch, train, validation
-from byol_keras.foreign_files import read_file
+from support.models import torch_weights, write_torch_zip
+from support.processes import command_line
+from support.runs import write_run
 
 KINDS = {"", "bash", "gin", "python", "text", "yaml"}
 MOST_LINES = {"README.md": 220}  # of the others 160

@@ -1,19 +1,18 @@
 """From a folder of odd and broken images to a search, by command lines alone."""
 
 import io
-import pathlib
 
 import numpy as np
 import pytest
-from command_lines import command_line
 
 from byol_keras import data, embed, embedding_file
 from byol_keras.backbones import resnet18
 
+from support.processes import command_line
+
 odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
 Image = pytest.importorskip("PIL.Image")
 
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
     "--gin_file=gin/pretrain/image_folder_resnet18.gin",
     "--gin_param=train.epochs=1",

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sources import random_image, write
 
 from byol_keras import data, embedding, embedding_file
 from byol_keras.benchmarks.transforms import resize_center_crop
+
+from support.datasets import random_image, write
 
 odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from run_folders import metrics
-from test_train import run
 
 from byol_keras import data, launch
 from byol_keras.augmented_view import AugmentedView
@@ -20,6 +18,8 @@ from byol_keras.evaluation_callbacks import BenchmarkEachEpochs, OnlineProbe
 from byol_keras.export import load_backbone
 from byol_keras.image_data import ImageData
 from byol_keras.sources import Rows
+
+from support.runs import metrics, run
 
 
 def labelled_images(num_images=256, separable=True, size=2):

@@ -5,15 +5,15 @@ import random
 import signal
 from collections import Counter
 
-import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fork_server import ForkServer
-from run_folders import untimed_metrics
 
 from byol_keras.checkpoint_folder import CheckpointFolder, read_checkpoint
+
+from support.processes import ForkServer
+from support.runs import untimed_metrics
 
 # 20 epochs of 2 or 3 steps; a backbone with draws of its own, statistics, and a probe
 # with weights, an optimizer and data of its own.
@@ -30,16 +30,6 @@ RECIPE = (
 TOTAL_STEPS = 50
 # A checkpoint of each step, to compare with.
 UNBROKEN = ("Checkpoints.every_steps = 1", "Checkpoints.keep = 1000")
-
-
-@gin.register
-def dropout_backbone(channels):
-    images = keras.Input((None, None, channels))
-    x = keras.layers.Conv2D(8, 3, strides=2)(images)
-    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
-    x = keras.layers.ReLU()(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(images, keras.layers.Dropout(0.2)(x))
 
 
 @pytest.fixture(scope="module")

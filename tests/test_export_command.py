@@ -2,12 +2,10 @@
 
 import functools
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
-from command_lines import command_line
 
 from byol_keras import BYOL, resnet18
 from byol_keras.checkpoint_folder import CheckpointFolder
@@ -15,7 +13,8 @@ from byol_keras.checkpoints import by_position
 from byol_keras.export import export_backbone, formats, networks
 from byol_keras.export.model_card import model_card, rewrite_scores, write_card
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support.processes import command_line
+
 FEATURES = sorted(["avgpool", *(f"feature{n}" for n in range(1, 6))])
 IMAGES = np.random.default_rng(0).random((2, 24, 24, 3), np.float32)
 

@@ -9,10 +9,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from foreign_models import _text, torch_pickle, write_torch_legacy, write_torch_zip
 
 from byol_keras import foreign_files
 from byol_keras.foreign_files import read_file
+
+from support.models import _text, torch_pickle, write_torch_legacy, write_torch_zip
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 

@@ -4,18 +4,19 @@ import json
 
 import numpy as np
 import pytest
-from foreign_models import (
+
+from byol_keras import backbones
+from byol_keras.foreign_files import ForeignFile, read_file
+from byol_keras.foreign_weights import import_backbone, summary, variables_of
+from byol_keras.torchvision_weights import torchvision_arrays
+
+from support.models import (
     haiku_features,
     haiku_trees,
     torch_features,
     torch_weights,
     write_torch_zip,
 )
-
-from byol_keras import backbones
-from byol_keras.foreign_files import ForeignFile, read_file
-from byol_keras.foreign_weights import import_backbone, summary, variables_of
-from byol_keras.torchvision_weights import torchvision_arrays
 
 NARROW = 4  # channels of the stem; torchvision's have 64
 

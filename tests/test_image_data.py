@@ -5,7 +5,10 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sources import (
+
+from byol_keras import data, decoding, image_data, tfds_records
+
+from support.datasets import (
     GIF_TWO_FRAMES,
     bmp,
     make_arrays,
@@ -14,8 +17,6 @@ from small_sources import (
     needs_pillow,
     random_image,
 )
-
-from byol_keras import data, decoding, image_data, tfds_records
 
 
 @pytest.fixture(scope="module")

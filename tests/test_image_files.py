@@ -5,9 +5,10 @@ import importlib.util
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sources import GIF_TWO_FRAMES, bmp, needs_pillow, random_image, write
 
 from byol_keras import data
+
+from support.datasets import GIF_TWO_FRAMES, bmp, needs_pillow, random_image, write
 
 
 def test_sub_folders_are_the_classes_in_sorted_order(tmp_path):

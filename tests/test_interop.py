@@ -1,22 +1,22 @@
 """The command line converts, accounts for every tensor, and refuses in one line."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
-from command_lines import command_line
-from foreign_models import torch_features, torch_weights, write_torch_zip
 from rich.console import Console
 
 from byol_keras import backbones, interop
 from byol_keras.export import load_backbone
 from byol_keras.foreign_files import read_file
 
+from support.models import torch_features, torch_weights, write_torch_zip
+from support.processes import command_line
+
 pytest.importorskip("safetensors")
 
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support import ROOT
 
 
 def errors_of(done):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from augmenting import both_semantics, noise
 
 from byol_keras import data
 from byol_keras.augmentations import (
@@ -17,6 +16,8 @@ from byol_keras.blurs import GaussianBlur
 from byol_keras.colors import ColorJitter, Grayscale, Lighting, Solarize
 from byol_keras.crops import RandomCrop, RandomResizedCrop
 from byol_keras.views import TwoViews
+
+from support.images import both_semantics, noise
 
 # Far below 1/255, the step between two bytes.
 TOLERANCE = 3e-4

@@ -4,16 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from small_datasets import (
-    WNIDS,
-    make_imagenet,
-    make_inaturalist2018,
-    make_places205,
-    make_vocdevkit,
-    numbers,
-    write_jpeg,
-    write_text,
-)
 
 from byol_keras import train  # noqa: F401, registers the root of the fragment
 from byol_keras.labelled_lists import (
@@ -22,6 +12,17 @@ from byol_keras.labelled_lists import (
     inaturalist2018,
     places205,
     voc_classification,
+)
+
+from support.datasets import (
+    WNIDS,
+    make_imagenet,
+    make_inaturalist2018,
+    make_places205,
+    make_vocdevkit,
+    numbers,
+    write_jpeg,
+    write_text,
 )
 
 

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import gin
 import keras
@@ -15,6 +14,8 @@ from byol_keras.optimizers import (
     MomentumSGD,
 )
 from byol_keras.schedules import WarmupCosine
+
+from support import ROOT
 
 # Weights and momenta after step 1 (rate 0.5) and step 2 (rate 0.25), float64.
 GRADIENTS = ([0.6, 0, 0, 0.8], [0, 1.0, 2, 0])
@@ -293,7 +294,7 @@ for variable in (kernel, bias):
 def test_two_mirrored_devices_take_the_steps_of_one(form):
     result = subprocess.run(
         [sys.executable, "-c", MIRRORED_SCRIPT, form],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
         text=True,

@@ -3,11 +3,9 @@
 import functools
 import io
 import json
-import pathlib
 
 import numpy as np
 import pytest
-from command_lines import command_line
 from rich.console import Console
 
 from byol_keras import data, preview
@@ -18,7 +16,8 @@ from byol_keras.crops import RandomResizedCrop
 from byol_keras.externals import AUGMENTATIONS
 from byol_keras.views import TwoViews
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support.processes import command_line
+
 LAYERS = (
     RandomResizedCrop(size=16, semantics="torchvision"),
     RandomHorizontalFlip(),

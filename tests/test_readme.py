@@ -4,7 +4,6 @@ All other commands and examples are run by test_docs.py.
 """
 
 import json
-import pathlib
 import re
 import shlex
 import subprocess
@@ -12,7 +11,8 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support import ROOT
+
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)

@@ -1,18 +1,19 @@
 """Configurations of experiments build, and what comes of them is recorded whole."""
 
 import json
-import pathlib
 import re
 
 import gin
 import numpy as np
 import pytest
-from finished_runs import write_run
 
 from byol_keras import launch, resnet18, train, validation  # noqa: F401, registers
 from byol_keras.benchmarks.__main__ import benchmark
 
-EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
+from support import ROOT
+from support.runs import write_run
+
+EXPERIMENTS = ROOT / "experiments"
 FILES = sorted(
     file for file in EXPERIMENTS.glob("*/*.gin") if file.stem != "benchmarks"
 )

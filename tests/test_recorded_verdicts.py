@@ -1,12 +1,12 @@
 """What the doctor said of recorded runs is what its thresholds and the pages say."""
 
-import pathlib
-
 import pytest
 
 from byol_keras import monitors
 
-EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
+from support import ROOT
+
+EXPERIMENTS = ROOT / "experiments"
 # Of method_resnet18_12e -> the verdict at the end, and a word of its likely cause.
 BROKEN = {
     "no_predictor": ("collapsed", "predictor"),

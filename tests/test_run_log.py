@@ -2,10 +2,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from run_folders import metrics
 
 from byol_keras.callbacks import RunPosition
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
+
+from support.runs import metrics
 
 
 def position_in_epoch_4(step=0, epochs=4, total_steps=100):

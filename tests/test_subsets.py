@@ -4,14 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_datasets import (
-    make_imagenet,
-    make_inaturalist2018,
-    make_vocdevkit,
-    numbers,
-    write_jpeg,
-    write_text,
-)
 
 from byol_keras import data
 from byol_keras.labelled_lists import (
@@ -20,6 +12,15 @@ from byol_keras.labelled_lists import (
     voc_classification,
 )
 from byol_keras.subsets import listed_subset, stratified_subset
+
+from support.datasets import (
+    make_imagenet,
+    make_inaturalist2018,
+    make_vocdevkit,
+    numbers,
+    write_jpeg,
+    write_text,
+)
 
 # Of 3 classes; shuffled.
 COUNTS = (40, 24, 3)

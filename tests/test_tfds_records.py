@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from small_sources import make_records, random_image, write
 
 from byol_keras import data, tfds_records
+
+from support.datasets import make_records, random_image, write
 
 
 @pytest.fixture(scope="module")

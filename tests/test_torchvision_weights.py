@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from foreign_models import torch_features, torch_weights
 
 from byol_keras import backbones
 from byol_keras.foreign_files import ForeignFile
 from byol_keras.foreign_weights import import_backbone
 from byol_keras.torchvision_weights import torchvision_arrays
+
+from support.models import torch_features, torch_weights
 
 
 @pytest.mark.parametrize("depth", [18, 50])

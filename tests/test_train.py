@@ -1,6 +1,5 @@
 import functools
 import os
-import pathlib
 import resource
 import shutil
 import signal
@@ -10,54 +9,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_lines import command_line
-from run_folders import metrics
 
-from byol_keras import launch, tfds_records, train, validation
+from byol_keras import launch, tfds_records, train
 from byol_keras.export import load_backbone
 from byol_keras.run_lock import RunLock
 
-ROOT = pathlib.Path(__file__).parents[1]
-QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
-# 3 epochs of 2 or 3 steps.
-TINY = ROOT / "tests/tiny.gin"
-
-
-@gin.register
-def tiny_backbone(channels):
-    images = keras.Input((None, None, channels))
-    x = keras.layers.Conv2D(8, 3, strides=2, name="conv")(images)
-    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
-    x = keras.layers.ReLU()(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="avgpool")(x)
-    return keras.Model(images, {"avgpool": x})
-
-
-def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
-    """What the command line does, in this process."""
-    gin.clear_config()
-    with launch.user_errors():
-        launch.parse_gin([str(gin_file)], list(bindings))
-        is_early = strategy in launch.EARLY_STRATEGIES
-        validation.check_configuration(trial=not is_early)
-    train.train(model_dir, strategy=strategy, **arguments)
-
-
-@gin.register
-class StopAfter(keras.callbacks.Callback):
-    """Sends a signal to this process after so many steps of it, once or `times`."""
-
-    stateless = True
-
-    def __init__(self, steps, number=signal.SIGINT, times=1):
-        super().__init__()
-        self.steps, self.number, self.times = steps, number, times
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps -= 1
-        if self.steps == 0:
-            for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
+from support import ROOT
+from support.processes import command_line
+from support.runs import QUICKSTART, TINY, metrics, run
 
 
 @pytest.fixture(scope="module")

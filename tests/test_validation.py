@@ -1,7 +1,6 @@
 """A wrong configuration ends in a line for each mistake, before data are read."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,8 @@ from byol_keras import (
 from byol_keras.benchmarks.__main__ import check_configuration
 from byol_keras.image_data import ImageData
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support import ROOT
+
 QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
 RESNET50 = ROOT / "gin/pretrain/image_folder_resnet50.gin"
 # Of this process or of one that it starts: what else the machine does takes no part.

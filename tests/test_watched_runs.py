@@ -5,12 +5,12 @@ import json
 import gin
 import keras
 import pytest
-from run_folders import metrics
-from test_train import QUICKSTART, run
 
 from byol_keras import launch
 from byol_keras.guards import dump_folder
 from byol_keras.run import EXIT_STOPPED
+
+from support.runs import QUICKSTART, metrics, run
 
 # The first step whose rate is above 0 throws the weights out of float32's range.
 DIVERGING = ("warmup_cosine.base_learning_rate = 1e30",)

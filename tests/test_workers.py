@@ -5,26 +5,16 @@ import signal
 import socket
 import time
 
-import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fork_server import ForkServer
-from run_folders import untimed_metrics
-from small_sources import make_arrays, make_records
 
 from byol_keras import data, workers
-from byol_keras.augmentations import RandomHorizontalFlip
-from byol_keras.crops import RandomResizedCrop
-from byol_keras.views import TwoViews
 
-BATCH = 8
-
-
-def small_views():
-    layers = [RandomResizedCrop(size=2), RandomHorizontalFlip()]
-    return TwoViews(layers, layers)
+from support.datasets import BATCH, make_arrays, make_records, small_views
+from support.processes import ForkServer
+from support.runs import untimed_metrics
 
 
 def part_of(source, worker, count=2):
@@ -108,34 +98,6 @@ RECIPE = (
 TOTAL_STEPS = 10
 
 
-@gin.register
-def mean_feature(backbone):
-    features = backbone(np.ones((2, 28, 28, 1), np.float32), training=False)
-    return {"mean_feature/value": float(np.mean(features["avgpool"]))}
-
-
-def record_batches(folder, *, strategy):
-    """Writes the part of the first batches that this worker gets."""
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    source = make_arrays(num_examples=20)
-
-    def make(data, batch_size):
-        return small_views().dataset(data, batch_size, seed=0, start=BATCH)
-
-    found = []
-    batches = iter(workers.distribute(strategy, source, BATCH, make))
-    for _ in range(3):
-        view1, _ = next(batches)
-        found += [x.numpy() for x in strategy.experimental_local_results(view1)]
-    worker = strategy.cluster_resolver.task_id
-    np.save(f"{folder}.{worker}.npy", np.stack(found))
-    workers.require_same(strategy, folder=folder)
-    try:
-        workers.require_same(strategy, same=1, worker=worker)
-    except ValueError as error:
-        print(error)
-
-
 @pytest.fixture(scope="module")
 def servers():
     with ForkServer() as first, ForkServer() as second:
@@ -166,7 +128,7 @@ def start(servers, folder, *bindings, options=({}, {}), **common):
 
 @pytest.mark.slow
 def test_two_workers_get_disjoint_parts_that_together_are_the_batch(servers, tmp_path):
-    start(servers, tmp_path / "batches", call="test_workers.record_batches")
+    start(servers, tmp_path / "batches", call="record_batches")
     for server in servers:
         code, output = server.wait()
         assert code == 0, output

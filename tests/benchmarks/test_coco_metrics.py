@@ -7,12 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from random_detections import data_of
-from scenes import COCO_IDS, make_scenes, write_coco
 
 from byol_keras.benchmarks.detection.coco_metrics import coco_ap
 from byol_keras.benchmarks.detection.dataset import coco_detection
 from byol_keras.benchmarks.detection.masks import bitmap, encode_masks
+
+from support.scenes import COCO_IDS, data_of, make_scenes, write_coco
 
 # The last of several objects is a crowd.
 SCENES = [

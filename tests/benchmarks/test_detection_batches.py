@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scenes import make_scenes, write_coco, write_vocdevkit
 
 from byol_keras.benchmarks.detection import batches
 from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
 from byol_keras.benchmarks.detection.masks import bitmap, cropped_mask
+
+from support.scenes import make_scenes, write_coco, write_vocdevkit
 
 pytest.importorskip("PIL")
 SIZE = (96, 128)

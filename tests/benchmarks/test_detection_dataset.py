@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from scenes import COCO_IDS, make_scenes, voc_xml, write_coco, write_vocdevkit
 
 from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
 from byol_keras.benchmarks.detection.masks import bitmap
+
+from support.scenes import COCO_IDS, make_scenes, voc_xml, write_coco, write_vocdevkit
 
 pytest.importorskip("PIL")
 SCENES = make_scenes(6, seed=1)

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import pathlib
 import resource
 
 import gin
@@ -10,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scenes import make_scenes, write_coco, write_vocdevkit
 
 from byol_keras import launch
 from byol_keras.backbones import resnet18, resnet50
@@ -29,7 +27,9 @@ from byol_keras.benchmarks.detection.training import (
 )
 from byol_keras.optimizers import MomentumSGD
 
-ROOT = pathlib.Path(__file__).parents[2]
+from support import ROOT
+from support.scenes import make_scenes, write_coco, write_vocdevkit
+
 CANVAS = (64, 64)
 # In narrower networks the shortcuts, 1x1 convolutions of stride 2, have fewer than 16
 # channels, and oneDNN's gradient of these writes beyond its memory where the images of

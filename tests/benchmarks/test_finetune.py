@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib
-import pathlib
 
 import gin
 import keras
@@ -29,7 +28,8 @@ from byol_keras.export import export_backbone, load_backbone
 from byol_keras.optimizers import MomentumSGD
 from byol_keras.schedules import RunLength, warmup_cosine
 
-ROOT = pathlib.Path(__file__).parents[2]
+from support import ROOT
+
 VIEW = AugmentedView([RandomHorizontalFlip(rate=0.0)])
 plain_sgd = functools.partial(MomentumSGD, momentum=0.0)
 

@@ -7,7 +7,6 @@ import importlib
 import keras
 import numpy as np
 import pytest
-from multi_label import make_multi_label
 
 from byol_keras import data
 from byol_keras.augmentations import RandomHorizontalFlip
@@ -17,6 +16,8 @@ from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
 from byol_keras.launch import make_strategy
 from byol_keras.optimizers import MomentumSGD
 from byol_keras.schedules import constant_learning_rate, warmup_cosine
+
+from support.datasets import make_multi_label
 
 # The package has a function of the same name.
 module = importlib.import_module("byol_keras.benchmarks.linear")

@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from multi_label import image_data, make_multi_label, mean_colour
 
 from byol_keras import data
 from byol_keras.benchmarks import linear_svms
@@ -15,6 +14,8 @@ from byol_keras.benchmarks.low_shot_svm import (
     low_shot_metrics,
     low_shot_svm,
 )
+
+from support.datasets import image_data, make_multi_label, mean_colour
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None, reason="no scikit-learn"

@@ -1,20 +1,20 @@
 """Claims about `python -m byol_keras.benchmarks` as a user meets it."""
 
 import json
-import pathlib
 
 import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_lines import command_line
 
 from byol_keras import data, launch
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.export import export_backbone
 
-ROOT = pathlib.Path(__file__).parents[2]
+from support import ROOT
+from support.processes import command_line
+
 RECIPE = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
 SMALL = (
     "train/fashion_mnist_small.split = 'train[:60]'",

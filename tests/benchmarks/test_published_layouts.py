@@ -1,23 +1,24 @@
 """Recipes run from their gin files on files in the layout of their datasets."""
 
 import json
-import pathlib
 
 import pytest
-from five_stages import export_five_stages
-from small_datasets import (
+
+from byol_keras import launch
+from byol_keras.benchmarks.__main__ import benchmark
+from byol_keras.labelled_lists import VOC_CLASSES
+
+from support import ROOT
+from support.datasets import (
     make_imagenet,
     make_inaturalist2018,
     make_places205,
     write_jpeg,
     write_text,
 )
+from support.models import export_five_stages
 
-from byol_keras import launch
-from byol_keras.benchmarks.__main__ import benchmark
-from byol_keras.labelled_lists import VOC_CLASSES
-
-RECIPES = pathlib.Path(__file__).parents[2] / "gin/benchmarks"
+RECIPES = ROOT / "gin/benchmarks"
 SHORT = ("linear_features.epochs = 1", "linear_features.batch_size = 3")
 IMAGENET_FILES = (
     "linear.train_data = @train/imagenet_folder()",

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scenes import IGNORED, make_scenes, run_lengths
+
+from support.scenes import IGNORED, make_scenes, run_lengths
 
 SCENES = make_scenes(20, seed=3)
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from scenes import make_scenes, write_cityscapes, write_vocdevkit
 
 from byol_keras import backbones, launch
 from byol_keras.benchmarks import segmentation, training_state
@@ -29,9 +28,11 @@ from byol_keras.benchmarks.segmentation_data import (
 )
 from byol_keras.optimizers import MomentumSGD
 
+from support import ROOT
+from support.scenes import make_scenes, write_cityscapes, write_vocdevkit
+
 image_module = pytest.importorskip("PIL.Image")
 
-ROOT = pathlib.Path(__file__).parents[2]
 VIEW = SegmentationView(scale=(32, 24), crop_size=16)
 PUBLISHED = {
     "segmentation_voc12": {

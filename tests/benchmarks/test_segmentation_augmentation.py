@@ -5,13 +5,14 @@ import itertools
 
 import numpy as np
 import pytest
-from scenes import make_scenes, write_vocdevkit
 
 from byol_keras.benchmarks.segmentation_augmentation import (
     SegmentationView,
     scaled_size,
 )
 from byol_keras.benchmarks.segmentation_data import voc_segmentation
+
+from support.scenes import make_scenes, write_vocdevkit
 
 pytest.importorskip("PIL")
 

@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from scenes import make_scenes, write_cityscapes, write_vocdevkit
 
 from byol_keras.benchmarks.segmentation_data import (
     CITYSCAPES_CLASSES,
@@ -13,6 +12,8 @@ from byol_keras.benchmarks.segmentation_data import (
     voc_segmentation,
 )
 from byol_keras.benchmarks.segmentation_files import describe
+
+from support.scenes import make_scenes, write_cityscapes, write_vocdevkit
 
 image_module = pytest.importorskip("PIL.Image")
 

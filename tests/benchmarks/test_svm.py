@@ -6,13 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
-from multi_label import image_data, make_multi_label, mean_colour
 
 from byol_keras import data
 from byol_keras.benchmarks import linear_svms
 from byol_keras.benchmarks.average_precision import average_precision
 from byol_keras.benchmarks.linear_svms import in_processes
 from byol_keras.benchmarks.svm import cross_validated_svm, svm
+
+from support.datasets import image_data, make_multi_label, mean_colour
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None, reason="no scikit-learn"

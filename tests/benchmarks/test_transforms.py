@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sources import needs_pillow, random_image
 
 from byol_keras.benchmarks.transforms import (
     deepmind_center_crop,
@@ -11,6 +10,8 @@ from byol_keras.benchmarks.transforms import (
     resize_center_crop,
     resize_square,
 )
+
+from support.datasets import needs_pillow, random_image
 
 
 def some_image(height=12, width=10):

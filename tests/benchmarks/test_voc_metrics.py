@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from random_detections import data_of, random_case
 
 from byol_keras.benchmarks.detection.voc_metrics import (
     box_overlaps,
     voc_detection_ap,
 )
+
+from support.scenes import data_of, random_case
 
 CONVENTIONS = ("mmdetection", "detectron2")
 BOX = [10, 10, 30, 30]

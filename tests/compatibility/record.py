@@ -13,8 +13,9 @@ import pathlib
 import sys
 import tempfile
 
-import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
+import byol_keras  # sets what TensorFlow reads when it is imported, so it comes first
 
+# isort: split
 import gin
 import keras
 import numpy as np
@@ -27,10 +28,10 @@ BENCHMARKS = ("knn_fashion_mnist_small", "logistic_fashion_mnist_small")
 
 def recipes() -> dict[str, dict]:
     """Recipe -> what gin holds after a dry run of it, and its fingerprint."""
-    from test_gin_files import PRETRAIN, parse, stand_in_bindings
-
     from byol_keras import launch, train
     from byol_keras.fingerprint import fingerprint
+
+    from support.recipes import PRETRAIN, parse, stand_in_bindings
 
     found = {}
     for case in PRETRAIN:

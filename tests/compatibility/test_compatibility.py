@@ -6,7 +6,7 @@ import gin
 import keras
 import numpy as np
 import pytest
-import record
+from compatibility import record
 
 import byol_keras  # noqa: F401, registers what saved models name
 from byol_keras.checkpoint_folder import CheckpointFolder

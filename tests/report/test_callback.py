@@ -8,14 +8,13 @@ import time
 import keras
 import numpy as np
 import pytest
-from command_lines import command_line
-from finished_runs import write_run
-from run_folders import metrics, untimed_metrics
-from test_train import ROOT, run
 
 import byol_keras as bk
 from byol_keras import data
 from byol_keras.report import Report, callback, page, pictures, representation
+
+from support.processes import command_line
+from support.runs import ROOT, metrics, run, untimed_metrics, write_run
 
 REPORTED = ("train.report_fn = @Report",)
 SCORED = (

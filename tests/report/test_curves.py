@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from finished_runs import write_run
 
 from byol_keras.report import curves
 from byol_keras.report.run_folder import RunFolder, read_run
+
+from support.runs import write_run
 
 
 def run_with(lines, name="run"):

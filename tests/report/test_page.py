@@ -3,10 +3,11 @@ import json
 import re
 
 import pytest
-from finished_runs import HEALTH, PIXEL, RECORD, START, lines, pictures, write_run
 
 from byol_keras.report import page
 from byol_keras.report.run_folder import read_run
+
+from support.runs import HEALTH, PIXEL, RECORD, START, lines, pictures, write_run
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 

@@ -1,9 +1,10 @@
 import json
 
 import pytest
-from finished_runs import write_run
 
 from byol_keras.report.run_folder import bindings, read_run
+
+from support.runs import write_run
 
 
 def test_values_that_gin_breaks_into_lines_are_read_whole(tmp_path):

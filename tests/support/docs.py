@@ -1,13 +1,12 @@
 """What README.md and docs/ show: their blocks, and how each command is made small.
 
-test_docs.py runs them.
-"""
+test_docs.py runs them."""
 
-import pathlib
 import re
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support import ROOT
+
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS]

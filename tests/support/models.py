@@ -1,13 +1,29 @@
-"""ResNets as other systems have them: random weights under their names, files as they
-write them, and forward passes that share no code with ours.
-"""
+"""Small backbones, and weight files of other systems."""
 
 import pickle
 import struct
 import zipfile
 
+import gin
+import keras
 import numpy as np
 import tensorflow as tf
+
+from byol_keras.export import export_backbone
+
+
+def export_five_stages(folder):
+    """Exports it, of three channels, and returns the path of the `.keras` file."""
+    images = maps = keras.Input((None, None, 3))
+    features = {}
+    for stage in range(1, 6):
+        strides = 2 if stage < 5 else 1
+        maps = keras.layers.Conv2D(2, 3, strides, padding="same")(maps)
+        features[f"feature{stage}"] = maps
+    features["avgpool"] = keras.layers.GlobalAveragePooling2D()(maps)
+    export_backbone(keras.Model(images, features), folder)
+    return str(folder / "backbone.keras")
+
 
 BLOCKS = {18: (False, (2, 2, 2, 2)), 50: (True, (3, 4, 6, 3))}
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -227,3 +243,23 @@ def write_torch_legacy(path, weights, extra=b"", little_endian=True):
         content += struct.pack("<q", value.size) + value.tobytes()
     path.write_bytes(content)
     return path
+
+
+@gin.register(module="tests")
+def tiny_backbone(channels):
+    images = keras.Input((None, None, channels))
+    x = keras.layers.Conv2D(8, 3, strides=2, name="conv")(images)
+    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="avgpool")(x)
+    return keras.Model(images, {"avgpool": x})
+
+
+@gin.register(module="tests")
+def dropout_backbone(channels):
+    images = keras.Input((None, None, channels))
+    x = keras.layers.Conv2D(8, 3, strides=2)(images)
+    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dropout(0.2)(x))

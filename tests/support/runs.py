@@ -1,7 +1,46 @@
-"""Run folders as runs leave them, written by hand: every number is known."""
+"""Runs in this process, run folders and what they hold."""
 
 import json
+import os
 import pathlib
+import signal
+
+import gin
+import keras
+import numpy as np
+import tensorflow as tf
+
+from support import (
+    ROOT,
+    models,  # noqa: F401, registers the backbones of tiny.gin
+)
+from support.datasets import BATCH, make_arrays, small_views
+
+QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
+# 3 epochs of 2 or 3 steps.
+TINY = ROOT / "tests/support/tiny.gin"
+# What the clock says, which no second run says again.
+TIMED = {
+    "images_per_second",
+    "input_wait_share",
+    "flops_per_second",
+    "flops_utilization",
+}
+
+
+def metrics(model_dir) -> list[dict]:
+    """Lines of `metrics.jsonl`."""
+    lines = (pathlib.Path(model_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def untimed_metrics(model_dir) -> list[dict]:
+    """Lines of `metrics.jsonl` without what the clock says."""
+    return [
+        {name: value for name, value in line.items() if name not in TIMED}
+        for line in metrics(model_dir)
+    ]
+
 
 # One red pixel.
 PIXEL = (
@@ -139,3 +178,62 @@ def write_run(folder, loss: float = 1.0, epochs: int = 4) -> pathlib.Path:
     ):
         (folder / name).write_text(json.dumps(content))
     return folder
+
+
+def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
+    """What the command line does, in this process."""
+    from byol_keras import launch, train, validation
+
+    gin.clear_config()
+    with launch.user_errors():
+        launch.parse_gin([str(gin_file)], list(bindings))
+        is_early = strategy in launch.EARLY_STRATEGIES
+        validation.check_configuration(trial=not is_early)
+    train.train(model_dir, strategy=strategy, **arguments)
+
+
+@gin.register(module="tests")
+class StopAfter(keras.callbacks.Callback):
+    """Sends a signal to this process after so many steps of it, once or `times`."""
+
+    stateless = True
+
+    def __init__(self, steps, number=signal.SIGINT, times=1):
+        super().__init__()
+        self.steps, self.number, self.times = steps, number, times
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps -= 1
+        if self.steps == 0:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+
+@gin.register(module="tests")
+def mean_feature(backbone):
+    features = backbone(np.ones((2, 28, 28, 1), np.float32), training=False)
+    return {"mean_feature/value": float(np.mean(features["avgpool"]))}
+
+
+def record_batches(folder, *, strategy):
+    """Writes the part of the first batches that this worker gets."""
+    from byol_keras import workers
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    source = make_arrays(num_examples=20)
+
+    def make(data, batch_size):
+        return small_views().dataset(data, batch_size, seed=0, start=BATCH)
+
+    found = []
+    batches = iter(workers.distribute(strategy, source, BATCH, make))
+    for _ in range(3):
+        view1, _ = next(batches)
+        found += [x.numpy() for x in strategy.experimental_local_results(view1)]
+    worker = strategy.cluster_resolver.task_id
+    np.save(f"{folder}.{worker}.npy", np.stack(found))
+    workers.require_same(strategy, folder=folder)
+    try:
+        workers.require_same(strategy, same=1, worker=worker)
+    except ValueError as error:
+        print(error)

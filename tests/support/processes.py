@@ -1,31 +1,147 @@
-"""Runs the training command line many times without importing TensorFlow each time.
+"""Runs command lines and trainings many times, importing TensorFlow only once.
 
-As a program, it imports everything, and serves `_run`; see `forks`. `ForkServer` is its
-other end. A child can be told to kill itself at a moment that no signal from outside
-would hit.
+As a program, this file imports TensorFlow and initialises nothing of it: it reads a
+JSON dict of arguments per line of its standard input, forks a child that runs them, and
+answers with the status in which the child has ended. A training can be told to kill
+itself at a moment that no signal from outside would hit.
 """
 
+import atexit
+import functools
 import json
 import os
 import pathlib
+import runpy
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 
-from forks import ROOT, Forks, end_by, redirect, serve
+from support import ROOT
+
+
+class Forks:
+    """The other end of this program.
+
+    Args:
+        served: "commands" or "training": what each child runs.
+        **variables: of its environment.
+    """
+
+    def __init__(self, served, **variables):
+        self._served = served
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        self._variables = {"PYTHONPATH": path, **variables}
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, self._served],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **self._variables},
+        )
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def send(self, **arguments) -> None:
+        """Starts a child."""
+        print(json.dumps(arguments), file=self._process.stdin, flush=True)
+
+    def ended(self) -> int:
+        """Waits for the child; its exit code, minus the signal if it was killed."""
+        return os.waitstatus_to_exitcode(int(self._process.stdout.readline()))
+
+
+def serve(run) -> None:
+    """Calls `run` in a child for every line of arguments."""
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            run(**json.loads(line))
+        print(os.waitpid(child, 0)[1], flush=True)
+
+
+def redirect(stdout, stderr=None) -> None:
+    """Sends what this process prints to files, both to one if only one is given."""
+    for number, path in ((1, stdout), (2, stderr)):
+        if path is not None:
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(opened, number)
+    if stderr is None:
+        os.dup2(1, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
+def end_by(call) -> None:
+    """Calls something, and ends the process as Python would; never returns."""
+    code = 0
+    try:
+        call()
+    except SystemExit as ending:
+        code = ending.code or 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@functools.cache
+def _server():
+    """The program of this process, until it ends."""
+    server = Forks("commands", COLUMNS="400")
+    atexit.register(server.__exit__)
+    return server.__enter__()
+
+
+def command_line(module, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
+    """Runs `python -m byol_keras.module` in a folder, the repository's by default."""
+    words = [*map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+        call = {"module": f"byol_keras.{module}", "arguments": words}
+        _server().send(**call, cwd=str(cwd), logs=logs)
+        code = _server().ended()
+        texts = [pathlib.Path(log).read_text() for log in logs]
+    return subprocess.CompletedProcess((module, *words), code, *texts)
+
+
+def _serve_commands():
+    import byol_keras.benchmarks
+    import byol_keras.report  # noqa: F401
+
+    sys.path[0] = ""  # as `python -m` has it
+    serve(_run_command)
+
+
+def _run_command(module, arguments, cwd, logs):
+    """What `python -m` does; never returns."""
+    redirect(*logs)
+    os.chdir(cwd)
+    sys.argv = [module, *arguments]
+    end_by(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
 
 
 class ForkServer(Forks):
     """Starts the program, and runs the command line in children of it."""
 
     def __init__(self):
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        super().__init__(__file__, PYTHONPATH=path)
+        super().__init__("training")
 
     def start(self, model_dir, *bindings, name="run", **options) -> None:
         """Starts a run; its output goes to a file beside the run folder.
 
-        Options are the arguments of `_run`.
+        Options are the arguments of `_run_training`.
         """
         self._log = pathlib.Path(f"{model_dir}.{name}.log")
         options |= {"model_dir": str(model_dir), "bindings": bindings}
@@ -42,23 +158,20 @@ class ForkServer(Forks):
         return self.wait()
 
 
-def _serve():
-    # They import and register all that a run needs.
-    import test_exact_resume  # noqa: F401
-    import test_train  # noqa: F401
-    import test_workers  # noqa: F401
+def _serve_training():
+    from support import models, runs  # noqa: F401, imports and registers names
 
-    serve(_run)
+    serve(_run_training)
 
 
-def _run(
+def _run_training(
     model_dir,
     log,
     bindings,
     devices=1,
     strategy="cpu",
     tf_config=None,
-    call="test_train.run",
+    call="run",
     kill=None,
 ):
     """What `python -m byol_keras.train` does, or another function; never returns."""
@@ -73,8 +186,7 @@ def _run(
     )
     if kill:
         _MOMENTS[kill.pop("moment")](model_dir=pathlib.Path(model_dir), **kill)
-    module, _, name = call.partition(".")
-    function = getattr(sys.modules[module], name)
+    function = getattr(sys.modules["support.runs"], call)
     end_by(lambda: function(model_dir, *bindings, strategy=strategy))
 
 
@@ -189,4 +301,4 @@ _MOMENTS = {
 }
 
 if __name__ == "__main__":
-    _serve()
+    {"commands": _serve_commands, "training": _serve_training}[sys.argv[1]]()
