@@ -1,6 +1,5 @@
 """BYOL (Bootstrap Your Own Latent, arXiv 2006.07733) for Keras 3 on TensorFlow."""
 
-from byol_keras import environment  # noqa: F401, sets variables, so it comes first
 from byol_keras.augmentations import (
     RandomApply,
     RandomHorizontalFlip,
@@ -24,6 +23,7 @@ from byol_keras.export import export_backbone, load_backbone
 from byol_keras.guards import NonfiniteGuard
 from byol_keras.losses import BYOLLoss
 from byol_keras.optimizers import LARS
+from byol_keras.runtime import environment  # noqa: F401, sets variables, so it comes first
 from byol_keras.views import TwoViews
 
 __version__ = "0.1.0"

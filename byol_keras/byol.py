@@ -17,8 +17,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from byol_keras.argument_checks import check_choice, check_positive_ints
 from byol_keras.losses import BYOLLoss
+from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
 
 TARGET_INITS = ("copy", "random")
 # sigma = 1/sqrt(fan_in) without Keras's correction for the truncation.

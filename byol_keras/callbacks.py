@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.argument_checks import check_positive_ints, is_positive_int
+from byol_keras.runtime.argument_checks import check_positive_ints, is_positive_int
 
 # Any true value of `stop_training` ends the epoch; True is what other callbacks set.
 _EPOCH_ENDED = "epoch ended"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.argument_checks import check_positive_ints
+from byol_keras.runtime.argument_checks import check_positive_ints
 
 _NAME = re.compile(r"(best_)?step_(\d+)\.npz")
 _ABOUT = "about.json"

@@ -15,11 +15,11 @@ import gin
 import keras
 import numpy as np
 
-from byol_keras import workers
-from byol_keras.argument_checks import is_positive_int
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoint_folder import Checkpoint, CheckpointFolder
 from byol_keras.interruption import Interrupted, StopSignals
+from byol_keras.runtime import workers
+from byol_keras.runtime.argument_checks import is_positive_int
 
 
 @gin.configurable(module="byol_keras")

@@ -22,12 +22,13 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras import decoding, launch
+from byol_keras import decoding
 from byol_keras.bad_images import flaw_of_file
 from byol_keras.image_bytes import readable
 from byol_keras.image_files import find_images
 from byol_keras.image_headers import SUFFIXES, format_of
-from byol_keras.whole_files import write_text
+from byol_keras.runtime import cli
+from byol_keras.runtime.atomic_files import write_text
 
 EXIT_UNREADABLE = 1
 # Files whose results wait for others'; their pixels are gone by then.
@@ -208,7 +209,7 @@ def _print_pairs(console, left, right, pairs):
 def main(_):
     """Parses flags, checks the folder, prints and writes what is found."""
     path, file = flags.FLAGS.path, flags.FLAGS.json
-    with launch.user_errors():
+    with cli.user_errors():
         if not path:
             raise ValueError("--path must name the folder of images. Received: none")
         report = check_folder(path)
@@ -223,4 +224,4 @@ def main(_):
 if __name__ == "__main__":
     flags.DEFINE_string("path", None, "folder of images.")
     flags.DEFINE_string("json", None, "file to write everything that is found to.")
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

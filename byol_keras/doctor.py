@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import monitors, workers
-from byol_keras.argument_checks import check_choice, check_positive_ints
-from byol_keras.whole_files import write_text
+from byol_keras import monitors
+from byol_keras.runtime import workers
+from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
+from byol_keras.runtime.atomic_files import write_text
 
 ON_COLLAPSE = ("warn", "stop")
 NORMALIZATIONS = (

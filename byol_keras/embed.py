@@ -22,13 +22,13 @@ from byol_keras import (
     embedding,
     embedding_file,
     image_files,
-    launch,
     nearest,
 )
 from byol_keras.bad_images import flaw_of_file
 from byol_keras.benchmarks.transforms import resize_center_crop
 from byol_keras.export import load_backbone
-from byol_keras.whole_files import write_text
+from byol_keras.runtime import cli
+from byol_keras.runtime.atomic_files import write_text
 
 # Thumbnails are seen whole; of larger images benchmarks leave out a border of 1/16.
 _THUMBNAIL = 64
@@ -164,7 +164,7 @@ def read_image(path: str, like: data.ImageData) -> np.ndarray:
 def main(_):
     """Parses flags, embeds what is not embedded yet, and searches."""
     given = flags.FLAGS
-    with launch.user_errors():
+    with cli.user_errors():
         for name in ("images", "out"):
             if not given[name].value:
                 raise ValueError(f"--{name} must be given. Received: none")
@@ -181,7 +181,7 @@ def main(_):
         images = images_for(embedder.backbone, given.images)
         if given.search:
             read_image(given.search, images)  # a mistake shows before the work
-    with launch.user_errors((ValueError,)):
+    with cli.user_errors((ValueError,)):
         bad = embedding.embed(embedder, images, out, sizes)
     if bad:
         listing = out.with_name(out.name + ".bad_images.txt")
@@ -204,4 +204,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("search", None, "image to find the nearest ones of.")
     flags.DEFINE_integer("top", 10, "how many nearest images.", lower_bound=1)
     flags.DEFINE_string("picture", None, "PNG file for the nearest images.")
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

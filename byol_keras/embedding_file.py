@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from byol_keras.whole_files import write_whole
+from byol_keras.runtime.atomic_files import write_whole
 
 SUFFIXES = (".npz", ".parquet")
 # Rows that are read at once.

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.argument_checks import check_positive_ints
+from byol_keras.runtime.argument_checks import check_positive_ints
 
 
 @gin.register(module="byol_keras")

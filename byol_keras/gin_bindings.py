@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import gin
 
-from byol_keras.mistakes import Findings
+from byol_keras.runtime.errors import Findings
 from byol_keras.value_types import (
     Returned,
     accepts,

@@ -18,7 +18,7 @@ from byol_keras.gin_bindings import (
     walk,
     wrong_type,
 )
-from byol_keras.mistakes import Findings, lines_of
+from byol_keras.runtime.errors import Findings, lines_of
 from byol_keras.value_types import parameters_of
 
 # What gin adds to the message of whatever is raised in a call.

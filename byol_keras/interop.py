@@ -18,12 +18,12 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras import launch
 from byol_keras.export import load_backbone
 from byol_keras.foreign_files import import_safetensors, read_file
 from byol_keras.foreign_weights import Imported, import_backbone, summary
+from byol_keras.runtime import cli
+from byol_keras.runtime.atomic_files import write_text, write_whole
 from byol_keras.torchvision_weights import torchvision_arrays
-from byol_keras.whole_files import write_text, write_whole
 
 NORMALIZATIONS = {"imagenet": (None, None), "none": ([0.0], [1.0])}
 # So many names of a kind are printed; the JSON file has all.
@@ -136,7 +136,7 @@ def _options():
 def main(_):
     """Parses flags, converts, and writes what has become of each tensor."""
     source, target = flags.FLAGS["from"].value, flags.FLAGS.to
-    with launch.user_errors():
+    with cli.user_errors():
         for name, value in (("from", source), ("to", target)):
             if not value:
                 raise ValueError(f"--{name} must name a file. Received: none")
@@ -178,4 +178,4 @@ def _define_flags():
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

@@ -21,16 +21,16 @@ from rich.table import Table
 from byol_keras import (
     contact_sheet,
     draws,
-    gin_names,  # noqa: F401, registers names
-    launch,
+    gin_names,  # noqa: F401
     op_effects,
     validation,
 )
 from byol_keras.augmented_view import uniforms_of
 from byol_keras.contact_sheet import Sample
 from byol_keras.crops import RandomResizedCrop
+from byol_keras.runtime import cli
+from byol_keras.runtime.atomic_files import write_text
 from byol_keras.views import TwoViews
-from byol_keras.whole_files import write_text
 
 EXIT_FINDINGS = 1
 # The originals of the sheet are no larger.
@@ -250,13 +250,13 @@ def for_json(data_name: str, found: Preview) -> dict[str, Any]:
 def main(_):
     """Parses flags and gin, measures, draws and tells."""
     given = flags.FLAGS
-    with launch.user_errors():
+    with cli.user_errors():
         if not given.out:
             raise ValueError("--out must name a PNG file. Received: none")
         contact_sheet.require_matplotlib()
         # Files bind what they bind for training; here that root is this function.
         previewed = gin.external_configurable(preview, "train", module="byol_keras")
-        launch.parse_gin(given.gin_file, given.gin_param)
+        cli.parse_gin(given.gin_file, given.gin_param)
         name, found = previewed(given.images, given.rows)
         title = f"{name}\n{' '.join(given.gin_file)}"
         contact_sheet.draw(found.samples, found.effects, title, pathlib.Path(given.out))
@@ -272,9 +272,9 @@ def main(_):
 
 
 if __name__ == "__main__":
-    launch.define_gin_flags()
+    cli.define_gin_flags()
     flags.DEFINE_string("out", None, "PNG file for the picture.")
     flags.DEFINE_string("json", None, "file for the numbers.")
     flags.DEFINE_integer("images", 256, "images to measure.", lower_bound=2)
     flags.DEFINE_integer("rows", 8, "images to show.", lower_bound=1)
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

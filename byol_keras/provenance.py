@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 import byol_keras
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
 
 FILE = "environment.json"
 # Results that have been written anew do not change what others come from.

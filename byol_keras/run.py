@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from byol_keras import launch, provenance, workers
+from byol_keras import provenance
 from byol_keras.bad_images import TooManyBadImages, listed_in
 from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints import Checkpoints
@@ -23,6 +23,7 @@ from byol_keras.replay import replay_step
 from byol_keras.report import Report
 from byol_keras.run_lock import RunLock
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
+from byol_keras.runtime import cli, workers
 from byol_keras.schedules import RunLength
 from byol_keras.views import TwoViews
 
@@ -73,15 +74,15 @@ def execute(
     lost = workers.LOST if workers.are_several(run.strategy) else ()
     ending = OneLineEnding(checkpoints.signals, model_dir, lost)
     with ending, contextlib.ExitStack() as held:
-        with launch.user_errors():
-            folder = launch.make_run_folder(model_dir)
+        with cli.user_errors():
+            folder = cli.make_run_folder(model_dir)
             if is_chief:
                 held.enter_context(RunLock(folder))
             held.callback(checkpoints.folder.close)
             for line in _resume(run, checkpoints, allow_config_change):
                 console.print(line)
             if is_chief:
-                launch.write_config(folder)
+                cli.write_config(folder)
                 total = run.length.total_steps
                 note_start(folder, step=run.position.step, total_steps=total)
             meter = _meter(run)
@@ -89,7 +90,7 @@ def execute(
         if run.position.step < run.length.total_steps:
             listing = folder / "bad_images.txt" if is_chief else None
             started = time.monotonic()
-            with launch.user_errors((TooManyBadImages,)), listed_in(listing):
+            with cli.user_errors((TooManyBadImages,)), listed_in(listing):
                 _fit(run, batches, watchers, meter, folder, checkpoints)
             if is_chief:
                 provenance.add_seconds(folder, time.monotonic() - started)
@@ -133,7 +134,7 @@ def _resume(run, checkpoints, allow_config_change):
     """Restores the newest checkpoint, if there is one; lines on what was found."""
     checkpoints.about = {
         "config": fingerprint(
-            launch.operative_bindings(),
+            cli.operative_bindings(),
             num_examples=run.data.num_examples,
             digest=run.data.digest(),
         )

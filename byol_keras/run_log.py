@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from rich import progress
 
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
 
 
 class TensorLogs(keras.callbacks.CallbackList):

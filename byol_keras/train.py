@@ -15,14 +15,11 @@ from absl import app, flags
 from rich.console import Console
 
 from byol_keras import (
-    gin_names,  # noqa: F401, registers names
-    launch,
+    gin_names,  # noqa: F401
     plan,
     provenance,
     validation,
-    workers,
 )
-from byol_keras.argument_checks import check_positive_ints
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints import Checkpoints
 from byol_keras.doctor import CollapseDoctor
@@ -30,9 +27,14 @@ from byol_keras.gin_bindings import unused_line
 from byol_keras.gin_syntax import Origin
 from byol_keras.guards import NonfiniteGuard, load_dump
 from byol_keras.interruption import StopSignals
-from byol_keras.mistakes import Findings
 from byol_keras.report import Report
 from byol_keras.run import Run, execute, repeat
+from byol_keras.runtime import (
+    cli,
+    workers,
+)
+from byol_keras.runtime.argument_checks import check_positive_ints
+from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
 from byol_keras.watchers import make_watchers
 
@@ -97,14 +99,14 @@ def train(
         report_fn: (model_dir, data, views, seed, pass_length) -> `report.Report`; None
             switches it off.
     """
-    with launch.user_errors():
+    with cli.user_errors():
         counts = {"epochs": epochs, "batch_size": batch_size}
         counts |= {"log_every_steps": log_every_steps}
         check_positive_ints(**{f"train.{name}": n for name, n in counts.items()})
-        launch.set_precision(precision)
+        cli.set_precision(precision)
         # Several workers find each other before any of them uses TensorFlow.
-        devices = launch.make_strategy(strategy)
-        launch.set_seed(seed, deterministic)
+        devices = cli.make_strategy(strategy)
+        cli.set_seed(seed, deterministic)
         source, views = dataset_fn(), views_fn()
         validation.check_data(views, source)
         with devices.scope():
@@ -193,27 +195,27 @@ def _check_divisible(length, replicas):
 
 
 def _refuse_unused_bindings():
-    Findings([unused_line(name) for name in launch.unused_bindings()]).tell()
+    Findings([unused_line(name) for name in cli.unused_bindings()]).tell()
 
 
 def main(_):
     """Parses flags and gin, then trains."""
     model_dir, dry_run = flags.FLAGS.model_dir, flags.FLAGS.dry_run
     strategy = flags.FLAGS.strategy
-    with launch.user_errors():
+    with cli.user_errors():
         found = Findings()
         with found.noted():
-            launch.check_strategy(strategy)
+            cli.check_strategy(strategy)
         with found.noted():
             if not dry_run:
-                launch.check_model_dir(model_dir)
+                cli.check_model_dir(model_dir)
         with found.noted():
-            origin = launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
-            is_early = strategy in launch.EARLY_STRATEGIES
+            origin = cli.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+            is_early = strategy in cli.EARLY_STRATEGIES
             validation.check_configuration(trial=not is_early)
         found.tell()
         if dry_run:
-            launch.refuse_downloads()
+            cli.refuse_downloads()
     train(
         model_dir,
         strategy=strategy,
@@ -225,9 +227,9 @@ def main(_):
 
 
 if __name__ == "__main__":
-    launch.define_flags()
+    cli.define_flags()
     flags.DEFINE_string(
-        "strategy", "auto", f"devices to train on: {', '.join(launch.STRATEGIES)}."
+        "strategy", "auto", f"devices to train on: {', '.join(cli.STRATEGIES)}."
     )
     flags.DEFINE_boolean("dry_run", False, "print what would run, and stop.")
     flags.DEFINE_boolean(
@@ -236,4 +238,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "replay_step", None, "run this step again, which has stopped the run."
     )
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

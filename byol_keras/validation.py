@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 from absl import logging
 
-from byol_keras import gin_bindings, launch
+from byol_keras import gin_bindings
 from byol_keras.augmentations import RandomApply
 from byol_keras.blurs import GaussianBlur
 from byol_keras.byol import BYOL
@@ -20,7 +20,8 @@ from byol_keras.colors import ColorJitter, Grayscale
 from byol_keras.crops import RandomCrop
 from byol_keras.gin_trial import Trial
 from byol_keras.image_data import ImageData
-from byol_keras.mistakes import Findings
+from byol_keras.runtime import cli
+from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
 
 ROOT = "byol_keras.train"
@@ -132,8 +133,8 @@ def _wrong_settings() -> Iterator[str]:
     if _is_number(seed) and not 0 <= seed < 2**32:
         yield f"train.seed must be in 0..{2**32 - 1}. Received: {seed}"
     precision = gin_bindings.value_of(ROOT, "precision")
-    if isinstance(precision, str) and precision not in launch.PRECISIONS:
-        rule = f"train.precision must be one of {launch.PRECISIONS}"
+    if isinstance(precision, str) and precision not in cli.PRECISIONS:
+        rule = f"train.precision must be one of {cli.PRECISIONS}"
         yield f"{rule}. Received: {precision!r}"
 
 

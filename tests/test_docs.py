@@ -25,8 +25,9 @@ import pytest
 import tensorflow as tf
 
 import byol_keras
-from byol_keras import launch, train, validation
+from byol_keras import train, validation
 from byol_keras.foreign_files import read_file
+from byol_keras.runtime import cli
 
 from support.docs import (
     ALL,
@@ -246,7 +247,7 @@ def test_bindings_without_a_command_build_a_run(block, checkout, monkeypatch, ca
     byol_keras.resnet18(1, 0.0625, "small").save("backbone.keras")
     (checkout / "shown.gin").write_text(block.text)
     gin.clear_config()
-    launch.parse_gin([QUICKSTART, "shown.gin"], [])
+    cli.parse_gin([QUICKSTART, "shown.gin"], [])
     validation.check_configuration()
     train.train(None, strategy="cpu", dry_run=True)
     assert "2812 = 36 epochs" in capsys.readouterr().out

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import BYOL, TargetEMA, launch, monitors
+from byol_keras import BYOL, TargetEMA, monitors
 from byol_keras.doctor import CollapseDoctor, likely_causes
 from byol_keras.guards import NonfiniteGuard
+from byol_keras.runtime import cli
 
 BATCH = 6
 STRATEGIES = {
     "one": tf.distribute.get_strategy,
-    "two": lambda: launch.make_strategy("mirrored"),
+    "two": lambda: cli.make_strategy("mirrored"),
 }
 
 

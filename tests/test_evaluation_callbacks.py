@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from byol_keras import data, launch
+from byol_keras import data
 from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks.features import extract_features
 from byol_keras.byol import BYOL
@@ -17,6 +17,7 @@ from byol_keras.crops import RandomResizedCrop
 from byol_keras.evaluation_callbacks import BenchmarkEachEpochs, OnlineProbe
 from byol_keras.export import load_backbone
 from byol_keras.image_data import ImageData
+from byol_keras.runtime import cli
 from byol_keras.sources import Rows
 
 from support.runs import metrics, run
@@ -441,7 +442,7 @@ def test_mistake_on_the_command_line_is_one_line(mistake, tmp_path, capsys):
     binding, message = MISTAKES[mistake]
     with pytest.raises(SystemExit) as stop:
         run(tmp_path / "run", *EVALUATION, f"train.callbacks = [{CALLBACKS}]", binding)
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert message in error

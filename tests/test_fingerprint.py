@@ -1,8 +1,8 @@
 import gin
 import pytest
 
-from byol_keras import launch
 from byol_keras.fingerprint import changes, fingerprint
+from byol_keras.runtime import cli
 
 BINDINGS = {
     "WIDTH": "0.5",
@@ -113,7 +113,7 @@ def test_operative_bindings_hold_defaults_scopes_and_macros():
         "DEPTH = 5\nouter.inner_fn = @deep/inner\ndeep/inner.depth = %DEPTH"
     )
     outer()
-    found = launch.operative_bindings()
+    found = cli.operative_bindings()
     assert found["DEPTH"] == "5"
     assert found["deep/inner.depth"] == "%DEPTH"
     assert found["deep/inner.name"] == "'[@inner]'"

@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import BYOL, TargetEMA, launch
+from byol_keras import BYOL, TargetEMA
 from byol_keras.guards import (
     NonfiniteGuard,
     dump_folder,
     load_dump,
     weights_fingerprint,
 )
+from byol_keras.runtime import cli
 
 BATCH = 4
 STRATEGIES = {
     "one": tf.distribute.get_strategy,
-    "two": lambda: launch.make_strategy("mirrored"),
+    "two": lambda: cli.make_strategy("mirrored"),
 }
 
 

@@ -7,11 +7,12 @@ import time
 import pytest
 import tensorflow as tf
 
-from byol_keras import environment, meter
+from byol_keras import meter
 from byol_keras.backbones import resnet18
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import RunPosition
 from byol_keras.meter import Meter, flops_of_step
+from byol_keras.runtime import environment
 
 
 def measured(dataset_seconds, step_seconds, steps=7, **options):

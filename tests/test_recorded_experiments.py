@@ -7,8 +7,12 @@ import gin
 import numpy as np
 import pytest
 
-from byol_keras import launch, resnet18, train, validation  # noqa: F401, registers
+from byol_keras import (
+    resnet18,
+    validation,
+)
 from byol_keras.benchmarks.__main__ import benchmark
+from byol_keras.runtime import cli
 
 from support import ROOT
 from support.runs import write_run
@@ -33,7 +37,7 @@ def inputs(experiments, monkeypatch):
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
 def test_configuration_builds_and_uses_all_that_it_binds(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
-    launch.parse_gin([str(file)], [])
+    cli.parse_gin([str(file)], [])
     validation.check_configuration()
 
 
@@ -205,7 +209,7 @@ def test_factors_are_probed_in_drawn_images(inputs, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     file = EXPERIMENTS / "factors_resnet18_64px/benchmarks.gin"
-    launch.parse_gin([str(file)], [])
+    cli.parse_gin([str(file)], [])
     probes = gin.get_bindings(benchmark)["benchmarks"]
     assert set(probes) == set(inputs.FACTORS)
     results = probes["background"](resnet18(width=0.0625, stem="small"))

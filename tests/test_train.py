@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import launch, tfds_records, train
+from byol_keras import tfds_records, train
 from byol_keras.export import load_backbone
 from byol_keras.run_lock import RunLock
+from byol_keras.runtime import cli
 
 from support import ROOT
 from support.processes import command_line
@@ -155,7 +156,7 @@ def test_change_of_what_the_result_depends_on_is_refused_and_shown(
     before = (unbroken / "config.gin").read_text()
     with pytest.raises(SystemExit) as stopped:
         run(unbroken, binding)
-    assert stopped.value.code == launch.EXIT_USER_ERROR
+    assert stopped.value.code == cli.EXIT_USER_ERROR
     *shown, error = capsys.readouterr().err.splitlines()
     assert [line for line in shown if line.strip().startswith(CHANGES[binding])]
     assert error.startswith("error: --model_dir must be resumed with the configuration")
@@ -295,7 +296,7 @@ def test_mistake_is_one_line_and_exit_code_2(mistake, tmp_path, capsys):
 def assert_one_line(capsys, message, *arguments, **options):
     with pytest.raises(SystemExit) as stop:
         run(*arguments, **options)
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     errors = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
@@ -416,7 +417,7 @@ def test_run_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
 def test_checkpoint_of_another_model_is_refused_even_with_the_flag(unbroken, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(unbroken, "BYOL.hidden_units = 24", allow_config_change=True)
-    assert stopped.value.code == launch.EXIT_USER_ERROR
+    assert stopped.value.code == cli.EXIT_USER_ERROR
     assert "checkpoint of another model" in capsys.readouterr().err
 
 
@@ -493,12 +494,12 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
 
     monkeypatch.setattr(tfds_records, "prepare", prepare)
     gin.clear_config()
-    launch.parse_gin(
+    cli.parse_gin(
         [str(ROOT / "gin/pretrain/cifar10_resnet18.gin")],
         [f"tfds_dataset.data_dir = '{tmp_path}'"],
     )
     if dry_run:
-        launch.refuse_downloads()
+        cli.refuse_downloads()
     with pytest.raises(SystemExit):
         train.train(None, strategy="cpu", dry_run=dry_run)
     assert downloads == [not dry_run]

@@ -12,12 +12,12 @@ import pytest
 from byol_keras import (
     data,
     image_files,
-    launch,
-    train,  # noqa: F401, registers names for gin
+    train,  # noqa: F401
     validation,
 )
 from byol_keras.benchmarks.__main__ import check_configuration
 from byol_keras.image_data import ImageData
+from byol_keras.runtime import cli
 
 from support import ROOT
 
@@ -53,10 +53,10 @@ def lines_of(capsys, *bindings, gin_file=QUICKSTART):
     gin.clear_config()
     capsys.readouterr()
     started = time.process_time()
-    with pytest.raises(SystemExit) as stop, launch.user_errors():
-        launch.parse_gin([str(gin_file)], list(bindings))
+    with pytest.raises(SystemExit) as stop, cli.user_errors():
+        cli.parse_gin([str(gin_file)], list(bindings))
         validation.check_configuration()
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     assert time.process_time() - started < LIMIT_SECONDS
     printed = capsys.readouterr().err.splitlines()
     errors = [x for x in printed if x.startswith("error: ")]
@@ -233,13 +233,13 @@ def test_backbone_is_built_to_be_checked_only_where_there_is_a_mistake(
     told = "picky_backbone.channels must be others. Received: 3"
     assert told in lines_of(capsys, "train.seed = -1", gin_file=recipe)
     gin.clear_config()
-    launch.parse_gin([str(recipe)], [])
+    cli.parse_gin([str(recipe)], [])
     validation.check_configuration()
 
 
 def test_without_a_trial_nothing_is_made_but_bindings_are_checked():
     gin.clear_config()
-    launch.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
+    cli.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
     validation.check_configuration(trial=False)
     with gin.unlock_config():
         gin.bind_parameter("train.epochs", "ten")
@@ -272,8 +272,8 @@ def test_file_that_is_no_text_is_told(tmp_path, capsys):
 def test_missing_files_are_told_all(tmp_path, capsys):
     gin.clear_config()
     names = [str(tmp_path / name) for name in ("a.gin", "b.gin")]
-    with pytest.raises(SystemExit), launch.user_errors():
-        launch.parse_gin(names, [])
+    with pytest.raises(SystemExit), cli.user_errors():
+        cli.parse_gin(names, [])
     lines = capsys.readouterr().err.splitlines()
     rule = "error: --gin_file must be an existing file. Received: "
     assert lines == [rule + name for name in names]
@@ -295,7 +295,7 @@ def test_hidden_default_of_an_included_file_is_no_mistake(tmp_path):
     fragment.write_text("RandomApply.rate = 0.5\n")
     recipe.write_text(f"include '{QUICKSTART}'\ninclude '{fragment}'\n")
     gin.clear_config()
-    launch.parse_gin([str(recipe)], [])
+    cli.parse_gin([str(recipe)], [])
     validation.check_configuration()
 
 
@@ -304,7 +304,7 @@ def test_gin_is_silent_about_where_it_does_not_find_a_file(
 ):
     monkeypatch.chdir(tmp_path)
     gin.clear_config()
-    launch.parse_gin([str(QUICKSTART)], [])
+    cli.parse_gin([str(QUICKSTART)], [])
     assert not caplog.messages
 
 
@@ -314,7 +314,7 @@ def image_data(image_size, channels):
 
 def views(*bindings, gin_file=QUICKSTART):
     gin.clear_config()
-    launch.parse_gin([str(gin_file)], list(bindings))
+    cli.parse_gin([str(gin_file)], list(bindings))
     return gin.get_bindings("train")["views_fn"]()
 
 
@@ -456,7 +456,7 @@ SHORT = ("strategy, run folder and binding", "benchmark")
 def test_process_ends_with_its_lines_and_exit_code_2_in_time(name):
     (module, *arguments), expected = PROCESSES[name]
     code, errors, seconds, _ = process(module, *arguments)
-    assert code == launch.EXIT_USER_ERROR
+    assert code == cli.EXIT_USER_ERROR
     assert len(errors) == len(expected)
     for line, beginning in zip(errors, expected, strict=True):
         assert line.startswith(beginning)
@@ -487,10 +487,10 @@ BENCHMARK_MISTAKES = {
 def test_mistake_of_a_benchmark_is_one_line(binding, capsys):
     gin.clear_config()
     recipe = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
-    with pytest.raises(SystemExit) as stop, launch.user_errors():
-        launch.parse_gin([str(recipe)], [binding])
+    with pytest.raises(SystemExit) as stop, cli.user_errors():
+        cli.parse_gin([str(recipe)], [binding])
         check_configuration()
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {BENCHMARK_MISTAKES[binding]}")
 
@@ -500,7 +500,7 @@ def test_mistake_of_a_benchmark_is_one_line(binding, capsys):
 )
 def test_recipe_has_no_mistakes(path):
     gin.clear_config()
-    launch.parse_gin([str(path)], [])
+    cli.parse_gin([str(path)], [])
     validation.check_configuration()
 
 
@@ -509,5 +509,5 @@ def test_recipe_has_no_mistakes(path):
 )
 def test_benchmark_has_no_mistakes(path):
     gin.clear_config()
-    launch.parse_gin([str(path)], [])
+    cli.parse_gin([str(path)], [])
     check_configuration()

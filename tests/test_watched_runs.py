@@ -6,9 +6,9 @@ import gin
 import keras
 import pytest
 
-from byol_keras import launch
 from byol_keras.guards import dump_folder
 from byol_keras.run import EXIT_STOPPED
+from byol_keras.runtime import cli
 
 from support.runs import QUICKSTART, metrics, run
 
@@ -54,7 +54,7 @@ def test_step_that_is_not_finite_stops_the_run_and_is_replayed(tmp_path, capsys)
 
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, gin_file=config, replay=1)
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     assert "--replay_step must be a step at which" in capsys.readouterr().err
 
 

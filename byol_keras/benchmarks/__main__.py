@@ -22,16 +22,16 @@ from rich.console import Console
 
 import byol_keras
 from byol_keras import benchmarks as registered
-from byol_keras import gin_names, launch  # noqa: F401, the former registers
 from byol_keras.bad_images import listed_in
 from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.export import load_backbone
 from byol_keras.export.model_card import rewrite_scores
 from byol_keras.gin_bindings import find_mistakes
-from byol_keras.mistakes import Findings
 from byol_keras.report.callback import rewrite_page
-from byol_keras.whole_files import write_text
+from byol_keras.runtime import cli
+from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.errors import Findings
 
 CACHE = "extract_all.cache_dir"
 
@@ -86,7 +86,7 @@ def benchmark(
     Raises:
         SystemExit: with code 2, after a line on stderr, for a user's mistake.
     """
-    with launch.user_errors():
+    with cli.user_errors():
         tasks = _tasks(benchmarks)
         _check_arguments(baselines, seed, seeds)
         trained = load_backbone(backbone_path)
@@ -108,7 +108,7 @@ def benchmark(
         if backbone_path == model_dir:
             rewrite_scores(folder.parent)
     if len(records) < len(tasks):
-        sys.exit(launch.EXIT_USER_ERROR)
+        sys.exit(cli.EXIT_USER_ERROR)
 
 
 def _tasks(benchmarks) -> list[Task]:
@@ -304,7 +304,7 @@ def _reached(scopes, selector) -> set[tuple[str, str]]:
 
 def _report(name, error):
     """Says a user's mistake as every other is said, and goes on."""
-    with contextlib.suppress(SystemExit), launch.user_errors():
+    with contextlib.suppress(SystemExit), cli.user_errors():
         raise ValueError(f"{name}: {results.reason(error)}") from error
 
 
@@ -329,12 +329,12 @@ def check_configuration() -> None:
 def main(_):
     """Parses flags and gin, then runs the benchmarks."""
     model_dir, backbone = flags.FLAGS.model_dir, flags.FLAGS.backbone
-    with launch.user_errors():
+    with cli.user_errors():
         if not (model_dir or backbone):
             raise ValueError(
                 "--model_dir or --backbone must name a backbone. Received: none"
             )
-        launch.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+        cli.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
         check_configuration()
         # Makes what is bound for the root once, where a mistake is one line.
         gin.get_bindings("byol_keras.benchmark")
@@ -342,8 +342,8 @@ def main(_):
 
 
 if __name__ == "__main__":
-    launch.define_flags()
+    cli.define_flags()
     flags.DEFINE_string(
         "backbone", None, "backbone to evaluate instead of the run folder's export."
     )
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

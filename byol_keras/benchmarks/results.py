@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from byol_keras import provenance
 from byol_keras.benchmarks.baselines import BASELINES
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
 
 # Drawn anew for every seed, whatever the benchmark.
 RANDOM_BASELINES = ("random_init",)

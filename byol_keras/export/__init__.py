@@ -14,7 +14,7 @@ import h5py
 import keras
 import tensorflow as tf
 
-from byol_keras.whole_files import write_whole
+from byol_keras.runtime.atomic_files import write_whole
 
 
 def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:

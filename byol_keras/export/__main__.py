@@ -11,9 +11,9 @@ import pathlib
 
 from absl import app, flags
 
-from byol_keras import launch
 from byol_keras.export import formats, networks
 from byol_keras.export.model_card import CARD, write_card
+from byol_keras.runtime import cli
 
 
 def export(
@@ -63,8 +63,8 @@ def export(
 def main(_):
     """Parses flags and exports."""
     given = flags.FLAGS
-    with launch.user_errors((ValueError, OSError)):
-        launch.check_model_dir(given.model_dir)
+    with cli.user_errors((ValueError, OSError)):
+        cli.check_model_dir(given.model_dir)
         folder = export(
             pathlib.Path(given.model_dir),
             given.format,
@@ -84,4 +84,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("part", "backbone", ", ".join(networks.PARTS))
     flags.DEFINE_integer("size", 224, "pixels of the images.", lower_bound=1)
     flags.DEFINE_string("licence", None, "of the weights, for the model card.")
-    app.run(main, flags_parser=launch.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.export import image_shape, load_backbone, save_saved_model
-from byol_keras.whole_files import write_whole
+from byol_keras.runtime.atomic_files import write_whole
 
 # Format -> file or folder, and how far its outputs may be from the model's, as a share
 # of the greatest of them.

@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Mapping
 
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
 
 CARD = "MODEL_CARD.md"
 # Headings of its parts.

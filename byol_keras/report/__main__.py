@@ -12,14 +12,14 @@ import pathlib
 
 from absl import app, flags
 
-from byol_keras import launch
 from byol_keras.report import callback, run_folder
+from byol_keras.runtime import cli
 
 
 def main(argv):
     """Parses flags and writes the page."""
     folders, out = argv[1:], flags.FLAGS.out
-    with launch.user_errors():
+    with cli.user_errors():
         missing = callback.missing_libraries()
         if missing:
             raise ValueError(
@@ -38,4 +38,4 @@ def main(argv):
 if __name__ == "__main__":
     flags.DEFINE_string("out", None, "file to write the page to.")
     flags.FLAGS.set_gnu_getopt(True)
-    app.run(main, flags_parser=functools.partial(launch.parse_flags, with_paths=True))
+    app.run(main, flags_parser=functools.partial(cli.parse_flags, with_paths=True))

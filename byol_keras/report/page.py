@@ -15,7 +15,7 @@ from byol_keras.benchmarks import table
 from byol_keras.meter import sentence
 from byol_keras.report import curves
 from byol_keras.report.run_folder import RunFolder, read_run
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
 
 # Of a map with more classes, the legend would be longer than the map.
 MOST_CLASSES = 20

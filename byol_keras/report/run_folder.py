@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from byol_keras import provenance
 from byol_keras.benchmarks import results
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
 
 PICTURES = "report_pictures.json"
 PAGE = "report.html"

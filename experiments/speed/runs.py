@@ -26,16 +26,14 @@ import keras
 import tensorflow as tf
 from measuring import median_ratio, medians, photographs, write
 
-from byol_keras import (
-    BYOL,
-    CollapseDoctor,
-    NonfiniteGuard,
-    TargetEMA,
-    data,
-    launch,
-    resnet18,
-    train,
-)
+from byol_keras import BYOL
+from byol_keras import CollapseDoctor
+from byol_keras import NonfiniteGuard
+from byol_keras import TargetEMA
+from byol_keras import data
+from byol_keras.runtime import cli
+from byol_keras import resnet18
+from byol_keras import train
 from byol_keras.callbacks import RunPosition
 from byol_keras.meter import Meter
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
@@ -159,7 +157,7 @@ class EndAtFirstStep(keras.callbacks.Callback):
 
 def start(folder: str) -> None:
     """Starts the quickstart."""
-    launch.parse_gin([str(QUICKSTART)], ["train.callbacks = [@EndAtFirstStep]"])
+    cli.parse_gin([str(QUICKSTART)], ["train.callbacks = [@EndAtFirstStep]"])
     train.train(folder)
 
 

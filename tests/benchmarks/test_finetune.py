@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from byol_keras import data, launch
+from byol_keras import data
 from byol_keras.augmentations import RandomHorizontalFlip
 from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks import learning_rates  # noqa: F401, registers names for gin
@@ -26,6 +26,7 @@ from byol_keras.benchmarks.finetune import (
 )
 from byol_keras.export import export_backbone, load_backbone
 from byol_keras.optimizers import MomentumSGD
+from byol_keras.runtime import cli
 from byol_keras.schedules import RunLength, warmup_cosine
 
 from support import ROOT
@@ -430,7 +431,7 @@ def test_unfit_test_data_are_one_line(test_data, rule, monkeypatch):
 def rates(protocol, base_learning_rate, batch_size, num_examples, steps):
     # The command line registers what the protocols name.
     importlib.import_module("byol_keras.benchmarks.__main__")
-    launch.parse_gin([str(ROOT / "gin/protocol" / f"{protocol}.gin")], [])
+    cli.parse_gin([str(ROOT / "gin/protocol" / f"{protocol}.gin")], [])
     settings = gin.get_bindings("finetune")
     epochs = settings["epochs"][0]
     length = RunLength(num_examples, batch_size, epochs, last_batch="pad")

@@ -15,8 +15,8 @@ from byol_keras.benchmarks.heads import (
     train_heads,
     training_feed,
 )
-from byol_keras.launch import make_strategy
 from byol_keras.optimizers import LARS, MomentumSGD
+from byol_keras.runtime.cli import make_strategy
 from byol_keras.schedules import RunLength
 
 NAMES = ("avgpool", "feature1", "pooled1")

@@ -13,8 +13,8 @@ from byol_keras.augmentations import RandomHorizontalFlip
 from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks import heads
 from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
-from byol_keras.launch import make_strategy
 from byol_keras.optimizers import MomentumSGD
+from byol_keras.runtime.cli import make_strategy
 from byol_keras.schedules import constant_learning_rate, warmup_cosine
 
 from support.datasets import make_multi_label

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import data, launch
+from byol_keras import data
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.export import export_backbone
+from byol_keras.runtime import cli
 
 from support import ROOT
 from support.processes import command_line
@@ -100,7 +101,7 @@ def run_folder(tmp_path_factory):
 
 
 def in_process(run_folder, *bindings, model_dir=None):
-    launch.parse_gin([str(RECIPE)], [*SMALL, *bindings])
+    cli.parse_gin([str(RECIPE)], [*SMALL, *bindings])
     benchmark(str(run_folder), model_dir)
 
 
@@ -120,7 +121,7 @@ def stored(model_dir, name):
 def error_line(capsys, run, *arguments, **keywords):
     with pytest.raises(SystemExit) as stop:
         run(*arguments, **keywords)
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
@@ -428,7 +429,7 @@ def test_too_many_images_that_cannot_be_read_are_one_line(run_folder, tmp_path, 
     settings = folder_with_broken_images(tmp_path / "images")
     with pytest.raises(SystemExit) as stop:
         toys(run_folder, tmp_path, *settings, "image_folder.max_bad_share = 0.0")
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     printed = capsys.readouterr().err.splitlines()
     (line,) = [line for line in printed if line.startswith("error:")]
     assert line.startswith("error: reading: images must be readable, all but a share ")
@@ -499,7 +500,7 @@ def test_features_are_kept_where_the_user_says(run_folder, tmp_path):
 
 
 def test_small_suite_decays_weights_where_the_protocols_do():
-    launch.parse_gin([str(ROOT / "gin/benchmarks/suite_small.gin")], [])
+    cli.parse_gin([str(ROOT / "gin/benchmarks/suite_small.gin")], [])
     decays = {}
     for reference in gin.query_parameter("benchmark.benchmarks").values():
         with gin.config_scope(reference.scopes):
@@ -516,7 +517,7 @@ def test_small_suite_decays_weights_where_the_protocols_do():
 
 
 def test_imagenet_suite_jitters_colours_for_linear_features_alone():
-    launch.parse_gin([str(ROOT / "gin/benchmarks/suite_imagenet.gin")], [])
+    cli.parse_gin([str(ROOT / "gin/benchmarks/suite_imagenet.gin")], [])
     layers = {}
     for scope in ("plain", "jittered"):
         with gin.config_scope(scope):

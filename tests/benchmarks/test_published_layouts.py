@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from byol_keras import launch
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.labelled_lists import VOC_CLASSES
+from byol_keras.runtime import cli
 
 from support import ROOT
 from support.datasets import (
@@ -36,7 +36,7 @@ def backbone(tmp_path_factory):
 
 
 def run(name, backbone, folder, *bindings):
-    launch.parse_gin([str(RECIPES / f"{name}.gin")], list(bindings))
+    cli.parse_gin([str(RECIPES / f"{name}.gin")], list(bindings))
     benchmark(backbone, str(folder))
     (record,) = (folder / "benchmarks").glob("*.json")
     return json.loads(record.read_text())["results"]["trained"]

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from byol_keras import backbones, launch
+from byol_keras import backbones
 from byol_keras.benchmarks import segmentation, training_state
 from byol_keras.benchmarks.segmentation import (
     SegmentationRecipe,
@@ -27,6 +27,7 @@ from byol_keras.benchmarks.segmentation_data import (
     voc_segmentation,
 )
 from byol_keras.optimizers import MomentumSGD
+from byol_keras.runtime import cli
 
 from support import ROOT
 from support.scenes import make_scenes, write_cityscapes, write_vocdevkit
@@ -279,7 +280,7 @@ def test_wrong_setting_is_one_line(name, value):
 def parsed(name, *bindings):
     # The command line registers what the files bind for it.
     importlib.import_module("byol_keras.benchmarks.__main__")
-    launch.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
+    cli.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
     return gin.get_configurable("SegmentationRecipe")()
 
 

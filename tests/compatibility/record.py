@@ -28,8 +28,9 @@ BENCHMARKS = ("knn_fashion_mnist_small", "logistic_fashion_mnist_small")
 
 def recipes() -> dict[str, dict]:
     """Recipe -> what gin holds after a dry run of it, and its fingerprint."""
-    from byol_keras import launch, train
+    from byol_keras import train
     from byol_keras.fingerprint import fingerprint
+    from byol_keras.runtime import cli
 
     from support.recipes import PRETRAIN, parse, stand_in_bindings
 
@@ -41,7 +42,7 @@ def recipes() -> dict[str, dict]:
         train.train(None, strategy="cpu", dry_run=True)
         found[path.stem] = {
             "operative_config": gin.operative_config_str(),
-            "fingerprint": fingerprint(launch.operative_bindings(), num_examples=7),
+            "fingerprint": fingerprint(cli.operative_bindings(), num_examples=7),
         }
     keras.config.set_dtype_policy("float32")
     return found
@@ -52,15 +53,15 @@ def identities(backbone: pathlib.Path) -> dict[str, dict]:
 
     The digest of data in files follows the time of their checkout and is left out.
     """
-    from byol_keras import gin_names, launch  # noqa: F401, the former registers
     from byol_keras.benchmarks import __main__ as main
     from byol_keras.benchmarks import results
+    from byol_keras.runtime import cli
 
     results.measure = lambda *_, **__: ({"trained": [{"none": 0.0}]}, {})
     found = {}
     for name in BENCHMARKS:
         gin.clear_config()
-        launch.parse_gin([str(HERE.parents[1] / f"gin/benchmarks/{name}.gin")], [])
+        cli.parse_gin([str(HERE.parents[1] / f"gin/benchmarks/{name}.gin")], [])
         with tempfile.TemporaryDirectory() as folder:
             main.benchmark(str(backbone), folder)
             (record,) = pathlib.Path(folder).glob("benchmarks/*.json")

@@ -6,12 +6,12 @@ import gin
 import keras
 import numpy as np
 import pytest
-from compatibility import record
 
 import byol_keras  # noqa: F401, registers what saved models name
 from byol_keras.checkpoint_folder import CheckpointFolder
 from byol_keras.checkpoints import arrays_of, load_arrays
 from byol_keras.export import load_backbone
+from compatibility import record
 
 RECIPES = json.loads((record.DATA / "recipes.json").read_text())
 

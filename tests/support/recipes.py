@@ -5,8 +5,8 @@ import keras
 import pytest
 from gin import config_parser
 
-from byol_keras import launch
 from byol_keras.image_data import ImageData
+from byol_keras.runtime import cli
 
 from support import ROOT
 
@@ -79,7 +79,7 @@ def stand_in_backbone(backbone_fn, channels):
 
 
 def parse(path, *bindings):
-    launch.parse_gin([str(path)], list(bindings))
+    cli.parse_gin([str(path)], list(bindings))
 
 
 def stand_in_bindings(path):

@@ -182,12 +182,13 @@ def write_run(folder, loss: float = 1.0, epochs: int = 4) -> pathlib.Path:
 
 def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
     """What the command line does, in this process."""
-    from byol_keras import launch, train, validation
+    from byol_keras import train, validation
+    from byol_keras.runtime import cli
 
     gin.clear_config()
-    with launch.user_errors():
-        launch.parse_gin([str(gin_file)], list(bindings))
-        is_early = strategy in launch.EARLY_STRATEGIES
+    with cli.user_errors():
+        cli.parse_gin([str(gin_file)], list(bindings))
+        is_early = strategy in cli.EARLY_STRATEGIES
         validation.check_configuration(trial=not is_early)
     train.train(model_dir, strategy=strategy, **arguments)
 
@@ -217,7 +218,7 @@ def mean_feature(backbone):
 
 def record_batches(folder, *, strategy):
     """Writes the part of the first batches that this worker gets."""
-    from byol_keras import workers
+    from byol_keras.runtime import workers
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     source = make_arrays(num_examples=20)

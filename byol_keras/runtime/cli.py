@@ -12,8 +12,8 @@ import tensorflow as tf
 from absl import flags, logging
 
 from byol_keras import gin_bindings, gin_syntax
-from byol_keras.mistakes import KINDS, Mistakes, lines_of
-from byol_keras.whole_files import write_text
+from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.errors import KINDS, Mistakes, lines_of
 
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 # These refuse to start in a process that has used TensorFlow.

@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from byol_keras import launch
-from byol_keras.mistakes import Findings, Mistakes, lines_of
+from byol_keras.runtime import cli
+from byol_keras.runtime.errors import Findings, Mistakes, lines_of
 
 
 def test_findings_note_every_mistake_once():
@@ -63,12 +63,12 @@ def test_error_in_a_traced_function_is_told_without_the_source():
 
 
 def test_each_mistake_is_a_line_on_stderr(capsys):
-    with pytest.raises(SystemExit) as stop, launch.user_errors():
+    with pytest.raises(SystemExit) as stop, cli.user_errors():
         raise Mistakes(["x", "y"])
-    assert stop.value.code == launch.EXIT_USER_ERROR
+    assert stop.value.code == cli.EXIT_USER_ERROR
     assert capsys.readouterr().err == "error: x\nerror: y\n"
 
 
 def test_only_the_named_kinds_are_mistakes():
-    with pytest.raises(TypeError), launch.user_errors((ValueError,)):
+    with pytest.raises(TypeError), cli.user_errors((ValueError,)):
         raise TypeError("a bug")

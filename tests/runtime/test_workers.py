@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import data, workers
+from byol_keras import data
+from byol_keras.runtime import workers
 
 from support.datasets import BATCH, make_arrays, make_records, small_views
 from support.processes import ForkServer
