@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from byol_keras.augmentations import (
+from byol_keras.views.augmentations import (
     ImageAugmentation,
     RandomApply,
     RandomHorizontalFlip,
     RandomVerticalFlip,
 )
-from byol_keras.blurs import GaussianBlur
-from byol_keras.colors import ColorJitter, Grayscale, Solarize
-from byol_keras.crops import RandomCrop, RandomResizedCrop
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.views.crops import RandomCrop, RandomResizedCrop
 
 _FLIPS = (RandomHorizontalFlip, RandomVerticalFlip)
 

@@ -25,10 +25,10 @@ from byol_keras import (
     nearest,
 )
 from byol_keras.bad_images import flaw_of_file
-from byol_keras.benchmarks.transforms import resize_center_crop
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.views.transforms import resize_center_crop
 
 # Thumbnails are seen whole; of larger images benchmarks leave out a border of 1/16.
 _THUMBNAIL = 64

@@ -5,15 +5,10 @@ Importing this registers all of them; a new module that registers names gets a l
 
 # ruff: noqa: F401
 from byol_keras import (
-    augmentations,
-    augmented_view,
     backbones,
     benchmarks,
-    blurs,
     byol,
     callbacks,
-    colors,
-    crops,
     data,
     doctor,
     evaluation_callbacks,
@@ -26,3 +21,4 @@ from byol_keras import (
     subsets,
     views,
 )
+from byol_keras.views import augmentations, augmented_view, blurs, colors, crops

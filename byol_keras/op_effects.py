@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.augmentations import ImageAugmentation, RandomApply, is_stateless
-from byol_keras.augmented_view import AugmentedView
-from byol_keras.crops import RandomResizedCrop
 from byol_keras.draws import applied, name_of, rate_of
+from byol_keras.views.augmentations import ImageAugmentation, RandomApply, is_stateless
+from byol_keras.views.augmented_view import AugmentedView
+from byol_keras.views.crops import RandomResizedCrop
 
 # Less than half a step of 8 bits is no change that anybody sees.
 VISIBLE = 0.5 / 255

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 from rich.table import Table
 
-from byol_keras.augmented_view import cores
 from byol_keras.checkpoints import has_state
 from byol_keras.runtime import cli
+from byol_keras.views.augmented_view import cores
 
 # Their layers draw from generators that are among the variables of the model.
 _OWN_MODULES = ("keras.", "byol_keras.")

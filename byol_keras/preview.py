@@ -25,12 +25,12 @@ from byol_keras import (
     op_effects,
     validation,
 )
-from byol_keras.augmented_view import uniforms_of
 from byol_keras.contact_sheet import Sample
-from byol_keras.crops import RandomResizedCrop
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.views import TwoViews
+from byol_keras.views.augmented_view import uniforms_of
+from byol_keras.views.crops import RandomResizedCrop
 
 EXIT_FINDINGS = 1
 # The originals of the sheet are no larger.

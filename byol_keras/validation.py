@@ -13,16 +13,16 @@ import keras
 from absl import logging
 
 from byol_keras import gin_bindings
-from byol_keras.augmentations import RandomApply
-from byol_keras.blurs import GaussianBlur
 from byol_keras.byol import BYOL
-from byol_keras.colors import ColorJitter, Grayscale
-from byol_keras.crops import RandomCrop
 from byol_keras.gin_trial import Trial
 from byol_keras.image_data import ImageData
 from byol_keras.runtime import cli
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
+from byol_keras.views.augmentations import RandomApply
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale
+from byol_keras.views.crops import RandomCrop
 
 ROOT = "byol_keras.train"
 # What the command line gives the root, and the root the functions that it calls.

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import array_files, data
-from byol_keras.crops import RandomResizedCrop
 from byol_keras.views import TwoViews
+from byol_keras.views.crops import RandomResizedCrop
 
 
 def write_arrays(folder, count=6, channels=5):

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from byol_keras import draws
-from byol_keras.augmentations import (
+from byol_keras.views.augmentations import (
     RandomApply,
     RandomHorizontalFlip,
     RandomVerticalFlip,
 )
-from byol_keras.blurs import GaussianBlur
-from byol_keras.colors import ColorJitter, Grayscale, Solarize
-from byol_keras.crops import RandomCrop, RandomResizedCrop
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.views.crops import RandomCrop, RandomResizedCrop
 
 SHAPE = (40, 60, 3)
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data, embedding, embedding_file
-from byol_keras.benchmarks.transforms import resize_center_crop
+from byol_keras.views.transforms import resize_center_crop
 
 from support.datasets import random_image, write
 

@@ -4,15 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from byol_keras.augmentations import (
-    RandomApply,
-    RandomHorizontalFlip,
-)
-from byol_keras.augmented_view import AugmentedView
-from byol_keras.blurs import GaussianBlur
-from byol_keras.colors import ColorJitter, Grayscale, Solarize
-from byol_keras.crops import RandomResizedCrop
 from byol_keras.op_effects import measure, tolerance
+from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
+from byol_keras.views.augmented_view import AugmentedView
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.views.crops import RandomResizedCrop
 
 
 def images(count=200, channels=3, seed=0):

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from byol_keras import data, preview
-from byol_keras.augmentations import RandomApply, RandomHorizontalFlip
-from byol_keras.blurs import GaussianBlur
-from byol_keras.colors import ColorJitter, Grayscale, Solarize
-from byol_keras.crops import RandomResizedCrop
 from byol_keras.externals import AUGMENTATIONS
 from byol_keras.views import TwoViews
+from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.views.crops import RandomResizedCrop
 
 from support.processes import command_line
 

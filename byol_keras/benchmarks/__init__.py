@@ -3,10 +3,7 @@
 Importing the package registers every benchmark for gin: one file, one import here.
 """
 
-from byol_keras.benchmarks import (
-    learning_rates,  # noqa: F401, registers names for gin
-    transforms,  # noqa: F401
-)
+from byol_keras.benchmarks import learning_rates  # noqa: F401
 from byol_keras.benchmarks.detection import detection_coco, detection_voc
 from byol_keras.benchmarks.finetune import finetune
 from byol_keras.benchmarks.knn import knn
@@ -18,6 +15,7 @@ from byol_keras.benchmarks.segmentation import (
     segmentation_voc,
 )
 from byol_keras.benchmarks.svm import svm
+from byol_keras.views import transforms  # noqa: F401
 
 __all__ = [
     "detection_coco",

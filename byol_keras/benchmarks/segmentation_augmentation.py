@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from byol_keras.augmented_view import reproducible, uniforms_of
 from byol_keras.benchmarks.fcn import resize_bilinear
 from byol_keras.benchmarks.segmentation_data import SegmentationData
 from byol_keras.benchmarks.segmentation_metrics import IGNORED
+from byol_keras.views.augmented_view import reproducible, uniforms_of
 
 # Uniform numbers of an image: ratio, flip, then photometric ones, then two per crop.
 _PHOTOMETRIC = slice(2, 11)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.benchmarks.transforms import resize_center_crop
+from byol_keras.views.transforms import resize_center_crop
 
 BATCH_SIZE = 64
 # Sides of stored pictures, in pixels; smaller images stay as they are.

@@ -12,8 +12,6 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras import data
-from byol_keras.augmentations import RandomHorizontalFlip
-from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks import learning_rates  # noqa: F401, registers names for gin
 from byol_keras.benchmarks.baselines import RawPixels
 from byol_keras.benchmarks.finetune import (
@@ -28,6 +26,8 @@ from byol_keras.export import export_backbone, load_backbone
 from byol_keras.optimizers import MomentumSGD
 from byol_keras.runtime import cli
 from byol_keras.schedules import RunLength, warmup_cosine
+from byol_keras.views.augmentations import RandomHorizontalFlip
+from byol_keras.views.augmented_view import AugmentedView
 
 from support import ROOT
 

@@ -6,8 +6,6 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.augmentations import RandomHorizontalFlip
-from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks.heads import (
     Feed,
     Head,
@@ -18,6 +16,8 @@ from byol_keras.benchmarks.heads import (
 from byol_keras.optimizers import LARS, MomentumSGD
 from byol_keras.runtime.cli import make_strategy
 from byol_keras.schedules import RunLength
+from byol_keras.views.augmentations import RandomHorizontalFlip
+from byol_keras.views.augmented_view import AugmentedView
 
 NAMES = ("avgpool", "feature1", "pooled1")
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.augmentations import RandomHorizontalFlip
-from byol_keras.augmented_view import AugmentedView
 from byol_keras.benchmarks import heads
 from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
 from byol_keras.optimizers import MomentumSGD
 from byol_keras.runtime.cli import make_strategy
 from byol_keras.schedules import constant_learning_rate, warmup_cosine
+from byol_keras.views.augmentations import RandomHorizontalFlip
+from byol_keras.views.augmented_view import AugmentedView
 
 from support.datasets import make_multi_label
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from byol_keras.augmentations import SEMANTICS
+from byol_keras.views.augmentations import SEMANTICS
 
 ALMOST_ONE = np.nextafter(np.float32(1), np.float32(0))
 

@@ -5,17 +5,17 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.augmentations import (
+from byol_keras.views import TwoViews
+from byol_keras.views.augmentations import (
     ImageAugmentation,
     RandomApply,
     RandomHorizontalFlip,
     RandomVerticalFlip,
 )
-from byol_keras.augmented_view import AugmentedView, uniforms_of
-from byol_keras.blurs import GaussianBlur
-from byol_keras.colors import ColorJitter, Grayscale, Lighting, Solarize
-from byol_keras.crops import RandomCrop, RandomResizedCrop
-from byol_keras.views import TwoViews
+from byol_keras.views.augmented_view import AugmentedView, uniforms_of
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale, Lighting, Solarize
+from byol_keras.views.crops import RandomCrop, RandomResizedCrop
 
 from support.images import both_semantics, noise
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.crops import RandomCrop, RandomResizedCrop
+from byol_keras.views.crops import RandomCrop, RandomResizedCrop
 
 from support.images import ALMOST_ONE, augmented, both_semantics, noise
 

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.augmentations import ImageAugmentation, is_stateless
-from byol_keras.crops import RandomResizedCrop
-from byol_keras.resizing import channels_last
 from byol_keras.sources import PARALLEL, untuned
+from byol_keras.views.augmentations import ImageAugmentation, is_stateless
+from byol_keras.views.crops import RandomResizedCrop
+from byol_keras.views.resizing import channels_last
 
 # Values that a processor's second-level cache holds, with room to spare.
 _CACHE_VALUES = 2**18

@@ -4,14 +4,14 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.augmentations import RandomApply, RandomHorizontalFlip
-from byol_keras.augmented_view import uniforms_of
 from byol_keras.backbones import resnet18
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
-from byol_keras.colors import ColorJitter, Solarize
-from byol_keras.crops import RandomResizedCrop
 from byol_keras.views import TwoViews
+from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
+from byol_keras.views.augmented_view import uniforms_of
+from byol_keras.views.colors import ColorJitter, Solarize
+from byol_keras.views.crops import RandomResizedCrop
 
 keras_cv = pytest.importorskip("keras_cv")
 

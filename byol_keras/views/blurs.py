@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import kernels
-from byol_keras.augmentations import (
+from byol_keras.views import kernels
+from byol_keras.views.augmentations import (
     ImageAugmentation,
     between,
     interval,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from byol_keras.kernels import ZERO, clip, compiled
+from byol_keras.views.kernels import ZERO, clip, compiled
 
 
 @compiled

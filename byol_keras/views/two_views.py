@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from byol_keras.augmentations import one_of
-from byol_keras.augmented_view import (
+from byol_keras.sources import PARALLEL
+from byol_keras.views.augmentations import one_of
+from byol_keras.views.augmented_view import (
     AugmentedView,
     batches,
     check_layers,
@@ -14,7 +15,6 @@ from byol_keras.augmented_view import (
     to_float,
     uniforms_of,
 )
-from byol_keras.sources import PARALLEL
 
 PLACES = ("host", "device")
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.augmentations import (
+from byol_keras.views.augmentations import (
     ImageAugmentation,
     between,
     interval,
@@ -17,7 +17,7 @@ from byol_keras.augmentations import (
     resample,
     whole,
 )
-from byol_keras.resizing import resized_crops
+from byol_keras.views.resizing import resized_crops
 
 # How often torchvision draws a box before it falls back to the centre.
 CROP_TRIES = 10

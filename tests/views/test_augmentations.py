@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.augmentations import (
+from byol_keras.views.augmentations import (
     ImageAugmentation,
     RandomApply,
     RandomHorizontalFlip,
     RandomVerticalFlip,
     is_stateless,
 )
-from byol_keras.blurs import GaussianBlur
-from byol_keras.colors import ColorJitter, Grayscale, Solarize
-from byol_keras.crops import RandomResizedCrop
+from byol_keras.views.blurs import GaussianBlur
+from byol_keras.views.colors import ColorJitter, Grayscale, Solarize
+from byol_keras.views.crops import RandomResizedCrop
 
 from support.images import ALMOST_ONE, augmented, noise
 

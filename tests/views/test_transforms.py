@@ -1,10 +1,10 @@
-"""Claims about byol_keras.benchmarks.transforms: the pixels of the reference."""
+"""Claims about byol_keras.views.transforms: the pixels of the reference."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.benchmarks.transforms import (
+from byol_keras.views.transforms import (
     deepmind_center_crop,
     deepmind_crop_box,
     resize_center_crop,

@@ -24,7 +24,7 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import kernels
+from byol_keras.views import kernels
 
 SEMANTICS = ("deepmind", "torchvision")
 

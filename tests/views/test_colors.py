@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.colors import ColorJitter, Grayscale, Lighting, Solarize
+from byol_keras.views.colors import ColorJitter, Grayscale, Lighting, Solarize
 
 from support.images import ALMOST_ONE, augmented, both_semantics, noise, one_pixel
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from byol_keras.blurs import GaussianBlur
+from byol_keras.views.blurs import GaussianBlur
 
 from support.images import augmented, noise
 
