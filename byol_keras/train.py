@@ -22,9 +22,9 @@ from byol_keras import (
 )
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints import Checkpoints
+from byol_keras.config.bindings import unused_line
+from byol_keras.config.syntax import Origin
 from byol_keras.doctor import CollapseDoctor
-from byol_keras.gin_bindings import unused_line
-from byol_keras.gin_syntax import Origin
 from byol_keras.guards import NonfiniteGuard, load_dump
 from byol_keras.interruption import StopSignals
 from byol_keras.report import Report

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import keras
 from absl import logging
 
-from byol_keras import gin_bindings
 from byol_keras.byol import BYOL
-from byol_keras.gin_trial import Trial
+from byol_keras.config import bindings
+from byol_keras.config.trial import Trial
 from byol_keras.image_data import ImageData
 from byol_keras.runtime import cli
 from byol_keras.runtime.errors import Findings
@@ -95,7 +95,7 @@ def check_configuration(trial: bool = True) -> None:
     Raises:
         Mistakes: all that are found.
     """
-    found = Findings(gin_bindings.find_mistakes(ROOT, GIVEN, CALLS))
+    found = Findings(bindings.find_mistakes(ROOT, GIVEN, CALLS))
     found.add([*_wrong_settings()])
     if trial:
         _try(found)
@@ -126,13 +126,13 @@ def check_data(views: Any, data: ImageData) -> None:
 def _wrong_settings() -> Iterator[str]:
     """Arguments of `train` whose type is right, but whose value is not."""
     for name in ("epochs", "batch_size", "log_every_steps"):
-        value = gin_bindings.value_of(ROOT, name)
+        value = bindings.value_of(ROOT, name)
         if _is_number(value) and value < 1:
             yield f"train.{name} must be a positive int. Received: {value}"
-    seed = gin_bindings.value_of(ROOT, "seed")
+    seed = bindings.value_of(ROOT, "seed")
     if _is_number(seed) and not 0 <= seed < 2**32:
         yield f"train.seed must be in 0..{2**32 - 1}. Received: {seed}"
-    precision = gin_bindings.value_of(ROOT, "precision")
+    precision = bindings.value_of(ROOT, "precision")
     if isinstance(precision, str) and precision not in cli.PRECISIONS:
         rule = f"train.precision must be one of {cli.PRECISIONS}"
         yield f"{rule}. Received: {precision!r}"
@@ -141,11 +141,10 @@ def _wrong_settings() -> Iterator[str]:
 def _plan(trial: Trial) -> Plan:
     """Makes all but the data and the backbone, which take time."""
     batch_size, epochs, last_batch = (
-        gin_bindings.value_of(ROOT, name)
-        for name in ("batch_size", "epochs", "last_batch")
+        bindings.value_of(ROOT, name) for name in ("batch_size", "epochs", "last_batch")
     )
     accumulation_steps, rates = 1, None
-    model_fn = gin_bindings.value_of(ROOT, "model_fn")
+    model_fn = bindings.value_of(ROOT, "model_fn")
     if inspect.isclass(model_fn) and issubclass(model_fn, BYOL):
         model = trial.call("model_fn", backbone=_small_backbone())
         accumulation_steps = model.accumulation_steps if model else 1

@@ -5,7 +5,7 @@ import subprocess
 
 import byol_keras
 from byol_keras import provenance
-from byol_keras.gin_syntax import Origin
+from byol_keras.config.syntax import Origin
 
 HERE, HOME = pathlib.Path("/somewhere/project"), pathlib.Path("/somewhere")
 

@@ -25,9 +25,9 @@ from byol_keras import benchmarks as registered
 from byol_keras.bad_images import listed_in
 from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.config.bindings import find_mistakes
 from byol_keras.export import load_backbone
 from byol_keras.export.model_card import rewrite_scores
-from byol_keras.gin_bindings import find_mistakes
 from byol_keras.report.callback import rewrite_page
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
-from byol_keras import gin_bindings, gin_syntax
+from byol_keras.config import bindings, syntax
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.errors import KINDS, Mistakes, lines_of
 
@@ -84,7 +84,7 @@ def user_errors(kinds: tuple[type[Exception], ...] = KINDS):
         sys.exit(EXIT_USER_ERROR)
 
 
-def parse_gin(gin_files: list[str], gin_params: list[str]) -> gin_syntax.Origin:
+def parse_gin(gin_files: list[str], gin_params: list[str]) -> syntax.Origin:
     """Parses gin files and bindings; includes are found from the files' own tree.
 
     Args:
@@ -106,10 +106,10 @@ def parse_gin(gin_files: list[str], gin_params: list[str]) -> gin_syntax.Origin:
         rule = "--gin_file must be an existing file. Received: "
         raise Mistakes([f"{rule}{path}" for path in absent])
     folders = [f for path in paths for f in path.parents if (f / "gin").is_dir()]
-    reading = gin_syntax.read(paths, gin_params, folders)
+    reading = syntax.read(paths, gin_params, folders)
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
-    gin_bindings.set_defaults(reading.defaults, reading.replaced)
+    bindings.set_defaults(reading.defaults, reading.replaced)
     for folder in folders:
         gin.add_config_file_search_path(str(folder))
     try:
@@ -154,9 +154,9 @@ def unused_bindings() -> list[str]:
     operative = _bindings(operative_text)
     used = {_supplier(name, configured) for name in operative}
     hidden = {outer for name in operative for outer in _from_inside_out(name)}
-    used |= hidden & gin_bindings.default_names()
+    used |= hidden & bindings.default_names()
     used |= _used_later(configured, used, operative_text)
-    return sorted(set(configured) - used - gin_bindings.replaced_names())
+    return sorted(set(configured) - used - bindings.replaced_names())
 
 
 def _supplier(name, configured):
@@ -205,7 +205,7 @@ def _bindings(text: str) -> dict[str, str]:
 
 def refuse_downloads() -> None:
     """Keeps what gin builds from downloading data, as a dry run should not."""
-    gin_bindings.bind_everywhere("byol_keras.tfds_dataset", "download", False)
+    bindings.bind_everywhere("byol_keras.tfds_dataset", "download", False)
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:

@@ -1,7 +1,7 @@
 import gin
 import pytest
 
-from byol_keras import gin_syntax
+from byol_keras.config import syntax
 from byol_keras.runtime import cli
 from byol_keras.runtime.errors import Mistakes
 
@@ -116,7 +116,7 @@ def test_macro_of_an_included_file_needs_no_use_where_its_user_is_replaced(tree)
     )
     own = tree / "own.gin"
     own.write_text('include "suite.gin"\nbenchmark.benchmarks = [@knn]\n')
-    replaced = gin_syntax.read([own], [], [tree]).replaced
+    replaced = syntax.read([own], [], [tree]).replaced
     macros = {scope for scope, selector, _ in replaced if selector == "gin.macro"}
     assert macros == {"JOBS", "OTHER"}  # knn has been let go too, before it came back
-    assert gin_syntax.read([tree / "suite.gin"], [], [tree]).replaced == set()
+    assert syntax.read([tree / "suite.gin"], [], [tree]).replaced == set()

@@ -6,7 +6,7 @@ from typing import Any
 
 import gin
 
-from byol_keras.gin_bindings import (
+from byol_keras.config.bindings import (
     CONSTANT,
     MACRO,
     bound,
@@ -18,8 +18,8 @@ from byol_keras.gin_bindings import (
     walk,
     wrong_type,
 )
+from byol_keras.config.types import parameters_of
 from byol_keras.runtime.errors import Findings, lines_of
-from byol_keras.value_types import parameters_of
 
 # What gin adds to the message of whatever is raised in a call.
 _CALL = re.compile(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import gin
 from gin import config_parser
 
-from byol_keras.value_types import parameters_of
+from byol_keras.config.types import parameters_of
 
 # The folder of recipes.
 RECIPES = "pretrain"

@@ -7,14 +7,8 @@ from typing import Any, NamedTuple
 
 import gin
 
+from byol_keras.config.types import Returned, accepts, describe, parameters_of, type_of
 from byol_keras.runtime.errors import Findings
-from byol_keras.value_types import (
-    Returned,
-    accepts,
-    describe,
-    parameters_of,
-    type_of,
-)
 
 CONSTANT, MACRO = "gin.constant", "gin.macro"
 

@@ -1,0 +1,1 @@
+"""Reads and checks gin configurations; knows nothing of what they configure."""
