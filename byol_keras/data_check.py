@@ -22,11 +22,11 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras import decoding
-from byol_keras.bad_images import flaw_of_file
-from byol_keras.image_bytes import readable
-from byol_keras.image_files import find_images
-from byol_keras.image_headers import SUFFIXES, format_of
+from byol_keras.data import decoding
+from byol_keras.data.image_bytes import readable
+from byol_keras.data.image_files import find_images
+from byol_keras.data.image_headers import SUFFIXES, format_of
+from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 

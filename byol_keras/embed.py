@@ -15,16 +15,9 @@ import re
 import numpy as np
 from absl import app, flags
 
-from byol_keras import (
-    array_files,
-    contact_sheet,
-    data,
-    embedding,
-    embedding_file,
-    image_files,
-    nearest,
-)
-from byol_keras.bad_images import flaw_of_file
+from byol_keras import contact_sheet, data, embedding, embedding_file, nearest
+from byol_keras.data import array_files, image_files
+from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text

@@ -14,11 +14,10 @@ from byol_keras import (
     evaluation_callbacks,
     externals,
     guards,
-    labelled_lists,
     optimizers,
     report,
     schedules,
-    subsets,
     views,
 )
+from byol_keras.data import published, subsets
 from byol_keras.views import augmentations, augmented_view, blurs, colors, crops

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from byol_keras.sources import Rows
+from byol_keras.data.sources import Rows
 
 # In the order of computation.
 PARTS = (

@@ -11,9 +11,9 @@ import tensorflow as tf
 from rich.console import Console
 
 from byol_keras import provenance
-from byol_keras.bad_images import TooManyBadImages, listed_in
 from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints import Checkpoints
+from byol_keras.data.unreadable import TooManyBadImages, listed_in
 from byol_keras.export import export_backbone, image_shape
 from byol_keras.export.model_card import write_card
 from byol_keras.fingerprint import changes, fingerprint

@@ -15,7 +15,7 @@ from absl import logging
 from byol_keras.byol import BYOL
 from byol_keras.config import bindings
 from byol_keras.config.trial import Trial
-from byol_keras.image_data import ImageData
+from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import cli
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength

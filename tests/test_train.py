@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import tfds_records, train
+from byol_keras import train
+from byol_keras.data import tfds
 from byol_keras.export import load_backbone
 from byol_keras.run_lock import RunLock
 from byol_keras.runtime import cli
@@ -492,7 +493,7 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
         downloads.append(download)
         raise ValueError(f"stopped. Received: {name}")
 
-    monkeypatch.setattr(tfds_records, "prepare", prepare)
+    monkeypatch.setattr(tfds, "prepare", prepare)
     gin.clear_config()
     cli.parse_gin(
         [str(ROOT / "gin/pretrain/cifar10_resnet18.gin")],

@@ -11,12 +11,12 @@ import pytest
 
 from byol_keras import (
     data,
-    image_files,
     train,  # noqa: F401
     validation,
 )
 from byol_keras.benchmarks.__main__ import check_configuration
-from byol_keras.image_data import ImageData
+from byol_keras.data import image_files
+from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import cli
 
 from support import ROOT

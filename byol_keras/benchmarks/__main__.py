@@ -22,10 +22,10 @@ from rich.console import Console
 
 import byol_keras
 from byol_keras import benchmarks as registered
-from byol_keras.bad_images import listed_in
 from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.config.bindings import find_mistakes
+from byol_keras.data.unreadable import listed_in
 from byol_keras.export import load_backbone
 from byol_keras.export.model_card import rewrite_scores
 from byol_keras.report.callback import rewrite_page

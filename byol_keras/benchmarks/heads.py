@@ -16,8 +16,8 @@ from keras import ops
 from rich import progress
 
 from byol_keras.benchmarks.features import Features, extract_all, read_feature
+from byol_keras.data.sources import untuned
 from byol_keras.schedules import RunLength
-from byol_keras.sources import untuned
 
 _SHOW_EVERY_STEPS = 20
 _SCORE_BATCH = 1024

@@ -13,8 +13,8 @@ from byol_keras.benchmarks.segmentation_files import (
     scipy_io,
 )
 from byol_keras.benchmarks.segmentation_metrics import IGNORED
-from byol_keras.labelled_lists import VOC_CLASSES
-from byol_keras.published_folder import PublishedFolder
+from byol_keras.data.published import VOC_CLASSES
+from byol_keras.data.published_folder import PublishedFolder
 
 CITYSCAPES_CLASSES = (
     "road",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.sources import Rows, file_stamps
+from byol_keras.data.sources import Rows, file_stamps
 
 # Class of values that no mask should have.
 UNKNOWN = 254

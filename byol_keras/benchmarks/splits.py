@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from byol_keras.subsets import class_ranks
+from byol_keras.data.subsets import class_ranks
 
 # Of the training images, one in so many is held out where nothing else chooses.
 _FOLDS = 5

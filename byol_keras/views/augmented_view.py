@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.sources import PARALLEL, untuned
+from byol_keras.data.sources import PARALLEL, untuned
 from byol_keras.views.augmentations import ImageAugmentation, is_stateless
 from byol_keras.views.crops import RandomResizedCrop
 from byol_keras.views.resizing import channels_last

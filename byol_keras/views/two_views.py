@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from byol_keras.sources import PARALLEL
+from byol_keras.data.sources import PARALLEL
 from byol_keras.views.augmentations import one_of
 from byol_keras.views.augmented_view import (
     AugmentedView,

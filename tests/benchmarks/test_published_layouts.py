@@ -5,7 +5,7 @@ import json
 import pytest
 
 from byol_keras.benchmarks.__main__ import benchmark
-from byol_keras.labelled_lists import VOC_CLASSES
+from byol_keras.data.published import VOC_CLASSES
 from byol_keras.runtime import cli
 
 from support import ROOT

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from byol_keras import RandomHorizontalFlip, RandomResizedCrop, TwoViews, data
 from byol_keras.assets import make_fashion_mnist_small as maker
-from byol_keras.image_data import ImageData
-from byol_keras.labelled_lists import VOC_CLASSES
-from byol_keras.sources import Rows
+from byol_keras.data.image_data import ImageData
+from byol_keras.data.published import VOC_CLASSES
+from byol_keras.data.sources import Rows
 
 # Images per step where a test of workers shares them.
 BATCH = 8

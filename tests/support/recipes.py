@@ -5,7 +5,7 @@ import keras
 import pytest
 from gin import config_parser
 
-from byol_keras.image_data import ImageData
+from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import cli
 
 from support import ROOT

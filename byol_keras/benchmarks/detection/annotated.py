@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.sources import file_stamps
+from byol_keras.data.sources import file_stamps
 
 # Boxes end beyond the image by less than this through rounding in the files.
 _ROUNDING = 0.5

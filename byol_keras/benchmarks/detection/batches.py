@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.benchmarks.detection.masks import cropped_mask
-from byol_keras.sources import PARALLEL, Rows
+from byol_keras.data.sources import PARALLEL, Rows
 from byol_keras.views.augmented_view import reproducible, to_float, uniforms_of
 
 # Multi-scale training of the published detection protocols.

@@ -18,8 +18,8 @@ from byol_keras.benchmarks.detection.annotated import (
     object_arrays,
 )
 from byol_keras.benchmarks.detection.masks import read_segmentation
-from byol_keras.labelled_lists import VOC_CLASSES
-from byol_keras.published_folder import PublishedFolder
+from byol_keras.data.published import VOC_CLASSES
+from byol_keras.data.published_folder import PublishedFolder
 
 
 @gin.register(module="byol_keras")

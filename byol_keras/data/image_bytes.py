@@ -6,8 +6,8 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import decoding
-from byol_keras.image_headers import (
+from byol_keras.data import decoding
+from byol_keras.data.image_headers import (
     WEBP_EXTENDED,
     bits_of_bmp,
     format_of,

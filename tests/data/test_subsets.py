@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.labelled_lists import (
+from byol_keras.data.published import (
     imagenet_folder,
     inaturalist2018,
     voc_classification,
 )
-from byol_keras.subsets import listed_subset, stratified_subset
+from byol_keras.data.subsets import listed_subset, stratified_subset
 
 from support.datasets import (
     make_imagenet,

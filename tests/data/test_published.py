@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from byol_keras import train  # noqa: F401, registers the root of the fragment
-from byol_keras.labelled_lists import (
+from byol_keras.data.published import (
     VOC_CLASSES,
     imagenet_folder,
     inaturalist2018,

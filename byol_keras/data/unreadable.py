@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from byol_keras.image_bytes import flaw_of
+from byol_keras.data.image_bytes import flaw_of
 
 # Scraped folders hold a few broken files; more of them are mostly one mistake.
 MAX_BAD_SHARE = 0.05

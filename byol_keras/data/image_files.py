@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from byol_keras.bad_images import (
+from byol_keras.data.decoding import channels_of
+from byol_keras.data.image_bytes import readable, readable_in_graph
+from byol_keras.data.image_headers import SUFFIXES
+from byol_keras.data.sources import Rows, file_stamps
+from byol_keras.data.unreadable import (
     MAX_BAD_SHARE,
     ReadableFiles,
     check_share,
     flaw_of_file,
 )
-from byol_keras.decoding import channels_of
-from byol_keras.image_bytes import readable, readable_in_graph
-from byol_keras.image_headers import SUFFIXES
-from byol_keras.sources import Rows, file_stamps
 
 IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
 TIFF_SUFFIXES = SUFFIXES["TIFF"]

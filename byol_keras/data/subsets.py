@@ -6,7 +6,7 @@ import pathlib
 import gin
 import numpy as np
 
-from byol_keras.image_data import ImageData
+from byol_keras.data.image_data import ImageData
 
 
 @gin.register(module="byol_keras")

@@ -12,9 +12,9 @@ import re
 import gin
 import numpy as np
 
-from byol_keras import image_files
-from byol_keras.image_data import ImageData
-from byol_keras.published_folder import PublishedFolder, malformed, read_list
+from byol_keras.data import image_files
+from byol_keras.data.image_data import ImageData
+from byol_keras.data.published_folder import PublishedFolder, malformed, read_list
 
 # In the published order, which is that of the alphabet.
 VOC_CLASSES = (

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import decoding
-from byol_keras.sources import PARALLEL, Rows, Shards, untuned
+from byol_keras.data import decoding
+from byol_keras.data.sources import PARALLEL, Rows, Shards, untuned
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

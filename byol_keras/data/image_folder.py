@@ -14,10 +14,10 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import array_files, image_files, tfds_records
-from byol_keras.bad_images import MAX_BAD_SHARE
-from byol_keras.image_data import ImageData
-from byol_keras.sources import Rows
+from byol_keras.data import array_files, image_files, tfds
+from byol_keras.data.image_data import ImageData
+from byol_keras.data.sources import Rows
+from byol_keras.data.unreadable import MAX_BAD_SHARE
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -67,12 +67,10 @@ def tfds_dataset(
         ValueError: if the name, the split or a feature does not exist, or the dataset
             cannot be prepared.
     """
-    builder = tfds_records.find_builder(name, data_dir)
+    builder = tfds.find_builder(name, data_dir)
     if not builder.is_prepared():
-        tfds_records.prepare(builder, name, manual_dir, download)
-    return tfds_records.images_of_builder(
-        builder, split, image_key, label_key, shuffle_buffer
-    )
+        tfds.prepare(builder, name, manual_dir, download)
+    return tfds.images_of_builder(builder, split, image_key, label_key, shuffle_buffer)
 
 
 @gin.register(module="byol_keras")
@@ -96,10 +94,8 @@ def tfds_folder(
         ValueError: if the folder is not a prepared dataset, or the split or a feature
             does not exist.
     """
-    builder = tfds_records.folder_builder(_existing_folder(path))
-    return tfds_records.images_of_builder(
-        builder, split, image_key, label_key, shuffle_buffer
-    )
+    builder = tfds.folder_builder(_existing_folder(path))
+    return tfds.images_of_builder(builder, split, image_key, label_key, shuffle_buffer)
 
 
 @gin.register(module="byol_keras")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import bad_images, data, image_bytes
-from byol_keras.bad_images import TooManyBadImages, listed_in
+from byol_keras import data
+from byol_keras.data import image_bytes, unreadable
+from byol_keras.data.unreadable import TooManyBadImages, listed_in
 
 from support.datasets import needs_pillow, write
 
@@ -63,7 +64,7 @@ def test_broken_image_has_a_reason(name, tmp_path):
 
 
 def test_file_that_cannot_be_opened_has_a_reason(tmp_path):
-    flaw = bad_images.flaw_of_file(str(tmp_path))
+    flaw = unreadable.flaw_of_file(str(tmp_path))
     assert flaw == "cannot be opened: Is a directory"
 
 
@@ -96,13 +97,13 @@ def test_images_of_a_subset_replace_only_each_other(tmp_path):
 def test_file_that_is_known_to_be_good_is_not_examined_again(tmp_path, monkeypatch):
     source = numbered(tmp_path, 5, broken=(2,))
     seen = []
-    flaw_of_file = bad_images.flaw_of_file
+    flaw_of_file = unreadable.flaw_of_file
 
     def counted(path, channels):
         seen.append(path)
         return flaw_of_file(path, channels)
 
-    monkeypatch.setattr(bad_images, "flaw_of_file", counted)
+    monkeypatch.setattr(unreadable, "flaw_of_file", counted)
     for _ in range(3):
         list(source.ordered())
     assert len(seen) <= 6  # 3 may be asked for twice at once, for itself and for 2
@@ -159,7 +160,7 @@ def test_folder_without_one_readable_image_ends_the_reading(tmp_path):
 
 
 def image_files_rows(paths, max_bad_share):
-    from byol_keras.image_files import file_rows
+    from byol_keras.data.image_files import file_rows
 
     return file_rows(paths, None, 1, max_bad_share)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import data, decoding, image_data, tfds_records
+from byol_keras import data
+from byol_keras.data import decoding, image_data, tfds
 
 from support.datasets import (
     GIF_TWO_FRAMES,
@@ -31,7 +32,7 @@ def source(request, tmp_path, records, monkeypatch):
     if request.param == "folder":
         return make_folder(tmp_path)
     if request.param == "sharded records":
-        monkeypatch.setattr(tfds_records, "_MEMORY_BYTES", -1)
+        monkeypatch.setattr(tfds, "_MEMORY_BYTES", -1)
     return data.tfds_folder(records, "train[3:30]", shuffle_buffer=5)
 
 

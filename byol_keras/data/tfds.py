@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from byol_keras.decoding import channels_of
-from byol_keras.image_data import ImageData
-from byol_keras.sources import Rows, Shards
+from byol_keras.data.decoding import channels_of
+from byol_keras.data.image_data import ImageData
+from byol_keras.data.sources import Rows, Shards
 
 # Records up to this size in all are held in memory. CIFAR-10 takes 150 MB of it,
 # ImageNet would take 150 GB.

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.bad_images import MAX_BAD_SHARE, check_share
-from byol_keras.decoding import MAX_PIXELS
-from byol_keras.image_files import file_rows as rows_of_files
-from byol_keras.sources import Rows
+from byol_keras.data.decoding import MAX_PIXELS
+from byol_keras.data.image_files import file_rows as rows_of_files
+from byol_keras.data.sources import Rows
+from byol_keras.data.unreadable import MAX_BAD_SHARE, check_share
 
 SUFFIXES = (".npy",)
 

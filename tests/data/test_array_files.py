@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import array_files, data
+from byol_keras import data
+from byol_keras.data import array_files
 from byol_keras.views import TwoViews
 from byol_keras.views.crops import RandomResizedCrop
 

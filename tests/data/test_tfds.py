@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from byol_keras import data, tfds_records
+from byol_keras import data
+from byol_keras.data import tfds
 
 from support.datasets import make_records, random_image, write
 
@@ -20,7 +21,7 @@ def records(tmp_path_factory):
 
 @pytest.fixture
 def never_in_memory(monkeypatch):
-    monkeypatch.setattr(tfds_records, "_MEMORY_BYTES", -1)
+    monkeypatch.setattr(tfds, "_MEMORY_BYTES", -1)
 
 
 def test_a_slice_reads_across_files(records):

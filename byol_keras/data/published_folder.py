@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from byol_keras import image_files
-from byol_keras.image_data import ImageData
+from byol_keras.data import image_files
+from byol_keras.data.image_data import ImageData
 
 # A file and its label: separated by blanks, or by ";" or "," in other releases.
 _LINE = re.compile(r"(.+?)[ \t;,]+(\d+)")
