@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from rich.table import Table
 
-from byol_keras.checkpoints import has_state
+from byol_keras.checkpoints.callback import has_state
 from byol_keras.runtime import cli
 from byol_keras.views.augmented_view import cores
 

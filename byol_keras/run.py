@@ -12,16 +12,16 @@ from rich.console import Console
 
 from byol_keras import provenance
 from byol_keras.callbacks import RunPosition, TargetEMA
-from byol_keras.checkpoints import Checkpoints
+from byol_keras.checkpoints.callback import Checkpoints
+from byol_keras.checkpoints.fingerprint import changes, fingerprint
+from byol_keras.checkpoints.run_lock import RunLock
+from byol_keras.checkpoints.signals import OneLineEnding
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 from byol_keras.export import export_backbone, image_shape
 from byol_keras.export.model_card import write_card
-from byol_keras.fingerprint import changes, fingerprint
-from byol_keras.interruption import OneLineEnding
 from byol_keras.meter import Meter, flops_of_step, peak_flops
 from byol_keras.replay import replay_step
 from byol_keras.report import Report
-from byol_keras.run_lock import RunLock
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
 from byol_keras.runtime import cli, workers
 from byol_keras.schedules import RunLength

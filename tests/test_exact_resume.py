@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.checkpoint_folder import CheckpointFolder, read_checkpoint
+from byol_keras.checkpoints.files import CheckpointFolder, read_checkpoint
 
 from support.processes import ForkServer
 from support.runs import untimed_metrics

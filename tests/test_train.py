@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import train
+from byol_keras.checkpoints.run_lock import RunLock
 from byol_keras.data import tfds
 from byol_keras.export import load_backbone
-from byol_keras.run_lock import RunLock
 from byol_keras.runtime import cli
 
 from support import ROOT

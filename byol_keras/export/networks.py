@@ -5,7 +5,7 @@ import pathlib
 import keras
 
 from byol_keras.byol import mlp_head
-from byol_keras.checkpoint_folder import CheckpointFolder
+from byol_keras.checkpoints.files import CheckpointFolder
 from byol_keras.export import load_backbone
 
 NETWORKS = ("online", "target")

@@ -22,7 +22,7 @@ from measuring import interleaved, median_ratio, medians, seconds, write
 
 from byol_keras import BYOL, LARS, resnet18
 from byol_keras.callbacks import RunPosition
-from byol_keras.checkpoints import Checkpoints
+from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.doctor import CollapseDoctor
 from byol_keras.guards import NonfiniteGuard
 

@@ -29,7 +29,7 @@ BENCHMARKS = ("knn_fashion_mnist_small", "logistic_fashion_mnist_small")
 def recipes() -> dict[str, dict]:
     """Recipe -> what gin holds after a dry run of it, and its fingerprint."""
     from byol_keras import train
-    from byol_keras.fingerprint import fingerprint
+    from byol_keras.checkpoints.fingerprint import fingerprint
     from byol_keras.runtime import cli
 
     from support.recipes import PRETRAIN, parse, stand_in_bindings
@@ -95,8 +95,8 @@ def views_dataset(views):
 
 def files() -> None:
     """A checkpoint, a `.keras` file of a whole model, an export, and their outputs."""
-    from byol_keras.checkpoint_folder import CheckpointFolder
-    from byol_keras.checkpoints import arrays_of
+    from byol_keras.checkpoints.callback import arrays_of
+    from byol_keras.checkpoints.files import CheckpointFolder
 
     made = model()
     folder = CheckpointFolder(DATA / "checkpoints", 1)

@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from byol_keras import run_lock
-from byol_keras.run_lock import RunLock
+from byol_keras.checkpoints import run_lock
+from byol_keras.checkpoints.run_lock import RunLock
 
 # Without TensorFlow, which the package itself imports.
 HOLDER = """

@@ -1,7 +1,7 @@
 import gin
 import pytest
 
-from byol_keras.fingerprint import changes, fingerprint
+from byol_keras.checkpoints.fingerprint import changes, fingerprint
 from byol_keras.runtime import cli
 
 BINDINGS = {

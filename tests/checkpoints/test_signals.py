@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from byol_keras.interruption import Interrupted, OneLineEnding, StopSignals
+from byol_keras.checkpoints.signals import Interrupted, OneLineEnding, StopSignals
 
 
 def ending(error, capsys, received=None):

@@ -11,8 +11,8 @@ from keras import layers
 
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import RunPosition, TargetEMA
-from byol_keras.checkpoints import Checkpoints
-from byol_keras.interruption import Interrupted, StopSignals
+from byol_keras.checkpoints.callback import Checkpoints
+from byol_keras.checkpoints.signals import Interrupted, StopSignals
 
 EPOCH_ENDS = [2, 5]
 

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from byol_keras.checkpoint_folder import CheckpointFolder
+from byol_keras.checkpoints.files import CheckpointFolder
 
 ABOUT = {"config": {"train.epochs": "3"}}
 

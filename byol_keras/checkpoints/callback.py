@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from byol_keras.callbacks import RunPosition
-from byol_keras.checkpoint_folder import Checkpoint, CheckpointFolder
-from byol_keras.interruption import Interrupted, StopSignals
+from byol_keras.checkpoints.files import Checkpoint, CheckpointFolder
+from byol_keras.checkpoints.signals import Interrupted, StopSignals
 from byol_keras.runtime import workers
 from byol_keras.runtime.argument_checks import is_positive_int
 

@@ -1,0 +1,1 @@
+"""Checkpoints: saving, resuming, and what keeps a run folder to one process."""
