@@ -19,8 +19,8 @@ from rich.console import Console
 
 from byol_keras import embedding_file
 from byol_keras.benchmarks.features import read_feature
-from byol_keras.benchmarks.results import backbone_digest
 from byol_keras.embedding_file import Block
+from byol_keras.results.records import backbone_digest
 from byol_keras.runtime.atomic_files import write_text, write_whole
 
 # Batches of images whose embeddings are written at once.

@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from byol_keras import provenance
 from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.fingerprint import changes, fingerprint
@@ -22,6 +21,7 @@ from byol_keras.export.model_card import write_card
 from byol_keras.meter import Meter, flops_of_step, peak_flops
 from byol_keras.replay import replay_step
 from byol_keras.report import Report
+from byol_keras.results import provenance
 from byol_keras.run_log import MetricsLog, Progress, TensorLogs
 from byol_keras.runtime import cli, workers
 from byol_keras.schedules import RunLength

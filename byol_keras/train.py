@@ -17,7 +17,6 @@ from rich.console import Console
 from byol_keras import (
     gin_names,  # noqa: F401
     plan,
-    provenance,
     validation,
 )
 from byol_keras.callbacks import RunPosition
@@ -28,6 +27,7 @@ from byol_keras.config.syntax import Origin
 from byol_keras.doctor import CollapseDoctor
 from byol_keras.guards import NonfiniteGuard, load_dump
 from byol_keras.report import Report
+from byol_keras.results import provenance
 from byol_keras.run import Run, execute, repeat
 from byol_keras.runtime import (
     cli,

@@ -12,8 +12,8 @@ import sys
 
 from recorded import by_variant, doctor_readings, read_records, results_of
 
-from byol_keras.benchmarks.results import mean_and_interval
 from byol_keras.monitors import VERDICTS
+from byol_keras.results.records import mean_and_interval
 
 METRIC = "knn/top1_k20"
 BASELINES = {"raw_pixels": "raw pixels", "random_init": "random init"}

@@ -22,13 +22,13 @@ from rich.console import Console
 
 import byol_keras
 from byol_keras import benchmarks as registered
-from byol_keras.benchmarks import results, table
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.config.bindings import find_mistakes
 from byol_keras.data.unreadable import listed_in
 from byol_keras.export import load_backbone
 from byol_keras.export.model_card import rewrite_scores
 from byol_keras.report.callback import rewrite_page
+from byol_keras.results import records, table
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.errors import Findings
@@ -91,7 +91,7 @@ def benchmark(
         _check_arguments(baselines, seed, seeds)
         trained = load_backbone(backbone_path)
         folder = _make_folder(model_dir)
-    digest = results.backbone_digest(trained)
+    digest = records.backbone_digest(trained)
     selectors = {task.selector for task in tasks}
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
     records = {}
@@ -184,16 +184,16 @@ def _make_folder(model_dir) -> pathlib.Path | None:
 def _result(task, setting, folder, backbone_path) -> dict:
     """The record of a benchmark, as stored or after running it."""
     identity = _identity(task, setting)
-    stored = folder and results.read(folder, task.name)
+    stored = folder and records.read(folder, task.name)
     if stored:
-        changed = results.changes(stored, identity)
+        changed = records.changes(stored, identity)
         if not changed:
             print(f"{task.name}: stored in {folder / task.name}.json")
             return stored
         print(f"{task.name} runs anew: other {', '.join(changed)} than stored")
     start = time.perf_counter()
     with listed_in(folder and folder.parent / "bad_images.txt"):
-        per_seed, missing = results.measure(
+        per_seed, missing = records.measure(
             task.function,
             setting.trained,
             setting.baselines,
@@ -203,14 +203,14 @@ def _result(task, setting, folder, backbone_path) -> dict:
     seconds = time.perf_counter() - start
     record = {
         "backbone": str(backbone_path),
-        **results.make_record(per_seed, missing, identity, seconds),
+        **records.make_record(per_seed, missing, identity, seconds),
         "config": gin.operative_config_str(),
     }
     if folder:
         training = folder.parent / "operative_config.gin"
         if training.exists():
             record["training_config"] = training.read_text()
-        print(f"written to {results.write(folder, task.name, record)}")
+        print(f"written to {records.write(folder, task.name, record)}")
     return record
 
 
@@ -305,7 +305,7 @@ def _reached(scopes, selector) -> set[tuple[str, str]]:
 def _report(name, error):
     """Says a user's mistake as every other is said, and goes on."""
     with contextlib.suppress(SystemExit), cli.user_errors():
-        raise ValueError(f"{name}: {results.reason(error)}") from error
+        raise ValueError(f"{name}: {records.reason(error)}") from error
 
 
 def _print_table(records, folder):

@@ -11,10 +11,10 @@ import jinja2
 import matplotlib
 from matplotlib import colors
 
-from byol_keras.benchmarks import table
 from byol_keras.meter import sentence
 from byol_keras.report import curves
 from byol_keras.report.run_folder import RunFolder, read_run
+from byol_keras.results import table
 from byol_keras.runtime.atomic_files import write_text
 
 # Of a map with more classes, the legend would be longer than the map.

@@ -6,8 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from byol_keras import provenance
-from byol_keras.benchmarks import results
+from byol_keras.results import provenance, records
 from byol_keras.runtime.atomic_files import write_text
 
 PICTURES = "report_pictures.json"
@@ -135,7 +134,7 @@ def _parsed(text):
 
 def _records(folder):
     names = sorted(path.stem for path in folder.glob("*.json"))
-    found = {name: results.read(folder, name) for name in names}
+    found = {name: records.read(folder, name) for name in names}
     return {name: record for name, record in found.items() if _is_record(record)}
 
 

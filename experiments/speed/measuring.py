@@ -60,7 +60,7 @@ def peak_gigabytes() -> float:
 def write(results: dict) -> None:
     """Prints the results of a script and keeps them beside it, under its name."""
     # Not above: it imports TensorFlow, before which some scripts set variables.
-    from byol_keras import provenance
+    from byol_keras.results import provenance
 
     taken = {"seconds": round(time.perf_counter() - _START, 1)}
     text = json.dumps({**results, **taken, **provenance.made_by()}, indent=1)

@@ -54,10 +54,10 @@ def identities(backbone: pathlib.Path) -> dict[str, dict]:
     The digest of data in files follows the time of their checkout and is left out.
     """
     from byol_keras.benchmarks import __main__ as main
-    from byol_keras.benchmarks import results
+    from byol_keras.results import records
     from byol_keras.runtime import cli
 
-    results.measure = lambda *_, **__: ({"trained": [{"none": 0.0}]}, {})
+    records.measure = lambda *_, **__: ({"trained": [{"none": 0.0}]}, {})
     found = {}
     for name in BENCHMARKS:
         gin.clear_config()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.benchmarks import results
 from byol_keras.export import export_backbone, load_backbone
+from byol_keras.results import records
 
 
 @pytest.fixture(scope="module")
@@ -31,36 +31,36 @@ def unseeded(backbone):
     [(1, 12.7062), (2, 4.3027), (4, 2.7764), (9, 2.2622), (30, 2.0423)],
 )
 def test_t_quantile_is_that_of_the_printed_tables(degrees, quantile):
-    assert results.t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
+    assert records.t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
 
 
 def test_interval_of_one_two_three():
-    means, half_widths = results.mean_and_interval([{"a": 1.0}, {"a": 2.0}, {"a": 3.0}])
+    means, half_widths = records.mean_and_interval([{"a": 1.0}, {"a": 2.0}, {"a": 3.0}])
     assert means == {"a": 2.0}
     assert half_widths["a"] == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
 
 
 def test_one_seed_has_no_interval():
-    assert results.mean_and_interval([{"a": 1.0}]) == ({"a": 1.0}, {})
+    assert records.mean_and_interval([{"a": 1.0}]) == ({"a": 1.0}, {})
 
 
 def test_equal_seeds_have_an_interval_of_zero():
-    assert results.mean_and_interval([{"a": 0.1}] * 3)[1] == {"a": 0.0}
+    assert records.mean_and_interval([{"a": 0.1}] * 3)[1] == {"a": 0.0}
 
 
 def test_function_with_a_seed_runs_once_for_each(backbone):
-    per_seed, _ = results.measure(first_weight, backbone, (), [5, 6])
+    per_seed, _ = records.measure(first_weight, backbone, (), [5, 6])
     assert [run["toy/seed"] for run in per_seed["trained"]] == [5.0, 6.0]
 
 
 def test_function_without_a_seed_runs_once(backbone):
-    per_seed, _ = results.measure(unseeded, backbone, (), [5, 6])
+    per_seed, _ = records.measure(unseeded, backbone, (), [5, 6])
     assert len(per_seed["trained"]) == 1
 
 
 def test_random_init_is_drawn_anew_for_every_seed_of_any_function(backbone):
-    per_seed, _ = results.measure(unseeded, backbone, ["random_init"], [5, 6])
-    again, _ = results.measure(unseeded, backbone, ["random_init"], [6])
+    per_seed, _ = records.measure(unseeded, backbone, ["random_init"], [5, 6])
+    again, _ = records.measure(unseeded, backbone, ["random_init"], [6])
     assert list(per_seed) == ["random_init", "trained"]
     values = [run["toy/weight"] for run in per_seed["random_init"]]
     assert len({*values, per_seed["trained"][0]["toy/weight"]}) == 3
@@ -73,7 +73,7 @@ def test_baseline_that_cannot_do_it_has_a_reason_instead(backbone):
             raise ValueError("backbone must have weights. Received: none\n  in a call")
         return {"toy/one": 1}
 
-    per_seed, missing = results.measure(needs_weights, backbone, ["raw_pixels"], [0])
+    per_seed, missing = records.measure(needs_weights, backbone, ["raw_pixels"], [0])
     assert per_seed == {"trained": [{"toy/one": 1.0}]}
     assert missing == {"raw_pixels": "backbone must have weights. Received: none"}
 
@@ -85,14 +85,14 @@ def test_reason_of_an_error_in_a_traced_function_is_what_was_raised():
 
     with pytest.raises(ValueError, match="in user code") as caught:
         fails(tf.zeros([]))
-    assert results.reason(caught.value) == "x must be there."
+    assert records.reason(caught.value) == "x must be there."
 
 
 @pytest.mark.parametrize(
     ("message", "line"), [("a\n  b", "a"), ("\n a", "a"), ("", "ValueError: ")]
 )
 def test_reason_of_any_error_is_its_first_line(message, line):
-    assert results.reason(ValueError(message)) == line
+    assert records.reason(ValueError(message)) == line
 
 
 def test_what_the_trained_backbone_cannot_do_is_an_error(backbone):
@@ -100,7 +100,7 @@ def test_what_the_trained_backbone_cannot_do_is_an_error(backbone):
         raise ValueError("never")
 
     with pytest.raises(ValueError, match="never"):
-        results.measure(fails, backbone, ["raw_pixels"], [0])
+        records.measure(fails, backbone, ["raw_pixels"], [0])
 
 
 def test_real_fault_of_a_baseline_is_not_taken_for_a_gap(backbone):
@@ -110,13 +110,13 @@ def test_real_fault_of_a_baseline_is_not_taken_for_a_gap(backbone):
         return {"toy/one": 1.0}
 
     with pytest.raises(KeyError, match="a bug"):
-        results.measure(fails, backbone, ["raw_pixels"], [0])
+        records.measure(fails, backbone, ["raw_pixels"], [0])
 
 
 def test_record_has_means_intervals_and_every_seed():
     per_seed = {"raw_pixels": [{"a": 7.0}], "trained": [{"a": 1.0}, {"a": 3.0}]}
     identity = {"seeds": [4, 5], "baselines": ["raw_pixels"]}
-    record = results.make_record(per_seed, {}, identity, seconds=1.234)
+    record = records.make_record(per_seed, {}, identity, seconds=1.234)
     assert record["results"] == {"raw_pixels": {"a": 7.0}, "trained": {"a": 2.0}}
     assert list(record["interval"]) == ["trained"]
     assert record["interval"]["trained"]["a"] == pytest.approx(12.7062, abs=1e-4)
@@ -128,34 +128,34 @@ def test_record_has_means_intervals_and_every_seed():
 
 
 def test_stored_record_is_read_back(tmp_path):
-    assert results.read(tmp_path, "knn") is None
-    assert results.write(tmp_path, "knn", {"a": [1]}) == tmp_path / "knn.json"
-    assert results.read(tmp_path, "knn") == {"a": [1]}
+    assert records.read(tmp_path, "knn") is None
+    assert records.write(tmp_path, "knn", {"a": [1]}) == tmp_path / "knn.json"
+    assert records.read(tmp_path, "knn") == {"a": [1]}
     assert [path.name for path in tmp_path.iterdir()] == ["knn.json"]
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", ""])
 def test_file_that_is_no_record_counts_as_none(text, tmp_path):
     (tmp_path / "knn.json").write_text(text)
-    assert results.read(tmp_path, "knn") is None
+    assert records.read(tmp_path, "knn") is None
 
 
 def test_changes_name_what_is_another():
     stored = {"identity": {"backbone": "x", "seeds": [0], "baselines": []}}
     now = {"backbone": "y", "seeds": [0], "baselines": ["raw_pixels"]}
-    assert results.changes(stored, now) == ["backbone", "baselines"]
-    assert results.changes(stored, stored["identity"]) == []
+    assert records.changes(stored, now) == ["backbone", "baselines"]
+    assert records.changes(stored, stored["identity"]) == []
 
 
 def test_record_of_before_identities_holds_for_nothing():
-    assert results.changes({"results": {}}, {"backbone": "x"}) == ["backbone"]
+    assert records.changes({"results": {}}, {"backbone": "x"}) == ["backbone"]
 
 
 def test_digest_outlives_another_export_of_the_same_weights(backbone, tmp_path):
     digests = []
     for _ in range(2):
         export_backbone(backbone, tmp_path)
-        digests.append(results.backbone_digest(load_backbone(tmp_path)))
+        digests.append(records.backbone_digest(load_backbone(tmp_path)))
     assert digests[0] == digests[1]
 
 
@@ -163,10 +163,10 @@ def test_digest_outlives_another_export_of_the_same_weights(backbone, tmp_path):
 def test_digest_changes_with_one_weight_by_the_least_step(kind, backbone, tmp_path):
     export_backbone(backbone, tmp_path)
     first, second = (load_backbone(tmp_path / kind) for _ in range(2))
-    assert results.backbone_digest(first) == results.backbone_digest(second)
+    assert records.backbone_digest(first) == records.backbone_digest(second)
     weight = second.weights[0]
     weight.assign(np.nextafter(weight.numpy(), np.float32(9)))
-    assert results.backbone_digest(first) != results.backbone_digest(second)
+    assert records.backbone_digest(first) != records.backbone_digest(second)
 
 
 def test_digest_tells_configurations_of_equal_weights_apart():
@@ -177,5 +177,5 @@ def test_digest_tells_configurations_of_equal_weights_apart():
         images = keras.Input((8, 8, 1), name="images")
         return keras.Model(images, layer(images), name="backbone")
 
-    digests = [results.backbone_digest(with_stride(s)) for s in (1, 2, 1)]
+    digests = [records.backbone_digest(with_stride(s)) for s in (1, 2, 1)]
     assert digests[0] == digests[2] != digests[1]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from byol_keras import provenance
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.results import provenance
 from byol_keras.runtime.atomic_files import write_text
 
 # Drawn anew for every seed, whatever the benchmark.

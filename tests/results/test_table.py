@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from byol_keras.benchmarks import table
-from byol_keras.benchmarks.results import make_record
+from byol_keras.results import table
+from byol_keras.results.records import make_record
 
 PAGE = "mmselfsup's BYOL page (0.x)"
 PUBLISHED_200 = f"published: ResNet-50, ImageNet-1k, 200 epochs, 8xb32-accum16; {PAGE}"

@@ -4,8 +4,8 @@ import platform
 import subprocess
 
 import byol_keras
-from byol_keras import provenance
 from byol_keras.config.syntax import Origin
+from byol_keras.results import provenance
 
 HERE, HOME = pathlib.Path("/somewhere/project"), pathlib.Path("/somewhere")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from rich.table import Table
 
-from byol_keras.benchmarks.published import REFERENCES
+from byol_keras.results.published import REFERENCES
 
 ABSENT = "-"
 # Ends the name of a benchmark on a few small images, in the layout of published data.

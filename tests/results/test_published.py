@@ -2,7 +2,7 @@
 
 import pytest
 
-from byol_keras.benchmarks.published import REFERENCES
+from byol_keras.results.published import REFERENCES
 
 PAGE_200 = "byol_resnet50_8xb32-accum16-coslr-200e_in1k"
 PAGE_200_LARGE = "byol_resnet50_16xb256-coslr-200e_in1k"

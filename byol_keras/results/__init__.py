@@ -1,0 +1,1 @@
+"""Results: what a benchmark leaves, where it comes from, and how it is shown."""
