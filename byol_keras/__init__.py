@@ -10,10 +10,10 @@ from byol_keras.backbones import (
 )
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
-from byol_keras.doctor import CollapseDoctor
 from byol_keras.export import export_backbone, load_backbone
-from byol_keras.guards import NonfiniteGuard
 from byol_keras.losses import BYOLLoss
+from byol_keras.monitoring.collapse import CollapseDoctor
+from byol_keras.monitoring.nonfinite import NonfiniteGuard
 from byol_keras.optimizers import LARS
 from byol_keras.runtime import environment  # noqa: F401, sets variables, so it comes first
 from byol_keras.views import TwoViews

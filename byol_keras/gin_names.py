@@ -10,14 +10,13 @@ from byol_keras import (
     byol,
     callbacks,
     data,
-    doctor,
     evaluation_callbacks,
     externals,
-    guards,
     optimizers,
     report,
     schedules,
     views,
 )
 from byol_keras.data import published, subsets
+from byol_keras.monitoring import collapse, nonfinite
 from byol_keras.views import augmentations, augmented_view, blurs, colors, crops

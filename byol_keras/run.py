@@ -18,11 +18,11 @@ from byol_keras.checkpoints.signals import OneLineEnding
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 from byol_keras.export import export_backbone, image_shape
 from byol_keras.export.model_card import write_card
-from byol_keras.meter import Meter, flops_of_step, peak_flops
-from byol_keras.replay import replay_step
+from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
+from byol_keras.monitoring.replay import replay_step
+from byol_keras.monitoring.throughput import Meter, flops_of_step, peak_flops
 from byol_keras.report import Report
 from byol_keras.results import provenance
-from byol_keras.run_log import MetricsLog, Progress, TensorLogs
 from byol_keras.runtime import cli, workers
 from byol_keras.schedules import RunLength
 from byol_keras.views import TwoViews

@@ -24,8 +24,8 @@ from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.signals import StopSignals
 from byol_keras.config.bindings import unused_line
 from byol_keras.config.syntax import Origin
-from byol_keras.doctor import CollapseDoctor
-from byol_keras.guards import NonfiniteGuard, load_dump
+from byol_keras.monitoring.collapse import CollapseDoctor
+from byol_keras.monitoring.nonfinite import NonfiniteGuard, load_dump
 from byol_keras.report import Report
 from byol_keras.results import provenance
 from byol_keras.run import Run, execute, repeat

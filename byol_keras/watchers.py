@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 
-from byol_keras.replay import describe_batch
+from byol_keras.monitoring.replay import describe_batch
 
 # What the doctor looks at: the images of a step, or so many where a step has more.
 MOST_PROBE_IMAGES = 256

@@ -12,7 +12,7 @@ import sys
 
 from recorded import by_variant, doctor_readings, read_records, results_of
 
-from byol_keras.monitors import VERDICTS
+from byol_keras.monitoring.representation import VERDICTS
 from byol_keras.results.records import mean_and_interval
 
 METRIC = "knn/top1_k20"

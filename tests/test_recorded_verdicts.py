@@ -2,7 +2,7 @@
 
 import pytest
 
-from byol_keras import monitors
+from byol_keras.monitoring import representation
 
 from support import ROOT
 
@@ -31,7 +31,7 @@ def recorded(experiments):
     def read(folder, name):
         found = records.read_records(EXPERIMENTS / folder)[name]
         readings = records.doctor_readings(found)
-        return found, [monitors.verdict(found["first"], x) for x in readings]
+        return found, [representation.verdict(found["first"], x) for x in readings]
 
     return read
 

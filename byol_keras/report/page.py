@@ -11,7 +11,7 @@ import jinja2
 import matplotlib
 from matplotlib import colors
 
-from byol_keras.meter import sentence
+from byol_keras.monitoring.throughput import sentence
 from byol_keras.report import curves
 from byol_keras.report.run_folder import RunFolder, read_run
 from byol_keras.results import table

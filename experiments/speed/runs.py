@@ -35,8 +35,10 @@ from byol_keras.runtime import cli
 from byol_keras import resnet18
 from byol_keras import train
 from byol_keras.callbacks import RunPosition
-from byol_keras.meter import Meter
-from byol_keras.run_log import MetricsLog, Progress, TensorLogs
+from byol_keras.monitoring.throughput import Meter
+from byol_keras.monitoring.logs import MetricsLog
+from byol_keras.monitoring.logs import Progress
+from byol_keras.monitoring.logs import TensorLogs
 from views import ours
 
 BATCH_SIZE, IMAGE_SIZE = 64, 32

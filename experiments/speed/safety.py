@@ -23,8 +23,8 @@ from measuring import interleaved, median_ratio, medians, seconds, write
 from byol_keras import BYOL, LARS, resnet18
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints.callback import Checkpoints
-from byol_keras.doctor import CollapseDoctor
-from byol_keras.guards import NonfiniteGuard
+from byol_keras.monitoring.collapse import CollapseDoctor
+from byol_keras.monitoring.nonfinite import NonfiniteGuard
 
 BATCH_SIZE, IMAGE_SIZE = 64, 32
 REPEATS, STEPS_OF_A_BLOCK = 9, 6

@@ -271,7 +271,7 @@ def _around_rename(model_dir, checkpoint, before):
 
 def _in_metrics_line(model_dir, line, share):
     """In the middle of the n-th line that this process writes to `metrics.jsonl`."""
-    from byol_keras import run_log
+    from byol_keras.monitoring import logs
 
     seen = []
 
@@ -289,7 +289,7 @@ def _in_metrics_line(model_dir, line, share):
                 _die()
             return text
 
-    run_log.json = Json
+    logs.json = Json
 
 
 _MOMENTS = {

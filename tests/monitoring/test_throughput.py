@@ -7,11 +7,11 @@ import time
 import pytest
 import tensorflow as tf
 
-from byol_keras import meter
 from byol_keras.backbones import resnet18
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import RunPosition
-from byol_keras.meter import Meter, flops_of_step
+from byol_keras.monitoring import throughput
+from byol_keras.monitoring.throughput import Meter, flops_of_step
 from byol_keras.runtime import environment
 
 
@@ -102,12 +102,12 @@ def test_the_peak_of_a_known_accelerator_depends_on_precision(monkeypatch):
         )
 
     pretend(["NVIDIA A100-SXM4-80GB"] * 2)
-    assert meter.peak_flops("float32") == 2 * 156e12
-    assert meter.peak_flops("mixed_bfloat16") == 2 * 312e12
+    assert throughput.peak_flops("float32") == 2 * 156e12
+    assert throughput.peak_flops("mixed_bfloat16") == 2 * 312e12
     pretend(["something new"])
-    assert meter.peak_flops("float32") is None
+    assert throughput.peak_flops("float32") is None
     pretend([])
-    assert meter.peak_flops("float32") is None
+    assert throughput.peak_flops("float32") is None
 
 
 def test_a_cpu_for_which_tensorflow_takes_onednn_is_known():

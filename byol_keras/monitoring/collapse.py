@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras import monitors
+from byol_keras.monitoring import representation
 from byol_keras.runtime import workers
 from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
 from byol_keras.runtime.atomic_files import write_text
@@ -123,11 +123,13 @@ class CollapseDoctor(keras.callbacks.Callback):
         features = [np.asarray(x, np.float64) for x in features]
         if not all(np.isfinite(x).all() for x in features):
             return {}
-        readings = monitors.measure(*features)
+        readings = representation.measure(*features)
         readings |= {name: float(value) for name, value in weights.items()}
         if self.batch_size and "tau" in logs:
             tau = float(logs["tau"])
-            readings["monitor/ema_horizon"] = monitors.ema_horizon(self.batch_size, tau)
+            readings["monitor/ema_horizon"] = representation.ema_horizon(
+                self.batch_size, tau
+            )
         # JSON has no numbers but finite ones.
         return {name: x for name, x in readings.items() if np.isfinite(x)}
 
@@ -150,7 +152,7 @@ class CollapseDoctor(keras.callbacks.Callback):
 
     def _judge(self, readings):
         """Updates verdict, causes and `health.json`; tells what has changed."""
-        verdict = monitors.verdict(self._health["first"], readings)
+        verdict = representation.verdict(self._health["first"], readings)
         causes = likely_causes(self.model, self._health["first"], readings, verdict)
         self._health |= {
             "verdict": verdict,

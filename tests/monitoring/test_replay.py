@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from byol_keras import BYOL, data
 from byol_keras.data.image_data import ImageData
-from byol_keras.replay import describe_batch, replay_step
+from byol_keras.monitoring.replay import describe_batch, replay_step
 
 VIEWS = tuple(np.random.default_rng(0).random((2, 6, 2, 2, 1), np.float32))
 

@@ -6,7 +6,7 @@ import gin
 import keras
 import pytest
 
-from byol_keras.guards import dump_folder
+from byol_keras.monitoring.nonfinite import dump_folder
 from byol_keras.run import EXIT_STOPPED
 from byol_keras.runtime import cli
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import monitors
+from byol_keras.monitoring import representation
 
 SHAPES = [(24, 10), (10, 24)]
 
@@ -64,12 +64,12 @@ def expected_spectrum(x):
 def test_monitors_equal_their_definitions_in_float64(shape):
     x, y = features(shape), features(shape, seed=1)
     for ours, expected in (
-        (monitors.rankme(x), expected_rankme(x)),
-        (monitors.mean_cosine(x), expected_cosine(x)),
-        (monitors.uniformity(x), expected_uniformity(x)),
-        (monitors.alignment(x, y), expected_alignment(x, y)),
-        (monitors.dimension_std(x), expected_std(x)),
-        (monitors.spectrum(x), expected_spectrum(x)),
+        (representation.rankme(x), expected_rankme(x)),
+        (representation.mean_cosine(x), expected_cosine(x)),
+        (representation.uniformity(x), expected_uniformity(x)),
+        (representation.alignment(x, y), expected_alignment(x, y)),
+        (representation.dimension_std(x), expected_std(x)),
+        (representation.spectrum(x), expected_spectrum(x)),
     ):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-9)
 
@@ -77,9 +77,9 @@ def test_monitors_equal_their_definitions_in_float64(shape):
 def test_measure_gives_each_monitor_of_the_right_features():
     h1, h2, z1, z2, t1 = (features(seed=seed) for seed in range(5))
     eigenvalues = expected_spectrum(h1)
-    readings = monitors.measure(h1, h2, z1, z2, t1)
+    readings = representation.measure(h1, h2, z1, z2, t1)
     slope = readings.pop("monitor/power_law_slope")
-    assert slope == monitors.power_law_slope(monitors.spectrum(h1))
+    assert slope == representation.power_law_slope(representation.spectrum(h1))
     assert readings == pytest.approx(
         {
             "monitor/rankme": expected_rankme(h1),
@@ -99,61 +99,65 @@ def test_measure_gives_each_monitor_of_the_right_features():
 
 def test_orthogonal_features_are_spread_out_fully():
     x = 3.0 * np.eye(8)
-    assert monitors.rankme(x) == pytest.approx(8.0, rel=1e-5)
-    assert monitors.mean_cosine(x) == pytest.approx(0.0, abs=1e-12)
-    assert monitors.uniformity(x) == pytest.approx(-4.0)  # all squared distances are 2
-    assert monitors.power_law_slope(np.ones(8)) == pytest.approx(0.0, abs=1e-12)
+    assert representation.rankme(x) == pytest.approx(8.0, rel=1e-5)
+    assert representation.mean_cosine(x) == pytest.approx(0.0, abs=1e-12)
+    assert representation.uniformity(x) == pytest.approx(
+        -4.0
+    )  # all squared distances are 2
+    assert representation.power_law_slope(np.ones(8)) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])
 def test_one_direction_is_a_full_collapse(scale):
     x = scale * np.outer(np.arange(1, 9), [3.0, 4.0, 0.0])
-    assert monitors.rankme(x) == pytest.approx(1.0, abs=1e-5)
-    assert monitors.mean_cosine(x) == pytest.approx(scale)
-    assert monitors.uniformity(x) == pytest.approx(0.0, abs=1e-12)
-    assert monitors.dimension_std(x) == pytest.approx(np.zeros(3), abs=1e-12)
-    assert monitors.top_eigenvalue_share(monitors.spectrum(x)) == pytest.approx(1.0)
+    assert representation.rankme(x) == pytest.approx(1.0, abs=1e-5)
+    assert representation.mean_cosine(x) == pytest.approx(scale)
+    assert representation.uniformity(x) == pytest.approx(0.0, abs=1e-12)
+    assert representation.dimension_std(x) == pytest.approx(np.zeros(3), abs=1e-12)
+    assert representation.top_eigenvalue_share(
+        representation.spectrum(x)
+    ) == pytest.approx(1.0)
 
 
 def test_mean_of_dimension_std_is_one_for_directions_without_preference():
     x = np.random.default_rng(0).normal(size=(4096, 16))
-    assert np.mean(monitors.dimension_std(x)) == pytest.approx(1.0, abs=0.01)
+    assert np.mean(representation.dimension_std(x)) == pytest.approx(1.0, abs=0.01)
 
 
 def test_opposite_vectors_are_four_apart():
     x = features()
-    assert monitors.alignment(x, -2.0 * x) == pytest.approx(4.0)
-    assert monitors.alignment(x, 2.0 * x) == pytest.approx(0.0, abs=1e-12)
+    assert representation.alignment(x, -2.0 * x) == pytest.approx(4.0)
+    assert representation.alignment(x, 2.0 * x) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("slope", [0.5, 1.5])
 def test_power_law_is_found_below_rounding_and_cut_off(slope):
     eigenvalues = 7.0 * np.arange(1.0, 33.0) ** -slope
     eigenvalues[16:] = 0.0  # the smaller half takes no part
-    assert monitors.power_law_slope(eigenvalues) == pytest.approx(slope)
+    assert representation.power_law_slope(eigenvalues) == pytest.approx(slope)
     eigenvalues[10:] = 1e-12
-    assert monitors.power_law_slope(eigenvalues) == pytest.approx(slope)
+    assert representation.power_law_slope(eigenvalues) == pytest.approx(slope)
 
 
 def test_power_law_of_a_single_direction_is_not_a_number():
-    assert math.isnan(monitors.power_law_slope([1.0, 0.0, 0.0, 0.0]))
+    assert math.isnan(representation.power_law_slope([1.0, 0.0, 0.0, 0.0]))
 
 
 def test_ema_horizon_of_the_paper_is_a_million_images():
-    assert monitors.ema_horizon(4096, 0.996) == pytest.approx(1_024_000)
-    assert monitors.ema_horizon(256, 0.0) == 256
-    assert monitors.ema_horizon(256, 1.0) == math.inf
+    assert representation.ema_horizon(4096, 0.996) == pytest.approx(1_024_000)
+    assert representation.ema_horizon(256, 0.0) == 256
+    assert representation.ema_horizon(256, 1.0) == math.inf
 
 
 def test_tensors_are_taken_like_arrays():
     x = features()
-    assert monitors.rankme(tf.constant(x)) == monitors.rankme(x)
+    assert representation.rankme(tf.constant(x)) == representation.rankme(x)
 
 
 @pytest.mark.parametrize("x", [np.zeros(3), np.zeros((1, 3)), np.zeros((2, 3, 4))])
 def test_features_of_another_shape_are_refused(x):
     with pytest.raises(ValueError, match=r"features must be `\[N, D\]`.*Received"):
-        monitors.rankme(x)
+        representation.rankme(x)
 
 
 SPREAD_OUT = {"monitor/projection_std": 0.8, "monitor/projection_rankme": 70.0}
@@ -174,8 +178,8 @@ SPREAD_OUT = {"monitor/projection_std": 0.8, "monitor/projection_rankme": 70.0}
 )
 def test_verdict_is_that_of_spread_and_rank_against_the_start(std, rank, expected):
     latest = {"monitor/projection_std": std, "monitor/projection_rankme": rank}
-    assert monitors.verdict(SPREAD_OUT, latest) == expected
+    assert representation.verdict(SPREAD_OUT, latest) == expected
 
 
 def test_features_that_are_not_finite_have_collapsed():
-    assert monitors.verdict(SPREAD_OUT, {}) == "collapsed"
+    assert representation.verdict(SPREAD_OUT, {}) == "collapsed"

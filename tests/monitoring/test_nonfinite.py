@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import BYOL, TargetEMA
-from byol_keras.guards import (
+from byol_keras.monitoring.nonfinite import (
     NonfiniteGuard,
     dump_folder,
     load_dump,

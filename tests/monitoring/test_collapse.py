@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import BYOL, TargetEMA, monitors
-from byol_keras.doctor import CollapseDoctor, likely_causes
-from byol_keras.guards import NonfiniteGuard
+from byol_keras import BYOL, TargetEMA
+from byol_keras.monitoring import representation
+from byol_keras.monitoring.collapse import CollapseDoctor, likely_causes
+from byol_keras.monitoring.nonfinite import NonfiniteGuard
 from byol_keras.runtime import cli
 
 BATCH = 6
@@ -76,7 +77,7 @@ def test_readings_are_those_of_a_training_step_on_the_probe(replicas):
     (view1, view2), online, target = PROBE, model.online, model.target
     h1, h2 = (online.represent(view, training=True) for view in (view1, view2))
     z1, z2 = (online.projector(h, training=True) for h in (h1, h2))
-    expected = monitors.measure(h1, h2, z1, z2, target(view1, training=True))
+    expected = representation.measure(h1, h2, z1, z2, target(view1, training=True))
     kernels = [
         [value.ravel() for value in map(keras.ops.convert_to_numpy, network.weights)]
         for network in (online, target)

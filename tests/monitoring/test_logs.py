@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras.callbacks import RunPosition
-from byol_keras.run_log import MetricsLog, Progress, TensorLogs
+from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
 
 from support.runs import metrics
 
@@ -154,7 +154,9 @@ def test_progress_speed_leaves_out_the_time_between_epochs(capsys, monkeypatch):
     with bar, monkeypatch.context() as patch:
         # Steps take 1 second; the first epoch ends at 2, the second begins at 1000.
         clock = iter([1.0, 2.0, 1001.0, 1002.0])
-        patch.setattr("byol_keras.run_log.time.perf_counter", lambda: next(clock))
+        patch.setattr(
+            "byol_keras.monitoring.logs.time.perf_counter", lambda: next(clock)
+        )
         for epoch in range(2):
             bar.on_epoch_begin(epoch)
             for _ in range(2):

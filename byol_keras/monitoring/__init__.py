@@ -1,0 +1,1 @@
+"""What watches a run: representation, collapse, non-finite steps, logs, speed."""
