@@ -1,0 +1,246 @@
+"""Writes a backbone as `.keras` and SavedModel; `load_backbone` reads both back."""
+
+import collections
+import contextlib
+import io
+import os
+import random
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import gin
+import h5py
+import keras
+import tensorflow as tf
+
+from byol_keras.runtime.atomic_files import write_whole
+
+
+def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
+    """Writes `folder/backbone.keras` and `folder/saved_model/`.
+
+    Each is complete under another name before it takes the place of an older one, so
+    that a crash leaves the older one whole. The SavedModel needs TensorFlow only: with
+    `loaded = tf.saved_model.load(path)`, `loaded.serve(images)` takes float32 images in
+    0..1 or uint8 images in 0..255, `[B, H, W, C]`, and returns the dict of features, in
+    inference mode. `loaded` must stay alive: it owns the weights. The default signature
+    takes float32.
+
+    Args:
+        backbone: a built `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> a dict of
+            features, or one tensor `[B, D]`, which `serve` returns as `avgpool`.
+        folder: where to write; created if missing.
+
+    Raises:
+        ValueError: if `backbone` is not built, so that its channels are not known.
+    """
+    shape = image_shape(backbone)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "backbone.keras", backbone.save)
+    write_whole(
+        folder / "saved_model", lambda path: save_saved_model(backbone, shape, path)
+    )
+
+
+def load_backbone(path: str | os.PathLike) -> keras.Model:
+    """Loads a backbone for evaluation.
+
+    Args:
+        path: a `.keras` file, a run folder (with `export/backbone.keras`), an export
+            folder (with `backbone.keras`) or a SavedModel folder. A `.keras` file is
+            loaded in Keras's safe mode, which runs no code from the file. A SavedModel
+            is a program: load only one that you trust, and outside of the scope of a
+            `tf.distribute` strategy, where TensorFlow cannot run it.
+
+    Returns:
+        A `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> features. From a `.keras`
+        file it can be trained further; from a SavedModel it stays in inference mode.
+
+    Raises:
+        ValueError: if no model is found at `path`, or if it does not load.
+    """
+    path = Path(path)
+    found = _find_backbone(path)
+    try:
+        if found.name == "saved_model.pb":
+            return _load_saved_model(found.parent)
+        return _load_keras_file(found)
+    except Exception as error:  # the loaders raise what their file formats raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"path must hold a backbone that loads ({reason}). Received: {found}"
+        ) from error
+
+
+@gin.register(module="byol_keras")
+def pretrained_backbone(channels: int, file: str) -> keras.Model:
+    """A backbone whose weights training starts from: `train.backbone_fn`.
+
+    Args:
+        channels: int. Channels of the images.
+        file: what `load_backbone` takes, but for a SavedModel.
+
+    Returns:
+        A `keras.Model` as `load_backbone` returns it. Its dtype policy is the file's,
+        whatever the precision of the run is.
+
+    Raises:
+        ValueError: if there is no such backbone, it takes images of other channels, or
+            it cannot be trained.
+    """
+    backbone = load_backbone(file)
+    shape = image_shape(backbone)
+    if shape[-1] != channels:
+        raise ValueError(
+            f"pretrained_backbone.file must be a backbone for images of {channels} "
+            f"channels. Received: {file}, which is for {shape[-1]}"
+        )
+    if any(isinstance(layer, keras.layers.TFSMLayer) for layer in backbone.layers):
+        raise ValueError(
+            "pretrained_backbone.file must be a .keras file, which can be trained. "
+            f"Received: {file}"
+        )
+    return backbone
+
+
+def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
+    """Returns the same architecture with fresh weights: the untrained baseline.
+
+    Args:
+        backbone: a built `keras.Model` that Keras can make from its configuration.
+        seed: int. The same seed gives the same weights. Initialisers that were given a
+            seed of their own keep it.
+
+    Returns:
+        A new model. BatchNormalization statistics start anew; a Normalization layer
+        keeps the mean and the variance that it was given.
+
+    Raises:
+        ValueError: if the model has no configuration, as one from a SavedModel.
+    """
+    with _keras_seed(seed):
+        try:
+            fresh = type(backbone).from_config(backbone.get_config())
+            if not fresh.built:
+                fresh.build_from_config(backbone.get_build_config())
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                "backbone must be a model that Keras can make from its configuration, "
+                f"such as one from a .keras file. Received: {backbone.name!r}"
+            ) from error
+    return fresh
+
+
+@contextlib.contextmanager
+def _keras_seed(seed: int) -> Iterator[None]:
+    """Seeds the initialisers made inside, and leaves no trace.
+
+    An initialiser without a seed draws one from Python's generator when it is made.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _find_backbone(path: Path) -> Path:
+    """The file that makes `path` a `.keras` file, a folder of ours or a SavedModel."""
+    candidates = [
+        path / "export" / "backbone.keras",
+        path / "backbone.keras",
+        path / "saved_model.pb",
+    ]
+    if path.suffix == ".keras":
+        candidates = [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked_for = ", ".join(str(candidate) for candidate in candidates)
+    raise ValueError(
+        f"path must hold a backbone (looked for {looked_for}). Received: {path}"
+    )
+
+
+def image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
+    """The shape of an image batch; height and width are None where they may vary."""
+    if getattr(backbone, "inputs", None):
+        return (None, *backbone.inputs[0].shape[1:])
+    # A subclassed model knows only the shape that it was first called with.
+    shape = (backbone.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        raise ValueError(
+            "backbone must be built (call it once on an image batch). "
+            f"Received: {backbone.name!r}"
+        )
+    return (None, None, None, shape[-1])
+
+
+def save_saved_model(
+    backbone: keras.Model, shape: tuple[int | None, ...], path: Path
+) -> None:
+    """Saves the backbone with one endpoint, `serve`, traced for both dtypes."""
+
+    @tf.function
+    def serve(images):
+        if images.dtype == tf.uint8:
+            images = tf.cast(images, tf.float32) / 255.0
+        outputs = backbone(images, training=False)
+        return outputs if isinstance(outputs, dict) else {"avgpool": outputs}
+
+    # The first trace becomes the default signature.
+    for dtype in (tf.float32, tf.uint8):
+        serve.get_concrete_function(tf.TensorSpec(shape, dtype, name="images"))
+    archive = keras.export.ExportArchive()
+    archive.track(backbone)
+    archive.add_endpoint("serve", serve)
+    archive.write_out(str(path), verbose=False)
+
+
+def _load_keras_file(path: Path) -> keras.Model:
+    """The model of a file that is whole and whose arrays are all the model's."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"{damaged} in it is damaged")
+        with archive.open("model.weights.h5") as weights:
+            stored = _arrays_of_h5(weights)
+    model = keras.saving.load_model(path, compile=False)
+    own = collections.Counter(tuple(variable.shape) for variable in model.variables)
+    surplus = []
+    for name, shape in stored.items():
+        own[shape] -= 1
+        if own[shape] < 0:
+            surplus.append(f"{name} {shape}")
+    if surplus:
+        raise ValueError(
+            f"{len(surplus)} arrays of it belong to no weight of its model, of these "
+            f"shapes: {', '.join(surplus)}"
+        )
+    return model
+
+
+def _arrays_of_h5(file) -> dict[str, tuple[int, ...]]:
+    """Shapes of all arrays in an HDF5 file, by path."""
+    shapes = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[name] = item.shape
+
+    with h5py.File(io.BytesIO(file.read()), "r") as content:
+        content.visititems(visit)
+    return shapes
+
+
+def _load_saved_model(folder: Path) -> keras.Model:
+    """A functional model around the endpoint `serve`."""
+    # float32 whatever the precision policy is: the saved graph takes nothing else.
+    serve = keras.layers.TFSMLayer(str(folder), call_endpoint="serve", dtype="float32")
+    traced = serve.call_endpoint_fn.concrete_functions[0]
+    shape = tf.nest.flatten(traced.structured_input_signature)[0].shape
+    images = keras.Input(shape[1:], dtype="float32", name="images")
+    return keras.Model(images, serve(images), name="backbone")
