@@ -26,7 +26,7 @@ import tensorflow as tf
 
 import byol_keras
 from byol_keras import train, validation
-from byol_keras.foreign_files import read_file
+from byol_keras.interop.files import read_file
 from byol_keras.runtime import cli
 
 from support.docs import (

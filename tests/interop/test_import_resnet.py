@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from byol_keras import backbones
-from byol_keras.foreign_files import ForeignFile, read_file
-from byol_keras.foreign_weights import import_backbone, summary, variables_of
-from byol_keras.torchvision_weights import torchvision_arrays
+from byol_keras.interop.export_torchvision import torchvision_arrays
+from byol_keras.interop.files import ForeignFile, read_file
+from byol_keras.interop.import_resnet import import_backbone, summary, variables_of
 
 from support.models import (
     haiku_features,

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from byol_keras.export import load_backbone
-from byol_keras.foreign_files import import_safetensors, read_file
-from byol_keras.foreign_weights import Imported, import_backbone, summary
+from byol_keras.interop.export_torchvision import torchvision_arrays
+from byol_keras.interop.files import import_safetensors, read_file
+from byol_keras.interop.import_resnet import Imported, import_backbone, summary
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text, write_whole
-from byol_keras.torchvision_weights import torchvision_arrays
 
 NORMALIZATIONS = {"imagenet": (None, None), "none": ([0.0], [1.0])}
 # So many names of a kind are printed; the JSON file has all.

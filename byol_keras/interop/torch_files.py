@@ -10,7 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from byol_keras.pickled_arrays import Record, StandIn, StoredArray, Unpickler, arrays_of
+from byol_keras.interop.pickles import (
+    Record,
+    StandIn,
+    StoredArray,
+    Unpickler,
+    arrays_of,
+)
 
 # First pickle of a file that torch wrote before it wrote zip files (1.6).
 _MAGIC = 0x1950A86A20F9469CFC6C

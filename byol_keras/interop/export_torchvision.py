@@ -5,8 +5,8 @@ import json
 import keras
 import numpy as np
 
-from byol_keras.foreign_weights import METADATA, variables_of
-from byol_keras.weight_names import ANCHOR, torch_name
+from byol_keras.interop.import_resnet import METADATA, variables_of
+from byol_keras.interop.names import ANCHOR, torch_name
 
 
 def torchvision_arrays(

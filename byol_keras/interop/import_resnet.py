@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from byol_keras import backbones
-from byol_keras.foreign_files import ForeignFile
-from byol_keras.weight_names import (
+from byol_keras.interop.files import ForeignFile
+from byol_keras.interop.names import (
     ANCHOR,
     SCHEMES,
     Scheme,

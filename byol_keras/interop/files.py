@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras import torch_files
-from byol_keras.pickled_arrays import ForbiddenName, Unpickler, arrays_of
+from byol_keras.interop import torch_files
+from byol_keras.interop.pickles import ForbiddenName, Unpickler, arrays_of
 
 # safetensors' names of types -> NumPy's, or `torch_files.numbers_of`'s.
 _TYPES = {

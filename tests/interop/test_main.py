@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from byol_keras import backbones, interop
+from byol_keras import backbones
 from byol_keras.export import load_backbone
-from byol_keras.foreign_files import read_file
+from byol_keras.interop import __main__ as interop
+from byol_keras.interop.files import read_file
 
 from support.models import torch_features, torch_weights, write_torch_zip
 from support.processes import command_line

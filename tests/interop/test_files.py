@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from byol_keras import foreign_files
-from byol_keras.foreign_files import read_file
+from byol_keras.interop import files
+from byol_keras.interop.files import read_file
 
 from support.models import _text, torch_pickle, write_torch_legacy, write_torch_zip
 
@@ -307,4 +307,4 @@ def test_damaged_file_is_refused_in_one_line(index, tmp_path):
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"existing file\. Received: .*none"):
-        foreign_files.read_file(tmp_path / "none.pth")
+        files.read_file(tmp_path / "none.pth")

@@ -1,0 +1,1 @@
+"""Weights of other systems: reading theirs, writing ours for them."""
