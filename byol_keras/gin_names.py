@@ -10,7 +10,6 @@ from byol_keras import (
     byol,
     callbacks,
     data,
-    evaluation_callbacks,
     externals,
     optimizers,
     report,
@@ -19,4 +18,5 @@ from byol_keras import (
 )
 from byol_keras.data import published, subsets
 from byol_keras.monitoring import collapse, nonfinite
+from byol_keras.training import evaluation
 from byol_keras.views import augmentations, augmented_view, blurs, colors, crops

@@ -23,11 +23,11 @@ from byol_keras import (
     draws,
     gin_names,  # noqa: F401
     op_effects,
-    validation,
 )
 from byol_keras.contact_sheet import Sample
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.training import rules
 from byol_keras.views import TwoViews
 from byol_keras.views.augmented_view import uniforms_of
 from byol_keras.views.crops import RandomResizedCrop
@@ -82,7 +82,7 @@ def preview(
         ValueError: if the views do not fit the data.
     """
     source, two_views = dataset_fn(), views_fn()
-    validation.check_data(two_views, source)
+    rules.check_data(two_views, source)
     elements = source.stream(seed).take(images)
     uniforms = np.stack([uniforms_of(e, seed, two_views.draws) for e in elements])
     made, effects = {}, []

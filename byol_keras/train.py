@@ -14,11 +14,7 @@ import keras
 from absl import app, flags
 from rich.console import Console
 
-from byol_keras import (
-    gin_names,  # noqa: F401
-    plan,
-    validation,
-)
+from byol_keras import gin_names  # noqa: F401
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.signals import StopSignals
@@ -28,7 +24,6 @@ from byol_keras.monitoring.collapse import CollapseDoctor
 from byol_keras.monitoring.nonfinite import NonfiniteGuard, load_dump
 from byol_keras.report import Report
 from byol_keras.results import provenance
-from byol_keras.run import Run, execute, repeat
 from byol_keras.runtime import (
     cli,
     workers,
@@ -36,7 +31,12 @@ from byol_keras.runtime import (
 from byol_keras.runtime.argument_checks import check_positive_ints
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
-from byol_keras.watchers import make_watchers
+from byol_keras.training import (
+    plan,
+    rules,
+)
+from byol_keras.training.build import make_watchers
+from byol_keras.training.run import Run, execute, repeat
 
 
 @gin.configurable(module="byol_keras")
@@ -108,7 +108,7 @@ def train(
         devices = cli.make_strategy(strategy)
         cli.set_seed(seed, deterministic)
         source, views = dataset_fn(), views_fn()
-        validation.check_data(views, source)
+        rules.check_data(views, source)
         with devices.scope():
             model = model_fn(backbone_fn(channels=source.channels))
             length = RunLength(
@@ -212,7 +212,7 @@ def main(_):
         with found.noted():
             origin = cli.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
             is_early = strategy in cli.EARLY_STRATEGIES
-            validation.check_configuration(trial=not is_early)
+            rules.check_configuration(trial=not is_early)
         found.tell()
         if dry_run:
             cli.refuse_downloads()

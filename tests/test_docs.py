@@ -25,9 +25,10 @@ import pytest
 import tensorflow as tf
 
 import byol_keras
-from byol_keras import train, validation
+from byol_keras import train
 from byol_keras.interop.files import read_file
 from byol_keras.runtime import cli
+from byol_keras.training import rules
 
 from support.docs import (
     ALL,
@@ -248,7 +249,7 @@ def test_bindings_without_a_command_build_a_run(block, checkout, monkeypatch, ca
     (checkout / "shown.gin").write_text(block.text)
     gin.clear_config()
     cli.parse_gin([QUICKSTART, "shown.gin"], [])
-    validation.check_configuration()
+    rules.check_configuration()
     train.train(None, strategy="cpu", dry_run=True)
     assert "2812 = 36 epochs" in capsys.readouterr().out
 

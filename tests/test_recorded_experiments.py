@@ -7,12 +7,10 @@ import gin
 import numpy as np
 import pytest
 
-from byol_keras import (
-    resnet18,
-    validation,
-)
+from byol_keras import resnet18
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.runtime import cli
+from byol_keras.training import rules
 
 from support import ROOT
 from support.runs import write_run
@@ -38,7 +36,7 @@ def inputs(experiments, monkeypatch):
 def test_configuration_builds_and_uses_all_that_it_binds(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
     cli.parse_gin([str(file)], [])
-    validation.check_configuration()
+    rules.check_configuration()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")

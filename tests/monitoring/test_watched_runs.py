@@ -7,8 +7,8 @@ import keras
 import pytest
 
 from byol_keras.monitoring.nonfinite import dump_folder
-from byol_keras.run import EXIT_STOPPED
 from byol_keras.runtime import cli
+from byol_keras.training.run import EXIT_STOPPED
 
 from support.runs import QUICKSTART, metrics, run
 

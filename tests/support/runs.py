@@ -182,14 +182,15 @@ def write_run(folder, loss: float = 1.0, epochs: int = 4) -> pathlib.Path:
 
 def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
     """What the command line does, in this process."""
-    from byol_keras import train, validation
+    from byol_keras import train
     from byol_keras.runtime import cli
+    from byol_keras.training import rules
 
     gin.clear_config()
     with cli.user_errors():
         cli.parse_gin([str(gin_file)], list(bindings))
         is_early = strategy in cli.EARLY_STRATEGIES
-        validation.check_configuration(trial=not is_early)
+        rules.check_configuration(trial=not is_early)
     train.train(model_dir, strategy=strategy, **arguments)
 
 

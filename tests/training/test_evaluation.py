@@ -14,9 +14,9 @@ from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.sources import Rows
-from byol_keras.evaluation_callbacks import BenchmarkEachEpochs, OnlineProbe
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
+from byol_keras.training.evaluation import BenchmarkEachEpochs, OnlineProbe
 from byol_keras.views.augmented_view import AugmentedView
 from byol_keras.views.crops import RandomResizedCrop
 

@@ -12,12 +12,12 @@ import pytest
 from byol_keras import (
     data,
     train,  # noqa: F401
-    validation,
 )
 from byol_keras.benchmarks.__main__ import check_configuration
 from byol_keras.data import image_files
 from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import cli
+from byol_keras.training import rules
 
 from support import ROOT
 
@@ -55,7 +55,7 @@ def lines_of(capsys, *bindings, gin_file=QUICKSTART):
     started = time.process_time()
     with pytest.raises(SystemExit) as stop, cli.user_errors():
         cli.parse_gin([str(gin_file)], list(bindings))
-        validation.check_configuration()
+        rules.check_configuration()
     assert stop.value.code == cli.EXIT_USER_ERROR
     assert time.process_time() - started < LIMIT_SECONDS
     printed = capsys.readouterr().err.splitlines()
@@ -234,17 +234,17 @@ def test_backbone_is_built_to_be_checked_only_where_there_is_a_mistake(
     assert told in lines_of(capsys, "train.seed = -1", gin_file=recipe)
     gin.clear_config()
     cli.parse_gin([str(recipe)], [])
-    validation.check_configuration()
+    rules.check_configuration()
 
 
 def test_without_a_trial_nothing_is_made_but_bindings_are_checked():
     gin.clear_config()
     cli.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
-    validation.check_configuration(trial=False)
+    rules.check_configuration(trial=False)
     with gin.unlock_config():
         gin.bind_parameter("train.epochs", "ten")
     with pytest.raises(ValueError, match=r"train.epochs must be an int. Received: 'te"):
-        validation.check_configuration(trial=False)
+        rules.check_configuration(trial=False)
 
 
 @pytest.mark.parametrize("mistake", ["unknown.name = 3", "train.epochs = = 3"])
@@ -296,7 +296,7 @@ def test_hidden_default_of_an_included_file_is_no_mistake(tmp_path):
     recipe.write_text(f"include '{QUICKSTART}'\ninclude '{fragment}'\n")
     gin.clear_config()
     cli.parse_gin([str(recipe)], [])
-    validation.check_configuration()
+    rules.check_configuration()
 
 
 def test_gin_is_silent_about_where_it_does_not_find_a_file(
@@ -345,7 +345,7 @@ def views(*bindings, gin_file=QUICKSTART):
 )
 def test_views_must_suit_the_images(bindings, image_size, expected):
     with pytest.raises(ValueError) as error:
-        validation.check_data(views(*bindings), image_data(image_size, 3))
+        rules.check_data(views(*bindings), image_data(image_size, 3))
     assert str(error.value).splitlines()[0].startswith(expected)
 
 
@@ -374,12 +374,12 @@ def test_layers_that_do_nothing_to_the_channels_are_warned_of(
     channels, expected, caplog
 ):
     with caplog.at_level("WARNING", logger="absl"):
-        validation.check_data(views(gin_file=RESNET50), image_data(None, channels))
+        rules.check_data(views(gin_file=RESNET50), image_data(None, channels))
     assert caplog.messages == expected
 
 
 def test_unknown_kinds_of_views_are_left_to_themselves():
-    validation.check_data(lambda images: images, image_data((8, 8), 3))
+    rules.check_data(lambda images: images, image_data((8, 8), 3))
 
 
 def process(module, *arguments, cwd=ROOT):
@@ -501,7 +501,7 @@ def test_mistake_of_a_benchmark_is_one_line(binding, capsys):
 def test_recipe_has_no_mistakes(path):
     gin.clear_config()
     cli.parse_gin([str(path)], [])
-    validation.check_configuration()
+    rules.check_configuration()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras.byol import BYOL
-from byol_keras.plan import draws_for_itself
+from byol_keras.training.plan import draws_for_itself
 
 
 @keras.saving.register_keras_serializable(package="test_plan")

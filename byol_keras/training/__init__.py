@@ -1,0 +1,1 @@
+"""What a configuration stands for: built, checked, run, evaluated."""
