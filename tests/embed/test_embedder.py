@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import data, embedding, embedding_file
+from byol_keras import data
+from byol_keras.embed import embedder, files
 from byol_keras.views.transforms import resize_center_crop
 
 from support.datasets import random_image, write
@@ -31,7 +32,7 @@ def backbone():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """50 images, 5 of them broken, in parts of 8."""
-    monkeypatch.setattr(embedding, "PART_BATCHES", 2)
+    monkeypatch.setattr(embedder, "PART_BATCHES", 2)
     rng = np.random.default_rng(0)
     for number in range(50):
         path = tmp_path / "images" / f"{number:02}.png"
@@ -42,12 +43,12 @@ def folder(tmp_path, monkeypatch):
 
 def embed(backbone, folder, out, **about):
     source = data.image_folder(folder, max_bad_share=1.0)
-    embedder = embedding.Embedder(backbone, TRANSFORM, "avgpool")
-    return embedding.embed(embedder, source, out, about, batch_size=4)
+    embedder = embedder.Embedder(backbone, TRANSFORM, "avgpool")
+    return embedder.embed(embedder, source, out, about, batch_size=4)
 
 
 def read(out):
-    blocks = [*embedding_file.read_blocks(out)]
+    blocks = [*files.read_blocks(out)]
     names = [name for block in blocks for name in block.paths]
     return names, np.concatenate([block.features for block in blocks])
 
@@ -72,7 +73,7 @@ def test_killed_run_goes_on_with_the_first_part_that_is_missing(
     after, backbone, folder, tmp_path, monkeypatch
 ):
     embed(backbone, folder, tmp_path / "whole.npz")
-    calls, call = [], embedding.Embedder.__call__
+    calls, call = [], embedder.Embedder.__call__
 
     def counted(self, images):
         if len(calls) == after and not resumed:
@@ -81,7 +82,7 @@ def test_killed_run_goes_on_with_the_first_part_that_is_missing(
         return call(self, images)
 
     resumed = False
-    monkeypatch.setattr(embedding.Embedder, "__call__", counted)
+    monkeypatch.setattr(embedder.Embedder, "__call__", counted)
     with pytest.raises(Killed):
         embed(backbone, folder, tmp_path / "x.npz")
     assert not (tmp_path / "x.npz").exists()
@@ -97,15 +98,15 @@ def test_killed_run_goes_on_with_the_first_part_that_is_missing(
 
 
 def test_parts_of_other_settings_are_not_taken(backbone, folder, tmp_path, monkeypatch):
-    write_file = embedding_file.write
+    write_file = files.write
 
     def killed(*arguments):
         raise Killed
 
-    monkeypatch.setattr(embedding_file, "write", killed)
+    monkeypatch.setattr(files, "write", killed)
     with pytest.raises(Killed):
         embed(backbone, folder, tmp_path / "x.npz")
-    monkeypatch.setattr(embedding_file, "write", write_file)
+    monkeypatch.setattr(files, "write", write_file)
     backbone.set_weights([2 * weight for weight in backbone.get_weights()])
     embed(backbone, folder, tmp_path / "x.npz")
     embed(backbone, folder, tmp_path / "whole.npz")
@@ -127,7 +128,7 @@ def test_whole_file_is_left_and_another_one_is_not_overwritten(
 
 
 def test_part_of_broken_images_only_is_empty(backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding, "PART_BATCHES", 1)
+    monkeypatch.setattr(embedder, "PART_BATCHES", 1)
     rng = np.random.default_rng(0)
     for number in range(12):
         encoded = tf.io.encode_png(random_image(rng, 9, 20)).numpy()

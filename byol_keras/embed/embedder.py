@@ -17,9 +17,9 @@ import tensorflow as tf
 from rich import progress
 from rich.console import Console
 
-from byol_keras import embedding_file
 from byol_keras.benchmarks.features import read_feature
-from byol_keras.embedding_file import Block
+from byol_keras.embed import files
+from byol_keras.embed.files import Block
 from byol_keras.results.records import backbone_digest
 from byol_keras.runtime.atomic_files import write_text, write_whole
 
@@ -81,7 +81,7 @@ def embed(
         "images": data.digest(),
     }
     if out.exists():
-        if embedding_file.read_about(out) != about:
+        if files.read_about(out) != about:
             raise ValueError(
                 "--out must be a new file, or of the same images, backbone and "
                 f"settings. Received: {out}"
@@ -92,7 +92,7 @@ def embed(
     counts = [part.features.shape for part in parts.blocks()]
     count = sum(shape[0] for shape in counts)
     dimensions = max(shape[1] for shape in counts)
-    embedding_file.write(out, parts.blocks, count, dimensions, about)
+    files.write(out, parts.blocks, count, dimensions, about)
     bad = parts.bad()
     parts.remove()
     return bad

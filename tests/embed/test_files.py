@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from byol_keras import embedding_file
-from byol_keras.embedding_file import Block
+from byol_keras.embed import files
+from byol_keras.embed.files import Block
 
 rng = np.random.default_rng(0)
 BLOCKS = [
@@ -18,15 +18,15 @@ def written(folder, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     path = folder / f"embeddings{suffix}"
-    embedding_file.write(path, lambda: iter(BLOCKS), 4, 5, ABOUT)
+    files.write(path, lambda: iter(BLOCKS), 4, 5, ABOUT)
     return path
 
 
-@pytest.mark.parametrize("suffix", embedding_file.SUFFIXES)
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
 def test_file_gives_back_what_was_written(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding_file, "_ROWS", 3)
+    monkeypatch.setattr(files, "_ROWS", 3)
     path = written(tmp_path, suffix)
-    blocks = [*embedding_file.read_blocks(path)]
+    blocks = [*files.read_blocks(path)]
     names = [name for block in blocks for name in block.paths]
     assert names == [name for block in BLOCKS for name in block.paths]
     np.testing.assert_array_equal(
@@ -34,7 +34,7 @@ def test_file_gives_back_what_was_written(suffix, tmp_path, monkeypatch):
         np.concatenate([block.features for block in BLOCKS]),
     )
     assert max(len(block.paths) for block in blocks) <= 3
-    assert embedding_file.read_about(path) == ABOUT
+    assert files.read_about(path) == ABOUT
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -55,29 +55,29 @@ def test_parquet_is_read_by_pyarrow_alone(tmp_path):
     )
 
 
-@pytest.mark.parametrize("suffix", embedding_file.SUFFIXES)
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
 def test_file_of_something_else_is_refused(suffix, tmp_path):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     path = tmp_path / f"other{suffix}"
     path.write_bytes(b"something else")
     with pytest.raises(ValueError, match="--out must be a file of embeddings"):
-        embedding_file.read_about(path)
+        files.read_about(path)
 
 
 def test_npz_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match="--out must be a file of embeddings"):
-        embedding_file.read_about(tmp_path / "other.npz")
+        files.read_about(tmp_path / "other.npz")
 
 
 def test_another_ending_is_refused():
     with pytest.raises(ValueError, match=r"must end in .npz or .parquet"):
-        embedding_file.check_path("embeddings.csv")
+        files.check_path("embeddings.csv")
 
 
 def test_missing_pyarrow_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install \"byol_keras\[embed\]\""):
-        embedding_file.check_path("embeddings.parquet")
-    assert embedding_file.check_path("embeddings.npz").name == "embeddings.npz"
+        files.check_path("embeddings.parquet")
+    assert files.check_path("embeddings.npz").name == "embeddings.npz"

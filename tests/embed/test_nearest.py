@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from byol_keras import nearest
-from byol_keras.embedding_file import Block
+from byol_keras.embed import nearest
+from byol_keras.embed.files import Block
 
 
 def blocks(features, size):

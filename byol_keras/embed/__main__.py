@@ -15,9 +15,10 @@ import re
 import numpy as np
 from absl import app, flags
 
-from byol_keras import contact_sheet, data, embedding, embedding_file, nearest
+from byol_keras import contact_sheet, data
 from byol_keras.data import array_files, image_files
 from byol_keras.data.unreadable import flaw_of_file
+from byol_keras.embed import embedder, files, nearest
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
@@ -62,7 +63,7 @@ def make_embedder(
     feature: str = "avgpool",
     size: int | None = None,
     resize: int | None = None,
-) -> tuple[embedding.Embedder, dict[str, int]]:
+) -> tuple[embedder.Embedder, dict[str, int]]:
     """The backbone and the preparation of its images.
 
     Args:
@@ -93,7 +94,7 @@ def make_embedder(
         )
     model = load_backbone(backbone or model_dir)
     transform = functools.partial(resize_center_crop, size=size, resize=resize)
-    return embedding.Embedder(model, transform, feature), {
+    return embedder.Embedder(model, transform, feature), {
         "size": size,
         "resize": resize,
     }
@@ -119,7 +120,7 @@ def search(embedder, folder_data, out, path, count, picture) -> None:
     """
     image = read_image(path, folder_data)
     (query,) = embedder(embedder.transform(image)[None])
-    found = nearest.nearest(query, embedding_file.read_blocks(out), count)
+    found = nearest.nearest(query, files.read_blocks(out), count)
     for cosine, name in found:
         print(f"{cosine:.4f}  {name}")
     if picture:
@@ -165,7 +166,7 @@ def main(_):
             raise ValueError(
                 f"--picture must come with --search. Received: {given.picture}"
             )
-        out = embedding_file.check_path(given.out)
+        out = files.check_path(given.out)
         if given.picture:
             contact_sheet.require_matplotlib()
         embedder, sizes = make_embedder(
@@ -175,7 +176,7 @@ def main(_):
         if given.search:
             read_image(given.search, images)  # a mistake shows before the work
     with cli.user_errors((ValueError,)):
-        bad = embedding.embed(embedder, images, out, sizes)
+        bad = embedder.embed(embedder, images, out, sizes)
     if bad:
         listing = out.with_name(out.name + ".bad_images.txt")
         lines = (f"{path}\t{flaw}\n" for path, flaw in bad.items())

@@ -5,8 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from byol_keras import data, embed, embedding_file
+from byol_keras import data
 from byol_keras.backbones import resnet18
+from byol_keras.embed import __main__ as embed
+from byol_keras.embed import files
 
 from support.processes import command_line
 
@@ -73,7 +75,7 @@ def test_200_mixed_images_are_trained_on_embedded_and_searched(tmp_path):
     assert f"{bad} images could not be read" in done.stdout
     listed = (tmp_path / "embeddings.npz.bad_images.txt").read_text().splitlines()
     assert len(listed) == bad
-    (block,) = embedding_file.read_blocks(out)
+    (block,) = files.read_blocks(out)
     assert block.features.shape == (200 - bad, 64)
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["1.0000", "class1/1.png"] in lines

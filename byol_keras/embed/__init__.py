@@ -1,0 +1,1 @@
+"""Embeds folders of images and searches them."""
