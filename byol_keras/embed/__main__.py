@@ -15,11 +15,12 @@ import re
 import numpy as np
 from absl import app, flags
 
-from byol_keras import contact_sheet, data
+from byol_keras import data
 from byol_keras.data import array_files, image_files
 from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.embed import embedder, files, nearest
 from byol_keras.export import load_backbone
+from byol_keras.preview import contact_sheet
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.views.transforms import resize_center_crop

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from byol_keras.contact_sheet import displayed, require_matplotlib
 from byol_keras.embed.files import Block
+from byol_keras.preview.contact_sheet import displayed, require_matplotlib
 
 # Added to norms, so that an embedding of zeros has the cosine 0.
 _TINY = 1e-12

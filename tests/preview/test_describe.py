@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from byol_keras import draws
+from byol_keras.preview import describe
 from byol_keras.views.augmentations import (
     RandomApply,
     RandomHorizontalFlip,
@@ -41,18 +41,18 @@ def uniforms(*numbers):
     ],
 )
 def test_draws_in_words(layer, numbers, expected):
-    assert draws.told(layer, uniforms(*numbers), SHAPE) == expected
+    assert describe.told(layer, uniforms(*numbers), SHAPE) == expected
 
 
 def test_jitter_is_told_in_the_order_of_its_operations():
     layer = ColorJitter(brightness=0.4, contrast=0.2, saturation=0.0, hue=0.1)
     last_order = 23.5 / 24  # the reverse
-    told = draws.told(layer, uniforms(0.5, 1.0, 0.5, 0.25, last_order), SHAPE)
+    told = describe.told(layer, uniforms(0.5, 1.0, 0.5, 0.25, last_order), SHAPE)
     assert told == "hue -0.05, contrast +0.20, brightness +0.00"
 
 
 def test_jitter_of_one_channel_has_no_colour():
-    told = draws.told(ColorJitter(), uniforms(0.5, 0.5, 0.5, 0.5, 0.0), (40, 60, 1))
+    told = describe.told(ColorJitter(), uniforms(0.5, 0.5, 0.5, 0.5, 0.0), (40, 60, 1))
     assert told == "brightness +0.00, contrast +0.00"
 
 
@@ -78,15 +78,15 @@ def test_each_layer_of_a_view_is_told_of_its_own_draws():
         RandomVerticalFlip(rate=0.5),
         GaussianBlur(sigma=(1.0, 2.0)),
     ]
-    told = draws.told_of_view(layers, uniforms(0.9, 0.1, 0.5), SHAPE)
+    told = describe.told_of_view(layers, uniforms(0.9, 0.1, 0.5), SHAPE)
     assert told == ["RandomFlip", "upside down", "blur 1.50"]
 
 
 def test_layers_are_applied_to_every_image_by_the_draws_made_for_that():
     layer = RandomApply(GaussianBlur(), rate=0.1)
     own = np.full((3, 2), 0.7, np.float32)
-    forced = draws.applied(layer, own)
-    assert [draws.is_drawn(layer, row) for row in forced] == [True] * 3
+    forced = describe.applied(layer, own)
+    assert [describe.is_drawn(layer, row) for row in forced] == [True] * 3
     assert (forced[:, 1] == own[:, 1]).all()
     assert (own == np.float32(0.7)).all()
-    assert (draws.applied(GaussianBlur(), own[:, :1]) == own[:, :1]).all()
+    assert (describe.applied(GaussianBlur(), own[:, :1]) == own[:, :1]).all()

@@ -18,13 +18,13 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras import (
+from byol_keras import gin_names  # noqa: F401
+from byol_keras.preview import (
     contact_sheet,
-    draws,
-    gin_names,  # noqa: F401
-    op_effects,
+    describe,
+    effects,
 )
-from byol_keras.contact_sheet import Sample
+from byol_keras.preview.contact_sheet import Sample
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.training import rules
@@ -53,7 +53,7 @@ class Preview(NamedTuple):
     """
 
     samples: list[Sample]
-    effects: list[op_effects.Effect]
+    effects: list[effects.Effect]
     numbers: dict[str, Any]
     findings: list[str]
 
@@ -89,7 +89,7 @@ def preview(
     parts = zip(_by_name(two_views).items(), _split(two_views, uniforms), strict=True)
     for (name, view), own in parts:
         originals = (_decoded(source, element) for element in elements)
-        made[name], found = op_effects.measure(name, view, originals, own)
+        made[name], found = effects.measure(name, view, originals, own)
         effects += found
     trained = _as_trained(two_views, source, images, seed)
     numbers = {
@@ -150,7 +150,7 @@ def _independence(uniforms, trained):
     return {
         "images": len(uniforms),
         "images_with_draws_of_their_own": distinct,
-        "images_with_equal_views": int((own <= op_effects.VISIBLE / 100).sum()),
+        "images_with_equal_views": int((own <= effects.VISIBLE / 100).sum()),
         "difference_between_views_of_an_image": float(own.mean()),
         "difference_between_views_of_two_images": float(others.mean()),
     }
@@ -185,9 +185,11 @@ def _sample(two_views, image, uniforms, trained, place):
     told, boxes = {}, {}
     parts = zip(_by_name(two_views).items(), _split(two_views, uniforms), strict=True)
     for (name, view), own in parts:
-        told[name] = draws.told_of_view(view.layers, own, image.shape)
+        told[name] = describe.told_of_view(view.layers, own, image.shape)
         if isinstance(view.layers[0], RandomResizedCrop):
-            box = draws.box_of(view.layers[0], own[: view.layers[0].draws], image.shape)
+            box = describe.box_of(
+                view.layers[0], own[: view.layers[0].draws], image.shape
+            )
             boxes[name] = tuple(np.array(box) / (image.shape[:2] * 2))
     views = {name: x[place] for name, x in trained.items()}
     return Sample(_small(image), views, told, boxes)

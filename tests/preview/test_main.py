@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from byol_keras import data, preview
+from byol_keras import data
 from byol_keras.externals import AUGMENTATIONS
+from byol_keras.preview import __main__ as preview
 from byol_keras.views import TwoViews
 from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
 from byol_keras.views.blurs import GaussianBlur

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from byol_keras.op_effects import measure, tolerance
+from byol_keras.preview.effects import measure, tolerance
 from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
 from byol_keras.views.augmented_view import AugmentedView
 from byol_keras.views.blurs import GaussianBlur

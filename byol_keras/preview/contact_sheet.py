@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.op_effects import Effect
+from byol_keras.preview.effects import Effect
 
 # The colours of the crops of the two views.
 COLORS = {"view1": "#1b6ca8", "view2": "#c4622d"}

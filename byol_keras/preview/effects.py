@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.draws import applied, name_of, rate_of
+from byol_keras.preview.describe import applied, name_of, rate_of
 from byol_keras.views.augmentations import ImageAugmentation, RandomApply, is_stateless
 from byol_keras.views.augmented_view import AugmentedView
 from byol_keras.views.crops import RandomResizedCrop

@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from byol_keras import contact_sheet
-from byol_keras.op_effects import Effect
+from byol_keras.preview import contact_sheet
+from byol_keras.preview.effects import Effect
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
