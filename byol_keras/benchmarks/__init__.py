@@ -6,15 +6,15 @@ Importing the package registers every benchmark for gin: one file, one import he
 from byol_keras.benchmarks import learning_rates  # noqa: F401
 from byol_keras.benchmarks.detection import detection_coco, detection_voc
 from byol_keras.benchmarks.finetune import finetune
-from byol_keras.benchmarks.knn import knn
-from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
-from byol_keras.benchmarks.logistic import logistic
-from byol_keras.benchmarks.low_shot_svm import low_shot_svm
+from byol_keras.benchmarks.frozen.knn import knn
+from byol_keras.benchmarks.frozen.linear import linear, linear_features, linear_sweep
+from byol_keras.benchmarks.frozen.logistic import logistic
+from byol_keras.benchmarks.frozen.low_shot_svm import low_shot_svm
+from byol_keras.benchmarks.frozen.svm import svm
 from byol_keras.benchmarks.segmentation import (
     segmentation_cityscapes,
     segmentation_voc,
 )
-from byol_keras.benchmarks.svm import svm
 from byol_keras.views import transforms  # noqa: F401
 
 __all__ = [

@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 from rich import progress
 
-from byol_keras.benchmarks.accuracy import top_accuracy
-from byol_keras.benchmarks.features import extract_all, read_feature
+from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.frozen.features import extract_all, read_feature
 from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.splits import check_splits, split_places
 from byol_keras.export import reinitialized

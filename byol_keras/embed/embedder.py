@@ -17,7 +17,7 @@ import tensorflow as tf
 from rich import progress
 from rich.console import Console
 
-from byol_keras.benchmarks.features import read_feature
+from byol_keras.benchmarks.frozen.features import read_feature
 from byol_keras.embed import files
 from byol_keras.embed.files import Block
 from byol_keras.results.records import backbone_digest

@@ -16,8 +16,8 @@ import tensorflow as tf
 from measuring import seconds, write
 
 from byol_keras import data, resnet18
-from byol_keras.benchmarks.features import extract_features
-from byol_keras.benchmarks.knn import nearest
+from byol_keras.benchmarks.frozen.features import extract_features
+from byol_keras.benchmarks.frozen.knn import nearest
 
 REPEATS = 5
 TRAIN, TEST, DIMENSIONS, K = 60_000, 10_000, 512, 200

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras import data
-from byol_keras.benchmarks.features import extract_features
+from byol_keras.benchmarks.frozen.features import extract_features
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
 from byol_keras.data.image_data import ImageData

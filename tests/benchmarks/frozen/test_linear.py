@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.linear: the three protocols, end to end."""
+"""Claims about byol_keras.benchmarks.frozen.linear: the three protocols, end to end."""
 
 import dataclasses
 import functools
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.benchmarks import heads
-from byol_keras.benchmarks.linear import linear, linear_features, linear_sweep
+from byol_keras.benchmarks.frozen import heads
+from byol_keras.benchmarks.frozen.linear import linear, linear_features, linear_sweep
 from byol_keras.optimizers import MomentumSGD
 from byol_keras.runtime.cli import make_strategy
 from byol_keras.schedules import constant_learning_rate, warmup_cosine
@@ -20,7 +20,7 @@ from byol_keras.views.augmented_view import AugmentedView
 from support.datasets import make_multi_label
 
 # The package has a function of the same name.
-module = importlib.import_module("byol_keras.benchmarks.linear")
+module = importlib.import_module("byol_keras.benchmarks.frozen.linear")
 
 SIDE = 8
 

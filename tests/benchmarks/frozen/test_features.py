@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.features: right pixels in, right rows out."""
+"""Claims about byol_keras.benchmarks.frozen.features: right pixels in, right rows out."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.backbones import resnet18
-from byol_keras.benchmarks.features import extract_features
+from byol_keras.benchmarks.frozen.features import extract_features
 
 
 class CountingBackbone(keras.Model):

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.heads: heads that share only the backbone."""
+"""Claims about byol_keras.benchmarks.frozen.heads: heads that share only the backbone."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.benchmarks.heads import (
+from byol_keras.benchmarks.frozen.heads import (
     Feed,
     Head,
     shuffled_places,

@@ -1,10 +1,10 @@
-"""Claims about byol_keras.benchmarks.pooling."""
+"""Claims about byol_keras.benchmarks.frozen.pooling."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.benchmarks.pooling import pool_feature
+from byol_keras.benchmarks.frozen.pooling import pool_feature
 
 
 @pytest.mark.parametrize(

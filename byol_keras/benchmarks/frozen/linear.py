@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from byol_keras.benchmarks.accuracy import top_accuracy
-from byol_keras.benchmarks.features import Features, extract_all
-from byol_keras.benchmarks.heads import Head, train_heads, training_feed
-from byol_keras.benchmarks.pooling import LEVELS
+from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.frozen.features import Features, extract_all
+from byol_keras.benchmarks.frozen.heads import Head, train_heads, training_feed
+from byol_keras.benchmarks.frozen.pooling import LEVELS
 from byol_keras.benchmarks.replicas import check_batch_size
 from byol_keras.benchmarks.splits import check_splits
 from byol_keras.schedules import RunLength

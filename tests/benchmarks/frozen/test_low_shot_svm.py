@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.low_shot_svm: its draws and choice of the cost."""
+"""Claims about byol_keras.benchmarks.frozen.low_shot_svm: its draws and choice of the cost."""
 
 import importlib.util
 import warnings
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.benchmarks import linear_svms
-from byol_keras.benchmarks.average_precision import average_precision
-from byol_keras.benchmarks.low_shot_svm import (
+from byol_keras.benchmarks.frozen import linear_svms
+from byol_keras.benchmarks.frozen.average_precision import average_precision
+from byol_keras.benchmarks.frozen.low_shot_svm import (
     drawn_images,
     low_shot_metrics,
     low_shot_svm,

@@ -1,9 +1,9 @@
-"""Claims about byol_keras.benchmarks.average_precision: three rules, told apart."""
+"""Claims about byol_keras.benchmarks.frozen.average_precision: three rules, told apart."""
 
 import numpy as np
 import pytest
 
-from byol_keras.benchmarks.average_precision import (
+from byol_keras.benchmarks.frozen.average_precision import (
     average_precision,
     average_precision_of_hits,
 )

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.knn: the published vote, exact in blocks."""
+"""Claims about byol_keras.benchmarks.frozen.knn: the published vote, exact in blocks."""
 
 import math
 
@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.benchmarks.accuracy import top_accuracy
-from byol_keras.benchmarks.knn import class_votes, knn, nearest
+from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.frozen.knn import class_votes, knn, nearest
 
 T = 0.07
 FIVE = [[1, 0], [0.8, 0.6], [0, 1], [-1, 0], [0.6, 0.8]]

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.svm: the published SVMs, cost by cost."""
+"""Claims about byol_keras.benchmarks.frozen.svm: the published SVMs, cost by cost."""
 
 import importlib.util
 import sys
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.benchmarks import linear_svms
-from byol_keras.benchmarks.average_precision import average_precision
-from byol_keras.benchmarks.linear_svms import in_processes
-from byol_keras.benchmarks.svm import cross_validated_svm, svm
+from byol_keras.benchmarks.frozen import linear_svms
+from byol_keras.benchmarks.frozen.average_precision import average_precision
+from byol_keras.benchmarks.frozen.linear_svms import in_processes
+from byol_keras.benchmarks.frozen.svm import cross_validated_svm, svm
 
 from support.datasets import image_data, make_multi_label, mean_colour
 

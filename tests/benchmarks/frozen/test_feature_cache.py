@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.feature_cache: found again, never stale."""
+"""Claims about byol_keras.benchmarks.frozen.feature_cache: found again, never stale."""
 
 import keras
 import numpy as np
@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.backbones import resnet18
-from byol_keras.benchmarks import features as features_module
-from byol_keras.benchmarks.feature_cache import FeatureCache, computation_digest
-from byol_keras.benchmarks.features import extract_all
+from byol_keras.benchmarks.frozen import features as features_module
+from byol_keras.benchmarks.frozen.feature_cache import FeatureCache, computation_digest
+from byol_keras.benchmarks.frozen.features import extract_all
 from byol_keras.export import export_backbone, load_backbone
 
 VECTOR = tf.TensorSpec([None, 3], tf.float32)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 from rich import progress
 
-from byol_keras.benchmarks.features import Features, extract_all, read_feature
+from byol_keras.benchmarks.frozen.features import Features, extract_all, read_feature
 from byol_keras.data.sources import untuned
 from byol_keras.schedules import RunLength
 

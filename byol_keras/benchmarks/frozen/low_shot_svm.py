@@ -7,8 +7,8 @@ import gin
 import keras
 import numpy as np
 
-from byol_keras.benchmarks.features import Features, extract_features
-from byol_keras.benchmarks.linear_svms import (
+from byol_keras.benchmarks.frozen.features import Features, extract_features
+from byol_keras.benchmarks.frozen.linear_svms import (
     COSTS,
     LINEAR_SVC,
     check_costs,

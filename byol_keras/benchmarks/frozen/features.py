@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from rich import progress
 
-from byol_keras.benchmarks.feature_cache import FeatureCache, computation_digest
-from byol_keras.benchmarks.pooling import pool_feature
+from byol_keras.benchmarks.frozen.feature_cache import FeatureCache, computation_digest
+from byol_keras.benchmarks.frozen.pooling import pool_feature
 
 _LABELS = "labels"
 

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.logistic: scikit-learn's answer, fairly chosen."""
+"""Claims about byol_keras.benchmarks.frozen.logistic: scikit-learn's answer, fairly chosen."""
 
 import dataclasses
 import sys
@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.benchmarks.logistic import L2_STRENGTHS, logistic
+from byol_keras.benchmarks.frozen.logistic import L2_STRENGTHS, logistic
 from byol_keras.benchmarks.splits import split_places
 
 linear_model = pytest.importorskip("sklearn.linear_model")

@@ -10,8 +10,8 @@ import numpy as np
 from absl import logging
 from rich.progress import track
 
-from byol_keras.benchmarks.features import Features, extract_features
-from byol_keras.benchmarks.linear_svms import (
+from byol_keras.benchmarks.frozen.features import Features, extract_features
+from byol_keras.benchmarks.frozen.linear_svms import (
     check_costs,
     check_int,
     require_scikit_learn,

@@ -1,0 +1,1 @@
+"""Benchmarks of frozen features: kNN, linear, logistic, SVM."""
