@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation_inference: whole images, windows."""
+"""Claims about byol_keras.benchmarks.segmentation.inference: whole images, windows."""
 
 import keras
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from byol_keras.benchmarks.fcn import FCN
-from byol_keras.benchmarks.segmentation_inference import (
+from byol_keras.benchmarks.segmentation.benchmark.fcn import FCN
+from byol_keras.benchmarks.segmentation.benchmark.inference import (
     draw,
     predictor,
     voc_palette,

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation: it learns, resumes, refuses."""
+"""Claims about byol_keras.benchmarks.segmentation.benchmark: it learns, resumes, refuses."""
 
 import functools
 import importlib
@@ -15,14 +15,15 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras import backbones
-from byol_keras.benchmarks import segmentation, training_state
-from byol_keras.benchmarks.segmentation import (
+from byol_keras.benchmarks import training_state
+from byol_keras.benchmarks.segmentation import benchmark
+from byol_keras.benchmarks.segmentation.benchmark.augmentation import SegmentationView
+from byol_keras.benchmarks.segmentation.benchmark.benchmark import (
     SegmentationRecipe,
     segmentation_cityscapes,
     segmentation_voc,
 )
-from byol_keras.benchmarks.segmentation_augmentation import SegmentationView
-from byol_keras.benchmarks.segmentation_data import (
+from byol_keras.benchmarks.segmentation.benchmark.dataset import (
     cityscapes_segmentation,
     voc_segmentation,
 )
@@ -341,7 +342,7 @@ def test_tiny_recipe_learns_generated_scenes(kind, tmp_path):
 @pytest.mark.slow
 def test_full_size_trains_a_step_and_predicts(capsys):
     settings = parsed("segmentation_voc12")
-    model = segmentation.build(backbones.resnet50(), 21, settings, seed=0)
+    model = benchmark.build(backbones.resnet50(), 21, settings, seed=0)
     rng = np.random.default_rng(0)
     images = rng.random((2, 512, 512, 3), np.float32)
     masks = rng.integers(0, 21, (2, 512, 512), dtype=np.uint8)

@@ -1,11 +1,15 @@
-"""Claims about byol_keras.benchmarks.segmentation_metrics: IoU of known masks."""
+"""Claims about byol_keras.benchmarks.segmentation.metrics: IoU of known masks."""
 
 import math
 
 import numpy as np
 import pytest
 
-from byol_keras.benchmarks.segmentation_metrics import Confusion, named_scores, scores
+from byol_keras.benchmarks.segmentation.benchmark.metrics import (
+    Confusion,
+    named_scores,
+    scores,
+)
 
 # Source: mmsegmentation's metrics on these masks, in float64.
 MASK = np.array([[0, 0, 1, 1], [0, 1, 1, 255], [2, 2, 1, 0]], np.uint8)

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.fcn: its heads, its loss, its step."""
+"""Claims about byol_keras.benchmarks.segmentation.fcn: its heads, its loss, its step."""
 
 import keras
 import numpy as np
@@ -7,7 +7,12 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras import backbones
-from byol_keras.benchmarks.fcn import FCN, PixelLoss, resize_bilinear, segmenter
+from byol_keras.benchmarks.segmentation.benchmark.fcn import (
+    FCN,
+    PixelLoss,
+    resize_bilinear,
+    segmenter,
+)
 
 
 def test_heads_have_the_published_shapes_and_first_weights():

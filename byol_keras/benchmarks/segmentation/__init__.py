@@ -1,0 +1,8 @@
+"""Semantic segmentation with a fully convolutional network."""
+
+from byol_keras.benchmarks.segmentation.benchmark.benchmark import (
+    segmentation_cityscapes,
+    segmentation_voc,
+)
+
+__all__ = ["segmentation_cityscapes", "segmentation_voc"]
