@@ -3,7 +3,7 @@
 Importing the package registers every benchmark for gin: one file, one import here.
 """
 
-from byol_keras.benchmarks import learning_rates  # noqa: F401
+from byol_keras.benchmarks import schedules  # noqa: F401
 from byol_keras.benchmarks.detection import detection_coco, detection_voc
 from byol_keras.benchmarks.finetune import finetune
 from byol_keras.benchmarks.frozen.knn import knn

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras import data
-from byol_keras.benchmarks import learning_rates  # noqa: F401, registers names for gin
+from byol_keras.benchmarks import schedules  # noqa: F401, registers names for gin
 from byol_keras.benchmarks.baselines import RawPixels
 from byol_keras.benchmarks.finetune import (
     Accuracy,

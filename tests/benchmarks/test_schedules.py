@@ -2,7 +2,7 @@
 
 import pytest
 
-from byol_keras.benchmarks.learning_rates import step_decay
+from byol_keras.benchmarks.schedules import step_decay
 from byol_keras.schedules import RunLength, warmup_cosine, warmup_epoch_cosine
 
 IMAGENET = 1_281_167
