@@ -11,7 +11,7 @@ from byol_keras.benchmarks.frozen.linear import linear, linear_features, linear_
 from byol_keras.benchmarks.frozen.logistic import logistic
 from byol_keras.benchmarks.frozen.low_shot_svm import low_shot_svm
 from byol_keras.benchmarks.frozen.svm import svm
-from byol_keras.benchmarks.segmentation.benchmark.benchmark import (
+from byol_keras.benchmarks.segmentation.benchmark import (
     segmentation_cityscapes,
     segmentation_voc,
 )

@@ -94,20 +94,20 @@ def benchmark(
     digest = records.backbone_digest(trained)
     selectors = {task.selector for task in tasks}
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
-    records = {}
+    measured = {}
     for task in tasks:
         # A benchmark is long; only what it raises as a user's mistake is taken for one.
         try:
-            records[task.name] = _result(task, setting, folder, backbone_path)
+            measured[task.name] = _result(task, setting, folder, backbone_path)
         except ValueError as error:
             _report(task.name, error)
             continue
-        Console().print(table.of_record(records[task.name], task.name))
-    if records:
-        _print_table(records, folder)
+        Console().print(table.of_record(measured[task.name], task.name))
+    if measured:
+        _print_table(measured, folder)
         if backbone_path == model_dir:
             rewrite_scores(folder.parent)
-    if len(records) < len(tasks):
+    if len(measured) < len(tasks):
         sys.exit(cli.EXIT_USER_ERROR)
 
 
@@ -308,8 +308,8 @@ def _report(name, error):
         raise ValueError(f"{name}: {records.reason(error)}") from error
 
 
-def _print_table(records, folder):
-    text = table.markdown(records)
+def _print_table(measured, folder):
+    text = table.markdown(measured)
     print(f"\n{text}")
     if folder:
         write_text(folder / "table.md", text + "\n")

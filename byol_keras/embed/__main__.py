@@ -18,7 +18,8 @@ from absl import app, flags
 from byol_keras import data
 from byol_keras.data import array_files, image_files
 from byol_keras.data.unreadable import flaw_of_file
-from byol_keras.embed import embedder, files, nearest
+from byol_keras.embed import files, nearest
+from byol_keras.embed.embedder import Embedder, embed
 from byol_keras.export import load_backbone
 from byol_keras.preview import contact_sheet
 from byol_keras.runtime import cli
@@ -64,7 +65,7 @@ def make_embedder(
     feature: str = "avgpool",
     size: int | None = None,
     resize: int | None = None,
-) -> tuple[embedder.Embedder, dict[str, int]]:
+) -> tuple[Embedder, dict[str, int]]:
     """The backbone and the preparation of its images.
 
     Args:
@@ -95,7 +96,7 @@ def make_embedder(
         )
     model = load_backbone(backbone or model_dir)
     transform = functools.partial(resize_center_crop, size=size, resize=resize)
-    return embedder.Embedder(model, transform, feature), {
+    return Embedder(model, transform, feature), {
         "size": size,
         "resize": resize,
     }
@@ -112,7 +113,7 @@ def search(embedder, folder_data, out, path, count, picture) -> None:
     """Prints the nearest neighbours of an image, and draws them.
 
     Args:
-        embedder: `embedding.Embedder`.
+        embedder: `embedder.Embedder`.
         folder_data: `image_data.ImageData` that `out` is of.
         out: file of embeddings.
         path: of the image.
@@ -177,7 +178,7 @@ def main(_):
         if given.search:
             read_image(given.search, images)  # a mistake shows before the work
     with cli.user_errors((ValueError,)):
-        bad = embedder.embed(embedder, images, out, sizes)
+        bad = embed(embedder, images, out, sizes)
     if bad:
         listing = out.with_name(out.name + ".bad_images.txt")
         lines = (f"{path}\t{flaw}\n" for path, flaw in bad.items())

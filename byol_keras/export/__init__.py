@@ -5,8 +5,8 @@ from byol_keras.export.backbone import (
     image_shape,
     load_backbone,
     pretrained_backbone,
-    raw_pixels,
     reinitialized,
+    save_saved_model,
 )
 
 __all__ = [
@@ -14,6 +14,6 @@ __all__ = [
     "image_shape",
     "load_backbone",
     "pretrained_backbone",
-    "raw_pixels",
     "reinitialized",
+    "save_saved_model",
 ]

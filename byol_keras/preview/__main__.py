@@ -22,9 +22,9 @@ from byol_keras import gin_names  # noqa: F401
 from byol_keras.preview import (
     contact_sheet,
     describe,
-    effects,
 )
 from byol_keras.preview.contact_sheet import Sample
+from byol_keras.preview.effects import VISIBLE, Effect, measure_effects
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.training import rules
@@ -53,7 +53,7 @@ class Preview(NamedTuple):
     """
 
     samples: list[Sample]
-    effects: list[effects.Effect]
+    effects: list[Effect]
     numbers: dict[str, Any]
     findings: list[str]
 
@@ -89,7 +89,7 @@ def preview(
     parts = zip(_by_name(two_views).items(), _split(two_views, uniforms), strict=True)
     for (name, view), own in parts:
         originals = (_decoded(source, element) for element in elements)
-        made[name], found = effects.measure(name, view, originals, own)
+        made[name], found = measure_effects(name, view, originals, own)
         effects += found
     trained = _as_trained(two_views, source, images, seed)
     numbers = {
@@ -150,7 +150,7 @@ def _independence(uniforms, trained):
     return {
         "images": len(uniforms),
         "images_with_draws_of_their_own": distinct,
-        "images_with_equal_views": int((own <= effects.VISIBLE / 100).sum()),
+        "images_with_equal_views": int((own <= VISIBLE / 100).sum()),
         "difference_between_views_of_an_image": float(own.mean()),
         "difference_between_views_of_two_images": float(others.mean()),
     }

@@ -48,7 +48,7 @@ class Effect(NamedTuple):
         return self.changed / self.changeable if self.changeable else 0.0
 
 
-def measure(
+def measure_effects(
     name: str, view: AugmentedView, images: Iterable[np.ndarray], uniforms: np.ndarray
 ) -> tuple[np.ndarray, list[Effect]]:
     """Applies a view's operations one by one.

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.monitoring import representation
+from byol_keras.monitoring.representation import power_law_slope, rankme, spectrum
 from byol_keras.report import representation
 from byol_keras.report.representation import Sample
 
@@ -150,11 +150,11 @@ def activation_maps(sample: Sample) -> list[list[str]]:
 
 def spectrum_of(sample: Sample) -> dict:
     """Eigenvalues of the covariance of the representation, and what they amount to."""
-    values = representation.spectrum(sample.features)
-    slope = representation.power_law_slope(values)
+    values = spectrum(sample.features)
+    slope = power_law_slope(values)
     return {
         "eigenvalues": [float(f"{value:.6g}") for value in values],
-        "rankme": representation.rankme(sample.features),
+        "rankme": rankme(sample.features),
         "slope": slope if np.isfinite(slope) else None,
         "images": len(sample.features),
     }

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.finetune: fair trials, a point fairly chosen."""
+"""Fair trials, a point fairly chosen."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.precision."""
+"""Tests of `byol_keras.benchmarks.precision`."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.splits: labels mean the same in all splits."""
+"""Labels mean the same in all splits."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.training_state: what was saved comes back."""
+"""What was saved comes back."""
 
 import keras
 import numpy as np

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.assets import make_fashion_mnist_small as maker
+from byol_keras.data.assets import make_fashion_mnist_small as maker
 
 from support.datasets import make_idx_folder, write_idx
 

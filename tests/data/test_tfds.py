@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from byol_keras import data
-from byol_keras.data import tfds
+from byol_keras.data import tfds as module
 
 from support.datasets import make_records, random_image, write
 
@@ -21,7 +21,7 @@ def records(tmp_path_factory):
 
 @pytest.fixture
 def never_in_memory(monkeypatch):
-    monkeypatch.setattr(tfds, "_MEMORY_BYTES", -1)
+    monkeypatch.setattr(module, "_MEMORY_BYTES", -1)
 
 
 def test_a_slice_reads_across_files(records):

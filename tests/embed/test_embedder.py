@@ -43,8 +43,8 @@ def folder(tmp_path, monkeypatch):
 
 def embed(backbone, folder, out, **about):
     source = data.image_folder(folder, max_bad_share=1.0)
-    embedder = embedder.Embedder(backbone, TRANSFORM, "avgpool")
-    return embedder.embed(embedder, source, out, about, batch_size=4)
+    made = embedder.Embedder(backbone, TRANSFORM, "avgpool")
+    return embedder.embed(made, source, out, about, batch_size=4)
 
 
 def read(out):

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.export: what is reloaded is what was exported."""
+"""What is reloaded is what was exported."""
 
 import random
 import subprocess

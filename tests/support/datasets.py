@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import RandomHorizontalFlip, RandomResizedCrop, TwoViews, data
-from byol_keras.assets import make_fashion_mnist_small as maker
+from byol_keras.data.assets import make_fashion_mnist_small as maker
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.sources import Rows

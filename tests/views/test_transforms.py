@@ -1,4 +1,4 @@
-"""Claims about byol_keras.views.transforms: the pixels of the reference."""
+"""The pixels of the reference."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """Semantic segmentation with a fully convolutional network."""
 
-from byol_keras.benchmarks.segmentation.benchmark.benchmark import (
+from byol_keras.benchmarks.segmentation.benchmark import (
     segmentation_cityscapes,
     segmentation_voc,
 )

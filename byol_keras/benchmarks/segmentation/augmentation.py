@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
-from byol_keras.benchmarks.segmentation.benchmark.dataset import SegmentationData
-from byol_keras.benchmarks.segmentation.benchmark.fcn import resize_bilinear
-from byol_keras.benchmarks.segmentation.benchmark.metrics import IGNORED
+from byol_keras.benchmarks.segmentation.dataset import SegmentationData
+from byol_keras.benchmarks.segmentation.fcn import resize_bilinear
+from byol_keras.benchmarks.segmentation.metrics import IGNORED
 from byol_keras.views.augmented_view import reproducible, uniforms_of
 
 # Uniform numbers of an image: ratio, flip, then photometric ones, then two per crop.

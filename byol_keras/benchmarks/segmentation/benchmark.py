@@ -11,18 +11,18 @@ from rich import progress
 
 from byol_keras.benchmarks.precision import computing_in
 from byol_keras.benchmarks.replicas import check_batch_size
-from byol_keras.benchmarks.segmentation.benchmark.fcn import FCN, segmenter
-from byol_keras.benchmarks.segmentation.benchmark.files import (
+from byol_keras.benchmarks.segmentation.fcn import FCN, segmenter
+from byol_keras.benchmarks.segmentation.files import (
     SegmentationData,
     describe,
 )
-from byol_keras.benchmarks.segmentation.benchmark.inference import draw, predictor
-from byol_keras.benchmarks.segmentation.benchmark.metrics import (
+from byol_keras.benchmarks.segmentation.inference import draw, predictor
+from byol_keras.benchmarks.segmentation.metrics import (
     Confusion,
     named_scores,
     scores,
 )
-from byol_keras.benchmarks.segmentation.benchmark.recipe import SegmentationRecipe
+from byol_keras.benchmarks.segmentation.recipe import SegmentationRecipe
 from byol_keras.benchmarks.training_state import SaveState, TrainingState, run_folder
 
 _SHOW_EVERY_STEPS = 20

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import gin
 import numpy as np
 
-from byol_keras.benchmarks.segmentation.benchmark.files import (
+from byol_keras.benchmarks.segmentation.files import (
     UNKNOWN,
     SegmentationData,
     scipy_io,
 )
-from byol_keras.benchmarks.segmentation.benchmark.metrics import IGNORED
+from byol_keras.benchmarks.segmentation.metrics import IGNORED
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.published_folder import PublishedFolder
 

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from byol_keras.benchmarks.segmentation.benchmark.dilation import dilated_twin
-from byol_keras.benchmarks.segmentation.benchmark.metrics import IGNORED
+from byol_keras.benchmarks.segmentation.dilation import dilated_twin
+from byol_keras.benchmarks.segmentation.metrics import IGNORED
 
 # So that models of neighbouring seeds share none of their layers' seeds.
 _SEEDS_PER_MODEL = 16

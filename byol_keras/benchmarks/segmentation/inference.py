@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.benchmarks.segmentation.benchmark.augmentation import scaled_size
-from byol_keras.benchmarks.segmentation.benchmark.fcn import FCN, resize_bilinear
-from byol_keras.benchmarks.segmentation.benchmark.metrics import IGNORED
+from byol_keras.benchmarks.segmentation.augmentation import scaled_size
+from byol_keras.benchmarks.segmentation.fcn import FCN, resize_bilinear
+from byol_keras.benchmarks.segmentation.metrics import IGNORED
 
 _GAP = 4
 _LEGEND_ROW = 14  # of Pillow's own font

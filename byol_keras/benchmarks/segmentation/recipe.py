@@ -7,7 +7,7 @@ import gin
 import keras
 
 from byol_keras.benchmarks.precision import PRECISIONS
-from byol_keras.benchmarks.segmentation.benchmark.augmentation import SegmentationView
+from byol_keras.benchmarks.segmentation.augmentation import SegmentationView
 
 
 @gin.register(module="byol_keras")

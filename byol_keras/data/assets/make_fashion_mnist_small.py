@@ -4,7 +4,7 @@ The selection is fixed: of every class the first 1,000 training images and the f
 200 test images, kept in the order of the original IDX files. The same IDX files give
 the same folder, byte for byte. README.md in this folder tells origin and licence.
 
-    python -m byol_keras.assets.make_fashion_mnist_small \
+    python -m byol_keras.data.assets.make_fashion_mnist_small \
         --idx_dir=/usr/share/datasets/fashion-mnist --out_dir=fashion_mnist_small/1.0.0
 
 The IDX files of the example are those of Debian's package dataset-fashion-mnist.

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.average_precision: three rules, told apart."""
+"""Three rules, told apart."""
 
 import numpy as np
 import pytest

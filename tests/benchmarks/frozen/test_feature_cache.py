@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.feature_cache: found again, never stale."""
+"""Found again, never stale."""
 
 import keras
 import numpy as np

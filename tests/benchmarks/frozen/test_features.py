@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.features: right pixels in, right rows out."""
+"""Right pixels in, right rows out."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.heads: heads that share only the backbone."""
+"""Heads that share only the backbone."""
 
 import keras
 import numpy as np

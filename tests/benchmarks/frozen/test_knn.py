@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.knn: the published vote, exact in blocks."""
+"""The published vote, exact in blocks."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.linear: the three protocols, end to end."""
+"""The three protocols, end to end."""
 
 import dataclasses
 import functools

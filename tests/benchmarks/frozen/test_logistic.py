@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.logistic: scikit-learn's answer, fairly chosen."""
+"""Scikit-learn's answer, fairly chosen."""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.low_shot_svm: its draws and choice of the cost."""
+"""Its draws and choice of the cost."""
 
 import importlib.util
 import warnings

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.pooling."""
+"""Tests of `byol_keras.benchmarks.frozen.pooling`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.frozen.svm: the published SVMs, cost by cost."""
+"""The published SVMs, cost by cost."""
 
 import importlib.util
 import sys

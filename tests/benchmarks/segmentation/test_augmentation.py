@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation.augmentation: pixels and draws."""
+"""Pixels and draws."""
 
 import colorsys
 import itertools
@@ -6,11 +6,11 @@ import itertools
 import numpy as np
 import pytest
 
-from byol_keras.benchmarks.segmentation.benchmark.augmentation import (
+from byol_keras.benchmarks.segmentation.augmentation import (
     SegmentationView,
     scaled_size,
 )
-from byol_keras.benchmarks.segmentation.benchmark.dataset import voc_segmentation
+from byol_keras.benchmarks.segmentation.dataset import voc_segmentation
 
 from support.scenes import make_scenes, write_vocdevkit
 

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation.benchmark: it learns, resumes, refuses."""
+"""It learns, resumes, refuses."""
 
 import functools
 import importlib
@@ -17,13 +17,13 @@ from keras import layers
 from byol_keras import backbones
 from byol_keras.benchmarks import training_state
 from byol_keras.benchmarks.segmentation import benchmark
-from byol_keras.benchmarks.segmentation.benchmark.augmentation import SegmentationView
-from byol_keras.benchmarks.segmentation.benchmark.benchmark import (
+from byol_keras.benchmarks.segmentation.augmentation import SegmentationView
+from byol_keras.benchmarks.segmentation.benchmark import (
     SegmentationRecipe,
     segmentation_cityscapes,
     segmentation_voc,
 )
-from byol_keras.benchmarks.segmentation.benchmark.dataset import (
+from byol_keras.benchmarks.segmentation.dataset import (
     cityscapes_segmentation,
     voc_segmentation,
 )

@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation.dataset: the published layouts."""
+"""The published layouts."""
 
 import builtins
 import shutil
@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from byol_keras.benchmarks.segmentation.benchmark.dataset import (
+from byol_keras.benchmarks.segmentation.dataset import (
     CITYSCAPES_CLASSES,
     cityscapes_segmentation,
     voc_segmentation,
 )
-from byol_keras.benchmarks.segmentation.benchmark.files import describe
+from byol_keras.benchmarks.segmentation.files import describe
 
 from support.scenes import make_scenes, write_cityscapes, write_vocdevkit
 

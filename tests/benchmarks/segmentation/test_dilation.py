@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation.dilation: a twin is a backbone, finer."""
+"""A twin is a backbone, finer."""
 
 import keras
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 from byol_keras import backbones
-from byol_keras.benchmarks.segmentation.benchmark.dilation import dilated_twin
-from byol_keras.benchmarks.segmentation.benchmark.fcn import segmenter
+from byol_keras.benchmarks.segmentation.dilation import dilated_twin
+from byol_keras.benchmarks.segmentation.fcn import segmenter
 from byol_keras.export import export_backbone, load_backbone
 
 IMAGES = np.random.default_rng(0).random((1, 64, 96, 3), np.float32)

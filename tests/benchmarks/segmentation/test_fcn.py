@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation.fcn: its heads, its loss, its step."""
+"""Its heads, its loss, its step."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras import backbones
-from byol_keras.benchmarks.segmentation.benchmark.fcn import (
+from byol_keras.benchmarks.segmentation.fcn import (
     FCN,
     PixelLoss,
     resize_bilinear,

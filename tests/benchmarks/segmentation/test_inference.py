@@ -1,4 +1,4 @@
-"""Claims about byol_keras.benchmarks.segmentation.inference: whole images, windows."""
+"""Whole images, windows."""
 
 import keras
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from byol_keras.benchmarks.segmentation.benchmark.fcn import FCN
-from byol_keras.benchmarks.segmentation.benchmark.inference import (
+from byol_keras.benchmarks.segmentation.fcn import FCN
+from byol_keras.benchmarks.segmentation.inference import (
     draw,
     predictor,
     voc_palette,

@@ -1,11 +1,11 @@
-"""Claims about byol_keras.benchmarks.segmentation.metrics: IoU of known masks."""
+"""IoU of known masks."""
 
 import math
 
 import numpy as np
 import pytest
 
-from byol_keras.benchmarks.segmentation.benchmark.metrics import (
+from byol_keras.benchmarks.segmentation.metrics import (
     Confusion,
     named_scores,
     scores,
