@@ -23,9 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from byol_keras.data import decoding
-from byol_keras.data.image_bytes import readable
+from byol_keras.data.image_bytes import SUFFIXES, format_of, readable
 from byol_keras.data.image_files import find_images
-from byol_keras.data.image_headers import SUFFIXES, format_of
 from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text

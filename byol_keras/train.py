@@ -18,25 +18,29 @@ from byol_keras import gin_names  # noqa: F401
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.signals import StopSignals
+from byol_keras.config import operative, parse
 from byol_keras.config.bindings import unused_line
 from byol_keras.config.syntax import Origin
 from byol_keras.monitoring.collapse import CollapseDoctor
 from byol_keras.monitoring.nonfinite import NonfiniteGuard, load_dump
 from byol_keras.report import Report
 from byol_keras.results import provenance
-from byol_keras.runtime import (
-    cli,
-    workers,
-)
+from byol_keras.runtime import cli, run_folder, workers
 from byol_keras.runtime.argument_checks import check_positive_ints
+from byol_keras.runtime.devices import (
+    EARLY_STRATEGIES,
+    STRATEGIES,
+    check_strategy,
+    make_strategy,
+    set_precision,
+    set_seed,
+)
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
-from byol_keras.training import (
-    plan,
-    rules,
-)
-from byol_keras.training.build import make_watchers
-from byol_keras.training.run import Run, execute, repeat
+from byol_keras.training import plan, rules
+from byol_keras.training.build import Run, make_watchers
+from byol_keras.training.run import execute, repeat
+from byol_keras.views import checks
 
 
 @gin.configurable(module="byol_keras")
@@ -103,12 +107,12 @@ def train(
         counts = {"epochs": epochs, "batch_size": batch_size}
         counts |= {"log_every_steps": log_every_steps}
         check_positive_ints(**{f"train.{name}": n for name, n in counts.items()})
-        cli.set_precision(precision)
+        set_precision(precision)
         # Several workers find each other before any of them uses TensorFlow.
-        devices = cli.make_strategy(strategy)
-        cli.set_seed(seed, deterministic)
+        devices = make_strategy(strategy)
+        set_seed(seed, deterministic)
         source, views = dataset_fn(), views_fn()
-        rules.check_data(views, source)
+        checks.check_data(views, source)
         with devices.scope():
             model = model_fn(backbone_fn(channels=source.channels))
             length = RunLength(
@@ -195,7 +199,7 @@ def _check_divisible(length, replicas):
 
 
 def _refuse_unused_bindings():
-    Findings([unused_line(name) for name in cli.unused_bindings()]).tell()
+    Findings([unused_line(name) for name in operative.unused_bindings()]).tell()
 
 
 def main(_):
@@ -205,17 +209,17 @@ def main(_):
     with cli.user_errors():
         found = Findings()
         with found.noted():
-            cli.check_strategy(strategy)
+            check_strategy(strategy)
         with found.noted():
             if not dry_run:
-                cli.check_model_dir(model_dir)
+                run_folder.check_model_dir(model_dir)
         with found.noted():
-            origin = cli.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
-            is_early = strategy in cli.EARLY_STRATEGIES
+            origin = parse.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+            is_early = strategy in EARLY_STRATEGIES
             rules.check_configuration(trial=not is_early)
         found.tell()
         if dry_run:
-            cli.refuse_downloads()
+            operative.refuse_downloads()
     train(
         model_dir,
         strategy=strategy,
@@ -229,7 +233,7 @@ def main(_):
 if __name__ == "__main__":
     cli.define_flags()
     flags.DEFINE_string(
-        "strategy", "auto", f"devices to train on: {', '.join(cli.STRATEGIES)}."
+        "strategy", "auto", f"devices to train on: {', '.join(STRATEGIES)}."
     )
     flags.DEFINE_boolean("dry_run", False, "print what would run, and stop.")
     flags.DEFINE_boolean(

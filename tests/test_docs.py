@@ -26,8 +26,8 @@ import tensorflow as tf
 
 import byol_keras
 from byol_keras import train
+from byol_keras.config import parse
 from byol_keras.interop.files import read_file
-from byol_keras.runtime import cli
 from byol_keras.training import rules
 
 from support.docs import (
@@ -248,7 +248,7 @@ def test_bindings_without_a_command_build_a_run(block, checkout, monkeypatch, ca
     byol_keras.resnet18(1, 0.0625, "small").save("backbone.keras")
     (checkout / "shown.gin").write_text(block.text)
     gin.clear_config()
-    cli.parse_gin([QUICKSTART, "shown.gin"], [])
+    parse.parse_gin([QUICKSTART, "shown.gin"], [])
     rules.check_configuration()
     train.train(None, strategy="cpu", dry_run=True)
     assert "2812 = 36 epochs" in capsys.readouterr().out

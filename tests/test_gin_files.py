@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from byol_keras import data, train
 from byol_keras.benchmarks.__main__ import benchmark
-from byol_keras.runtime import cli
+from byol_keras.config import operative
+from byol_keras.config.parse import parse_gin
 from byol_keras.schedules import RunLength
 
 from support import ROOT
@@ -332,7 +333,7 @@ def test_preset_after_the_recipe_gives_its_own_views_alone(preset, capsys):
     alone = described_views()
     gin.clear_config()
     overrides = stand_in_bindings(OWN_IMAGES)
-    cli.parse_gin([str(OWN_IMAGES), str(ROOT / preset)], overrides)
+    parse_gin([str(OWN_IMAGES), str(ROOT / preset)], overrides)
     assert described_views() == alone
     train.train(None, strategy="cpu", dry_run=True)
     assert "100 epochs" in capsys.readouterr().out
@@ -343,7 +344,7 @@ def test_what_a_preset_leaves_of_the_recipe_is_no_mistake_but_a_binding_of_it_is
 ):
     preset = ROOT / "gin/views/satellite_96.gin"
     overrides = [*stand_in_bindings(OWN_IMAGES), "Solarize.threshold = 0.7"]
-    cli.parse_gin([str(OWN_IMAGES), str(preset)], overrides)
+    parse_gin([str(OWN_IMAGES), str(preset)], overrides)
     with pytest.raises(SystemExit):
         train.train(None, strategy="cpu", dry_run=True)
     told = capsys.readouterr().err
@@ -479,7 +480,7 @@ def test_benchmark_runs_and_uses_every_binding(
     # What makes a recipe short also binds what the recipe's own scopes hide.
     hidden = {"image_folder.path", "finetune.epochs", "finetune.base_learning_rates"}
     spare = {"extract_all.cache_dir", *hidden}
-    assert set(cli.unused_bindings()) <= spare
+    assert set(operative.unused_bindings()) <= spare
     assert list((tmp_path / "benchmarks").glob("*.json"))
 
 

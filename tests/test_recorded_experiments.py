@@ -9,7 +9,7 @@ import pytest
 
 from byol_keras import resnet18
 from byol_keras.benchmarks.__main__ import benchmark
-from byol_keras.runtime import cli
+from byol_keras.config import parse
 from byol_keras.training import rules
 
 from support import ROOT
@@ -35,7 +35,7 @@ def inputs(experiments, monkeypatch):
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
 def test_configuration_builds_and_uses_all_that_it_binds(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
-    cli.parse_gin([str(file)], [])
+    parse.parse_gin([str(file)], [])
     rules.check_configuration()
 
 
@@ -207,7 +207,7 @@ def test_factors_are_probed_in_drawn_images(inputs, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     file = EXPERIMENTS / "factors_resnet18_64px/benchmarks.gin"
-    cli.parse_gin([str(file)], [])
+    parse.parse_gin([str(file)], [])
     probes = gin.get_bindings(benchmark)["benchmarks"]
     assert set(probes) == set(inputs.FACTORS)
     results = probes["background"](resnet18(width=0.0625, stem="small"))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from byol_keras import train
 from byol_keras.checkpoints.run_lock import RunLock
+from byol_keras.config import operative, parse
 from byol_keras.data import tfds
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
@@ -495,12 +496,12 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
 
     monkeypatch.setattr(tfds, "prepare", prepare)
     gin.clear_config()
-    cli.parse_gin(
+    parse.parse_gin(
         [str(ROOT / "gin/pretrain/cifar10_resnet18.gin")],
         [f"tfds_dataset.data_dir = '{tmp_path}'"],
     )
     if dry_run:
-        cli.refuse_downloads()
+        operative.refuse_downloads()
     with pytest.raises(SystemExit):
         train.train(None, strategy="cpu", dry_run=dry_run)
     assert downloads == [not dry_run]

@@ -22,10 +22,14 @@ from rich.console import Console
 
 import byol_keras
 from byol_keras import benchmarks as registered
+from byol_keras import gin_names  # noqa: F401, registers names
+from byol_keras.benchmarks import measure
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.config import parse
 from byol_keras.config.bindings import find_mistakes
 from byol_keras.data.unreadable import listed_in
 from byol_keras.export import load_backbone
+from byol_keras.export.digest import backbone_digest
 from byol_keras.export.model_card import rewrite_scores
 from byol_keras.report.callback import rewrite_page
 from byol_keras.results import records, table
@@ -91,7 +95,7 @@ def benchmark(
         _check_arguments(baselines, seed, seeds)
         trained = load_backbone(backbone_path)
         folder = _make_folder(model_dir)
-    digest = records.backbone_digest(trained)
+    digest = backbone_digest(trained)
     selectors = {task.selector for task in tasks}
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
     measured = {}
@@ -193,7 +197,7 @@ def _result(task, setting, folder, backbone_path) -> dict:
         print(f"{task.name} runs anew: other {', '.join(changed)} than stored")
     start = time.perf_counter()
     with listed_in(folder and folder.parent / "bad_images.txt"):
-        per_seed, missing = records.measure(
+        per_seed, missing = measure.measure(
             task.function,
             setting.trained,
             setting.baselines,
@@ -305,7 +309,7 @@ def _reached(scopes, selector) -> set[tuple[str, str]]:
 def _report(name, error):
     """Says a user's mistake as every other is said, and goes on."""
     with contextlib.suppress(SystemExit), cli.user_errors():
-        raise ValueError(f"{name}: {records.reason(error)}") from error
+        raise ValueError(f"{name}: {measure.reason(error)}") from error
 
 
 def _print_table(measured, folder):
@@ -334,7 +338,7 @@ def main(_):
             raise ValueError(
                 "--model_dir or --backbone must name a backbone. Received: none"
             )
-        cli.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+        parse.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
         check_configuration()
         # Makes what is bound for the root once, where a mistake is one line.
         gin.get_bindings("byol_keras.benchmark")

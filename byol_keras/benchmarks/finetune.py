@@ -13,7 +13,7 @@ from rich import progress
 
 from byol_keras.benchmarks.frozen.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import extract_all, read_feature
-from byol_keras.benchmarks.replicas import check_batch_size
+from byol_keras.benchmarks.precision import check_batch_size
 from byol_keras.benchmarks.splits import check_splits, split_places
 from byol_keras.export import reinitialized
 from byol_keras.schedules import RunLength

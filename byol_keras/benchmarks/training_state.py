@@ -7,9 +7,9 @@ import pathlib
 import keras
 import numpy as np
 
-from byol_keras.checkpoints.callback import by_position, copies_of
 from byol_keras.checkpoints.files import write_arrays
-from byol_keras.results.records import backbone_digest
+from byol_keras.checkpoints.variables import by_position, copies_of
+from byol_keras.export.digest import backbone_digest
 
 
 class TrainingState:

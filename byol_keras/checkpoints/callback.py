@@ -9,16 +9,14 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
 
 import gin
 import keras
-import numpy as np
 
 from byol_keras.callbacks import RunPosition
 from byol_keras.checkpoints.files import Checkpoint, CheckpointFolder
 from byol_keras.checkpoints.signals import Interrupted, StopSignals
-from byol_keras.runtime import workers
+from byol_keras.checkpoints.variables import arrays_of, by_position, load_arrays
 from byol_keras.runtime.argument_checks import is_positive_int
 
 
@@ -172,61 +170,6 @@ class Checkpoints(keras.callbacks.Callback):
             raise Interrupted(self.position.step)
 
 
-def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copies of all variables of a compiled `BYOL` and its optimizer."""
-    return copies_of(variables_of(model))
-
-
-def copies_of(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
-    """What variables hold now, by the same names."""
-    return {name: workers.value_here(variable) for name, variable in variables.items()}
-
-
-def load_arrays(
-    model: keras.Model, arrays: Mapping[str, np.ndarray], path: pathlib.Path
-) -> None:
-    """Gives the variables what `arrays_of` has copied.
-
-    Args:
-        model: compiled `BYOL`.
-        arrays: name -> array; those of callbacks are passed over.
-        path: where they come from, for the message.
-
-    Raises:
-        ValueError: if they are not of these variables.
-    """
-    variables = variables_of(model)
-    _check_same(variables, arrays, path)
-    for name, variable in variables.items():
-        variable.assign(_as_dtype(arrays[name], variable.dtype))
-
-
-def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
-    """All variables of a compiled `BYOL` and its optimizer, by part and place."""
-    parts = {
-        "online": model.online.variables,
-        "target": model.target.variables,
-        "predictor": model.predictor.variables,
-        "optimizer": model.optimizer.variables,
-        "metrics": model.metrics_variables,
-    }
-    known = {id(v) for variables in parts.values() for v in variables}
-    parts["others"] = [v for v in model.variables if id(v) not in known]
-    return by_position(parts)
-
-
-def by_position(parts: dict[str, list]) -> dict[str, keras.Variable]:
-    """The variables of some parts under names that a second process gives them too.
-
-    Keras numbers unnamed layers through a process, so paths are no stable names.
-    """
-    return {
-        f"{part}/{place:04d}": variable
-        for part, variables in parts.items()
-        for place, variable in enumerate(variables)
-    }
-
-
 def has_state(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback takes part in checkpoints."""
     return hasattr(callback, "save_own_variables")
@@ -251,31 +194,6 @@ def _part(found, name):
         for key, array in found.arrays.items()
         if key.startswith(prefix)
     }
-
-
-def _as_dtype(array, dtype):
-    """NumPy's files know bfloat16 only as two bytes."""
-    return (
-        array.view(keras.backend.standardize_dtype(dtype))
-        if array.dtype.kind == "V"
-        else array
-    )
-
-
-def _check_same(variables, arrays, path):
-    saved = {name for name in arrays if not name.startswith("callbacks/")}
-    wrong = set(variables) ^ saved
-    wrong |= {
-        name
-        for name, variable in variables.items()
-        if name not in wrong and arrays[name].shape != tuple(variable.shape)
-    }
-    if wrong:
-        raise ValueError(
-            "--model_dir holds a checkpoint of another model or optimizer; use a new "
-            f"folder. Received: {path}, {len(wrong)} variables differ, the first is "
-            f"{min(wrong)}"
-        )
 
 
 def _check_intervals(every_steps, every_minutes, keep_best):

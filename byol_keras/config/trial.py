@@ -6,17 +6,16 @@ from typing import Any
 
 import gin
 
-from byol_keras.config.bindings import (
+from byol_keras.config.bindings import missing, wrong_type
+from byol_keras.config.graph import (
     CONSTANT,
     MACRO,
     bound,
     function_of,
     is_reference,
-    missing,
     resolved,
     result_of,
     walk,
-    wrong_type,
 )
 from byol_keras.config.types import parameters_of
 from byol_keras.runtime.errors import Findings, lines_of

@@ -11,8 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from byol_keras.data.decoding import channels_of
-from byol_keras.data.image_bytes import readable, readable_in_graph
-from byol_keras.data.image_headers import SUFFIXES
+from byol_keras.data.image_bytes import SUFFIXES, readable, readable_in_graph
 from byol_keras.data.sources import Rows, file_stamps
 from byol_keras.data.unreadable import (
     MAX_BAD_SHARE,
@@ -176,3 +175,11 @@ def _without_unreadable_tiffs(files, folder):
             folder,
         )
     return kept
+
+
+def existing_folder(path: str | os.PathLike) -> pathlib.Path:
+    """The path of a folder; a `ValueError` if there is none."""
+    path = pathlib.Path(path).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"path must be an existing folder. Received: {path}")
+    return path

@@ -2,16 +2,19 @@
 
 import difflib
 import functools
+import importlib.resources
 import os
 import pathlib
 import re
 
+import gin
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_data import ImageData
+from byol_keras.data.image_files import existing_folder
 from byol_keras.data.sources import Rows, Shards
 
 # Records up to this size in all are held in memory. CIFAR-10 takes 150 MB of it,
@@ -205,3 +208,79 @@ def _in_memory(shards):
         return load()["label"].numpy()
 
     return Rows(shards.num_examples, fetch, shards.contents, labels)
+
+
+@gin.register(module="byol_keras")
+def tfds_dataset(
+    name: str,
+    split: str = "train",
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    download: bool = True,
+    image_key: str = "image",
+    label_key: str | None = "label",
+    shuffle_buffer: int = 50_000,
+) -> ImageData:
+    """Any dataset of TensorFlow Datasets; it is downloaded if it is not prepared yet.
+
+    Args:
+        name: str. With configuration and version where needed: `"cifar10:3.0.2"`.
+        split: str. Also slices, such as `"train[:90%]"`, and sums.
+        data_dir: folder of prepared datasets. Defaults to that of TFDS.
+        manual_dir: folder of files that have to be downloaded by hand, where the
+            dataset (ImageNet, for one) asks for that.
+        download: bool. False: only what is prepared already.
+        image_key: name of the image feature.
+        label_key: name of the class feature. None: without labels. A dataset that has
+            no feature of the default name is read without labels.
+        shuffle_buffer: int. Only for splits of more than 256 MB: so many encoded
+            images are held in memory to be shuffled, after the record files have been.
+            Smaller splits are held in memory and shuffled completely.
+
+    Returns:
+        `ImageData` of the split.
+
+    Raises:
+        ValueError: if the name, the split or a feature does not exist, or the dataset
+            cannot be prepared.
+    """
+    builder = find_builder(name, data_dir)
+    if not builder.is_prepared():
+        prepare(builder, name, manual_dir, download)
+    return images_of_builder(builder, split, image_key, label_key, shuffle_buffer)
+
+
+@gin.register(module="byol_keras")
+def tfds_folder(
+    path: str | os.PathLike,
+    split: str = "train",
+    image_key: str = "image",
+    label_key: str | None = "label",
+    shuffle_buffer: int = 50_000,
+) -> ImageData:
+    """A folder that TFDS has prepared: dataset_info.json, features.json, records.
+
+    Args:
+        path: the folder that holds dataset_info.json, as `.../cifar10/3.0.2`.
+        split, image_key, label_key, shuffle_buffer: see `tfds_dataset`.
+
+    Returns:
+        `ImageData` of the split.
+
+    Raises:
+        ValueError: if the folder is not a prepared dataset, or the split or a feature
+            does not exist.
+    """
+    builder = folder_builder(existing_folder(path))
+    return images_of_builder(builder, split, image_key, label_key, shuffle_buffer)
+
+
+@gin.register(module="byol_keras")
+def fashion_mnist_small(split: str = "train") -> ImageData:
+    """The dataset in this package: 10,000 train and 2,000 test images, 28 x 28 grey.
+
+    Source: Fashion-MNIST (arXiv 1708.07747); the selection is that of
+        assets/make_fashion_mnist_small.py.
+    """
+    assets = importlib.resources.files(__package__) / "assets"
+    return tfds_folder(os.fspath(assets / "fashion_mnist_small" / "1.0.0"), split)

@@ -20,7 +20,7 @@ from rich.console import Console
 from byol_keras.benchmarks.frozen.features import read_feature
 from byol_keras.embed import files
 from byol_keras.embed.files import Block
-from byol_keras.results.records import backbone_digest
+from byol_keras.export.digest import backbone_digest
 from byol_keras.runtime.atomic_files import write_text, write_whole
 
 # Batches of images whose embeddings are written at once.

@@ -13,7 +13,7 @@ from absl import app, flags
 
 from byol_keras.export import formats, networks
 from byol_keras.export.model_card import CARD, write_card
-from byol_keras.runtime import cli
+from byol_keras.runtime import cli, run_folder
 
 
 def export(
@@ -64,7 +64,7 @@ def main(_):
     """Parses flags and exports."""
     given = flags.FLAGS
     with cli.user_errors((ValueError, OSError)):
-        cli.check_model_dir(given.model_dir)
+        run_folder.check_model_dir(given.model_dir)
         folder = export(
             pathlib.Path(given.model_dir),
             given.format,

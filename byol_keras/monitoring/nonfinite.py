@@ -11,8 +11,8 @@ import gin
 import keras
 import tensorflow as tf
 
-from byol_keras.checkpoints.callback import arrays_of, load_arrays
 from byol_keras.checkpoints.files import CheckpointFolder
+from byol_keras.checkpoints.variables import arrays_of, load_arrays
 from byol_keras.runtime import workers
 from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
 

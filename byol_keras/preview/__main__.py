@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from byol_keras import gin_names  # noqa: F401
+from byol_keras.config import parse
 from byol_keras.preview import (
     contact_sheet,
     describe,
@@ -27,8 +28,7 @@ from byol_keras.preview.contact_sheet import Sample
 from byol_keras.preview.effects import VISIBLE, Effect, measure_effects
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
-from byol_keras.training import rules
-from byol_keras.views import TwoViews
+from byol_keras.views import TwoViews, checks
 from byol_keras.views.augmented_view import uniforms_of
 from byol_keras.views.crops import RandomResizedCrop
 
@@ -82,7 +82,7 @@ def preview(
         ValueError: if the views do not fit the data.
     """
     source, two_views = dataset_fn(), views_fn()
-    rules.check_data(two_views, source)
+    checks.check_data(two_views, source)
     elements = source.stream(seed).take(images)
     uniforms = np.stack([uniforms_of(e, seed, two_views.draws) for e in elements])
     made, effects = {}, []
@@ -258,7 +258,7 @@ def main(_):
         contact_sheet.require_matplotlib()
         # Files bind what they bind for training; here that root is this function.
         previewed = gin.external_configurable(preview, "train", module="byol_keras")
-        cli.parse_gin(given.gin_file, given.gin_param)
+        parse.parse_gin(given.gin_file, given.gin_param)
         name, found = previewed(given.images, given.rows)
         title = f"{name}\n{' '.join(given.gin_file)}"
         contact_sheet.draw(found.samples, found.effects, title, pathlib.Path(given.out))

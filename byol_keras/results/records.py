@@ -1,48 +1,18 @@
 """Records of benchmarks: what was measured, of what, and whether it still holds."""
 
 import functools
-import hashlib
-import inspect
 import json
 import math
 import pathlib
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import keras
 import tensorflow as tf
 
-from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.results import provenance
 from byol_keras.runtime.atomic_files import write_text
 
-# Drawn anew for every seed, whatever the benchmark.
-RANDOM_BASELINES = ("random_init",)
 CONFIDENCE = 0.95
-
-
-def backbone_digest(backbone: keras.Model) -> str:
-    """Hex digest of a backbone's weights and configuration.
-
-    Args:
-        backbone: what `export.load_backbone` returns.
-    """
-    programs = [layer for layer in backbone.layers if _is_program(layer)]
-    digest = hashlib.sha256()
-    for layer in programs:
-        digest.update(pathlib.Path(layer.filepath, "saved_model.pb").read_bytes())
-    if not programs:
-        digest.update(backbone.to_json().encode())
-    for weight in backbone.weights:
-        value = keras.ops.convert_to_numpy(weight)
-        digest.update(f"{value.shape} {value.dtype}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-def _is_program(layer):
-    """Whether a layer is a SavedModel, whose configuration is only its path."""
-    return isinstance(layer, keras.layers.TFSMLayer)
 
 
 @functools.cache
@@ -82,70 +52,6 @@ def mean_and_interval(
     return means, {
         key: scale * statistics.stdev(values) for key, values in columns.items()
     }
-
-
-def measure(
-    function: Callable[..., dict[str, float]],
-    trained: keras.Model,
-    baselines: Sequence[str],
-    seeds: Sequence[int],
-    output_dir: pathlib.Path | None = None,
-) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
-    """Runs a benchmark on the trained backbone and on its baselines.
-
-    Args:
-        function: (backbone) -> metric -> number, which may also take a `seed` and an
-            `output_dir`, for pictures and for what it needs to resume.
-        trained: the backbone.
-        baselines: names from `baselines.BASELINES`.
-        seeds: ints. Where neither the function nor the baseline is random, the first
-            one alone is run.
-        output_dir: folder for what the benchmark writes, or None.
-
-    Returns:
-        Model -> results of its seeds, the trained one last; and baseline -> why it has
-        none, for those that end in a ValueError.
-
-    Raises:
-        ValueError: what the benchmark raises for the trained backbone.
-    """
-    parameters = inspect.signature(function).parameters
-    takes_seed = "seed" in parameters
-    if "output_dir" in parameters:
-        function = functools.partial(function, output_dir=output_dir)
-    per_seed, missing = {}, {}
-    # The trained one first: settings that are wrong show before any other work.
-    for model in ("trained", *baselines):
-        is_random = takes_seed or model in RANDOM_BASELINES
-        try:
-            per_seed[model] = [
-                _numbers(function, trained, model, seed, takes_seed)
-                for seed in (seeds if is_random else seeds[:1])
-            ]
-        except ValueError as error:
-            if model == "trained":
-                raise
-            missing[model] = reason(error)
-    per_seed["trained"] = per_seed.pop("trained")
-    return per_seed, missing
-
-
-def reason(error: ValueError) -> str:
-    """What an error says, in one line.
-
-    One that was raised while TensorFlow traced a function begins with a listing of the
-    source, and says what it says below.
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    mark = f"{ValueError.__name__}: "
-    raised = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
-    return (raised or lines or [mark])[0]
-
-
-def _numbers(function, trained, model, seed, takes_seed):
-    backbone = trained if model == "trained" else BASELINES[model](trained, seed)
-    found = function(backbone, seed=seed) if takes_seed else function(backbone)
-    return {key: float(value) for key, value in found.items()}
 
 
 def make_record(

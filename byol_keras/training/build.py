@@ -2,8 +2,16 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import keras
+import tensorflow as tf
+
+from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.monitoring.replay import describe_batch
+from byol_keras.report import Report
+from byol_keras.schedules import RunLength
+from byol_keras.views import TwoViews
 
 # What the doctor looks at: the images of a step, or so many where a step has more.
 MOST_PROBE_IMAGES = 256
@@ -50,3 +58,20 @@ def _first_views(run, **order):
     """Both views of the run's first images."""
     count = min(run.length.batch_size, MOST_PROBE_IMAGES)
     return run.model.views_of(next(iter(run.views.dataset(run.data, count, **order))))
+
+
+class Run(NamedTuple):
+    """What the configuration stands for, built and checked, before any step."""
+
+    strategy: tf.distribute.Strategy
+    data: Any
+    views: TwoViews
+    model: keras.Model
+    length: RunLength
+    target_ema: TargetEMA
+    callbacks: list[keras.callbacks.Callback]
+    position: RunPosition
+    seed: int
+    precision: str
+    log_every_steps: int
+    report: Report | None

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rich.table import Table
 
 from byol_keras.checkpoints.callback import has_state
-from byol_keras.runtime import cli
+from byol_keras.runtime import devices
 from byol_keras.views.augmented_view import cores
 
 # Their layers draw from generators that are among the variables of the model.
@@ -69,7 +69,7 @@ def _devices(strategy):
     """Names of the devices that train, behind the strategy where one is at work."""
     if strategy.num_replicas_in_sync > 1:
         return [type(strategy).__name__, *strategy.extended.worker_devices]
-    return [device.name for device in cli.accelerators()[:1]]
+    return [device.name for device in devices.accelerators()[:1]]
 
 
 def _probe_steps(length):

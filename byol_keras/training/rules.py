@@ -7,22 +7,22 @@ and what others' constructors leave unchecked.
 import inspect
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import keras
-from absl import logging
 
 from byol_keras.byol import BYOL
-from byol_keras.config import bindings
+from byol_keras.config import bindings, graph
 from byol_keras.config.trial import Trial
 from byol_keras.data.image_data import ImageData
-from byol_keras.runtime import cli
+from byol_keras.runtime import devices
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
-from byol_keras.views.augmentations import RandomApply
-from byol_keras.views.blurs import GaussianBlur
-from byol_keras.views.colors import ColorJitter, Grayscale
-from byol_keras.views.crops import RandomCrop
+from byol_keras.views.checks import (
+    Plan,
+    _blur_within_view,
+    _same_size,
+    _views_of_a_size,
+)
 
 ROOT = "byol_keras.train"
 # What the command line gives the root, and the root the functions that it calls.
@@ -50,38 +50,8 @@ CALLS = {
 # LARS and SGD need make the weights explode.
 ADAM_FAMILY = ("Adam", "AdamW", "Lion")
 ADAM_LIMIT = 0.02
-# A batch of larger views fits no accelerator, and a larger magnification shows only
-# the pixels of the stored image.
-LARGEST_VIEW = 2048
-LARGEST_MAGNIFICATION = 8
 _SHARES = ("beta_1", "beta_2", "rho")
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
-
-
-class Plan(NamedTuple):
-    """What a run will be made of; None for what is not known or could not be made."""
-
-    views: Any = None
-    optimizer: keras.optimizers.Optimizer | None = None
-    rates: list[float] | None = None
-    data: ImageData | None = None
-
-    @property
-    def lists(self) -> dict[str, tuple]:
-        """The layers of the views, with those that `RandomApply` holds, by name."""
-        if not (hasattr(self.views, "view1") and hasattr(self.views, "view2")):
-            return {}
-        lists = {"view1": self.views.view1.layers, "view2": self.views.view2.layers}
-        return {
-            name: [x.layer if isinstance(x, RandomApply) else x for x in layers]
-            for name, layers in lists.items()
-        }
-
-    def size(self, name: str) -> tuple[int, int] | None:
-        """Height and width of a view."""
-        sizes = [getattr(layer, "height_width", None) for layer in self.lists[name]]
-        known = [size for size in sizes if size]
-        return known[-1] if known else self.data and self.data.image_size
 
 
 def check_configuration(trial: bool = True) -> None:
@@ -111,40 +81,28 @@ def _try(found: Findings) -> None:
         trial.call("backbone_fn", channels=3)
 
 
-def check_data(views: Any, data: ImageData) -> None:
-    """Checks the views against the data; warns of what has no effect.
-
-    Raises:
-        Mistakes: all that are found.
-    """
-    plan = Plan(views=views, data=data)
-    Findings([line for rule in RULES_WITH_DATA for line in rule(plan)]).tell()
-    for line in _without_effect(plan):
-        logging.warning(line)
-
-
 def _wrong_settings() -> Iterator[str]:
     """Arguments of `train` whose type is right, but whose value is not."""
     for name in ("epochs", "batch_size", "log_every_steps"):
-        value = bindings.value_of(ROOT, name)
+        value = graph.value_of(ROOT, name)
         if _is_number(value) and value < 1:
             yield f"train.{name} must be a positive int. Received: {value}"
-    seed = bindings.value_of(ROOT, "seed")
+    seed = graph.value_of(ROOT, "seed")
     if _is_number(seed) and not 0 <= seed < 2**32:
         yield f"train.seed must be in 0..{2**32 - 1}. Received: {seed}"
-    precision = bindings.value_of(ROOT, "precision")
-    if isinstance(precision, str) and precision not in cli.PRECISIONS:
-        rule = f"train.precision must be one of {cli.PRECISIONS}"
+    precision = graph.value_of(ROOT, "precision")
+    if isinstance(precision, str) and precision not in devices.PRECISIONS:
+        rule = f"train.precision must be one of {devices.PRECISIONS}"
         yield f"{rule}. Received: {precision!r}"
 
 
 def _plan(trial: Trial) -> Plan:
     """Makes all but the data and the backbone, which take time."""
     batch_size, epochs, last_batch = (
-        bindings.value_of(ROOT, name) for name in ("batch_size", "epochs", "last_batch")
+        graph.value_of(ROOT, name) for name in ("batch_size", "epochs", "last_batch")
     )
     accumulation_steps, rates = 1, None
-    model_fn = bindings.value_of(ROOT, "model_fn")
+    model_fn = graph.value_of(ROOT, "model_fn")
     if inspect.isclass(model_fn) and issubclass(model_fn, BYOL):
         model = trial.call("model_fn", backbone=_small_backbone())
         accumulation_steps = model.accumulation_steps if model else 1
@@ -172,32 +130,6 @@ def _rates(schedule, length):
     last = length.total_steps - 1
     steps = sorted({round(last * percent / 100) for percent in range(101)})
     return [float(schedule(step)) for step in steps]
-
-
-def _same_size(plan):
-    sizes = {name: plan.size(name) for name in plan.lists}
-    if len(set(sizes.values())) > 1 and None not in sizes.values():
-        yield f"view1 and view2 must have the same size. Received: {sizes}"
-
-
-def _blur_within_view(plan):
-    for name, layers in plan.lists.items():
-        size = plan.size(name)
-        for layer in layers:
-            radius = layer.radius if isinstance(layer, GaussianBlur) else None
-            if radius and size and 2 * radius + 1 > min(size):
-                yield (
-                    "GaussianBlur.radius must give a kernel of 2 * radius + 1 pixels "
-                    f"within {name} of {size}. Received: {radius}"
-                )
-
-
-def _views_of_a_size(plan):
-    for name in plan.lists:
-        size = plan.size(name)
-        if size and max(size) > LARGEST_VIEW:
-            rule = f"{name} must be at most {LARGEST_VIEW} pixels wide and high"
-            yield f"{rule}. Received: {size}"
 
 
 def _rates_of_the_optimizer(plan):
@@ -231,45 +163,6 @@ def _settings_of_the_optimizer(plan):
             yield f"{name}.{setting} must be positive. Received: {value}"
 
 
-def _crops_of_any_size(plan):
-    if plan.data.image_size is None:
-        for name in plan.lists:
-            findings = Findings()
-            with findings.noted():
-                getattr(plan.views, name).require_crop(name)
-            yield from findings.lines
-
-
-def _crops_within_images(plan):
-    stored = plan.data.image_size
-    for name, layers in plan.lists.items():
-        size = plan.size(name)
-        if not (stored and size):
-            continue
-        if isinstance(layers[0], RandomCrop) and (
-            size[0] > stored[0] or size[1] > stored[1]
-        ):
-            yield f"RandomCrop.size must be within images of {stored}. Received: {size}"
-        elif max(size) > LARGEST_MAGNIFICATION * max(stored):
-            rule = f"{name} must be at most {LARGEST_MAGNIFICATION} times the images"
-            yield f"{rule} of {stored}. Received: {size}"
-
-
-def _without_effect(plan):
-    channels = plan.data.channels
-    if channels == 3:
-        return
-    layers = [layer for layers in plan.lists.values() for layer in layers]
-    if channels == 1 and any(isinstance(layer, Grayscale) for layer in layers):
-        yield "Grayscale does nothing to images of 1 channel"
-    jitters = [layer for layer in layers if isinstance(layer, ColorJitter)]
-    if any(layer.saturation or layer.hue for layer in jitters):
-        yield (
-            "ColorJitter.saturation and ColorJitter.hue do nothing to images of "
-            f"{channels} channels"
-        )
-
-
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -282,4 +175,3 @@ RULES = (
     _rates_of_the_optimizer,
     _settings_of_the_optimizer,
 )
-RULES_WITH_DATA = (_crops_of_any_size, _crops_within_images, _blur_within_view)

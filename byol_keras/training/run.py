@@ -4,47 +4,25 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import keras
-import tensorflow as tf
 from rich.console import Console
 
-from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.fingerprint import changes, fingerprint
 from byol_keras.checkpoints.run_lock import RunLock
 from byol_keras.checkpoints.signals import OneLineEnding
+from byol_keras.config import operative
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 from byol_keras.export import export_backbone, image_shape
 from byol_keras.export.model_card import write_card
 from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
 from byol_keras.monitoring.replay import replay_step
 from byol_keras.monitoring.throughput import Meter, flops_of_step, peak_flops
-from byol_keras.report import Report
 from byol_keras.results import provenance
-from byol_keras.runtime import cli, workers
-from byol_keras.schedules import RunLength
-from byol_keras.views import TwoViews
+from byol_keras.runtime import cli, run_folder, workers
+from byol_keras.training.build import Run
 
 EXIT_STOPPED = 3
-
-
-class Run(NamedTuple):
-    """What the configuration stands for, built and checked, before any step."""
-
-    strategy: tf.distribute.Strategy
-    data: Any
-    views: TwoViews
-    model: keras.Model
-    length: RunLength
-    target_ema: TargetEMA
-    callbacks: list[keras.callbacks.Callback]
-    position: RunPosition
-    seed: int
-    precision: str
-    log_every_steps: int
-    report: Report | None
 
 
 def execute(
@@ -75,14 +53,14 @@ def execute(
     ending = OneLineEnding(checkpoints.signals, model_dir, lost)
     with ending, contextlib.ExitStack() as held:
         with cli.user_errors():
-            folder = cli.make_run_folder(model_dir)
+            folder = run_folder.make_run_folder(model_dir)
             if is_chief:
                 held.enter_context(RunLock(folder))
             held.callback(checkpoints.folder.close)
             for line in _resume(run, checkpoints, allow_config_change):
                 console.print(line)
             if is_chief:
-                cli.write_config(folder)
+                operative.write_config(folder)
                 total = run.length.total_steps
                 note_start(folder, step=run.position.step, total_steps=total)
             meter = _meter(run)
@@ -134,7 +112,7 @@ def _resume(run, checkpoints, allow_config_change):
     """Restores the newest checkpoint, if there is one; lines on what was found."""
     checkpoints.about = {
         "config": fingerprint(
-            cli.operative_bindings(),
+            operative.operative_bindings(),
             num_examples=run.data.num_examples,
             digest=run.data.digest(),
         )

@@ -31,7 +31,7 @@ from byol_keras import CollapseDoctor
 from byol_keras import NonfiniteGuard
 from byol_keras import TargetEMA
 from byol_keras import data
-from byol_keras.runtime import cli
+from byol_keras.config import parse
 from byol_keras import resnet18
 from byol_keras import train
 from byol_keras.callbacks import RunPosition
@@ -159,7 +159,7 @@ class EndAtFirstStep(keras.callbacks.Callback):
 
 def start(folder: str) -> None:
     """Starts the quickstart."""
-    cli.parse_gin([str(QUICKSTART)], ["train.callbacks = [@EndAtFirstStep]"])
+    parse.parse_gin([str(QUICKSTART)], ["train.callbacks = [@EndAtFirstStep]"])
     train.train(folder)
 
 

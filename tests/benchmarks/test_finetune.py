@@ -22,9 +22,9 @@ from byol_keras.benchmarks.finetune import (
     finetune,
     trainable_copy,
 )
+from byol_keras.config import parse
 from byol_keras.export import export_backbone, load_backbone
 from byol_keras.optimizers import MomentumSGD
-from byol_keras.runtime import cli
 from byol_keras.schedules import RunLength, warmup_cosine
 from byol_keras.views.augmentations import RandomHorizontalFlip
 from byol_keras.views.augmented_view import AugmentedView
@@ -431,7 +431,7 @@ def test_unfit_test_data_are_one_line(test_data, rule, monkeypatch):
 def rates(protocol, base_learning_rate, batch_size, num_examples, steps):
     # The command line registers what the protocols name.
     importlib.import_module("byol_keras.benchmarks.__main__")
-    cli.parse_gin([str(ROOT / "gin/protocol" / f"{protocol}.gin")], [])
+    parse.parse_gin([str(ROOT / "gin/protocol" / f"{protocol}.gin")], [])
     settings = gin.get_bindings("finetune")
     epochs = settings["epochs"][0]
     length = RunLength(num_examples, batch_size, epochs, last_batch="pad")

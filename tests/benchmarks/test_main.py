@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.benchmarks.__main__ import benchmark
+from byol_keras.config import parse
 from byol_keras.export import export_backbone
 from byol_keras.runtime import cli
 
@@ -101,7 +102,7 @@ def run_folder(tmp_path_factory):
 
 
 def in_process(run_folder, *bindings, model_dir=None):
-    cli.parse_gin([str(RECIPE)], [*SMALL, *bindings])
+    parse.parse_gin([str(RECIPE)], [*SMALL, *bindings])
     benchmark(str(run_folder), model_dir)
 
 
@@ -500,7 +501,7 @@ def test_features_are_kept_where_the_user_says(run_folder, tmp_path):
 
 
 def test_small_suite_decays_weights_where_the_protocols_do():
-    cli.parse_gin([str(ROOT / "gin/benchmarks/suite_small.gin")], [])
+    parse.parse_gin([str(ROOT / "gin/benchmarks/suite_small.gin")], [])
     decays = {}
     for reference in gin.query_parameter("benchmark.benchmarks").values():
         with gin.config_scope(reference.scopes):
@@ -517,7 +518,7 @@ def test_small_suite_decays_weights_where_the_protocols_do():
 
 
 def test_imagenet_suite_jitters_colours_for_linear_features_alone():
-    cli.parse_gin([str(ROOT / "gin/benchmarks/suite_imagenet.gin")], [])
+    parse.parse_gin([str(ROOT / "gin/benchmarks/suite_imagenet.gin")], [])
     layers = {}
     for scope in ("plain", "jittered"):
         with gin.config_scope(scope):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from byol_keras.benchmarks.__main__ import benchmark
+from byol_keras.config import parse
 from byol_keras.data.published import VOC_CLASSES
-from byol_keras.runtime import cli
 
 from support import ROOT
 from support.datasets import (
@@ -36,7 +36,7 @@ def backbone(tmp_path_factory):
 
 
 def run(name, backbone, folder, *bindings):
-    cli.parse_gin([str(RECIPES / f"{name}.gin")], list(bindings))
+    parse.parse_gin([str(RECIPES / f"{name}.gin")], list(bindings))
     benchmark(backbone, str(folder))
     (record,) = (folder / "benchmarks").glob("*.json")
     return json.loads(record.read_text())["results"]["trained"]

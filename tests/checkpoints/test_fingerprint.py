@@ -2,7 +2,7 @@ import gin
 import pytest
 
 from byol_keras.checkpoints.fingerprint import changes, fingerprint
-from byol_keras.runtime import cli
+from byol_keras.config import operative
 
 BINDINGS = {
     "WIDTH": "0.5",
@@ -113,7 +113,7 @@ def test_operative_bindings_hold_defaults_scopes_and_macros():
         "DEPTH = 5\nouter.inner_fn = @deep/inner\ndeep/inner.depth = %DEPTH"
     )
     outer()
-    found = cli.operative_bindings()
+    found = operative.operative_bindings()
     assert found["DEPTH"] == "5"
     assert found["deep/inner.depth"] == "%DEPTH"
     assert found["deep/inner.name"] == "'[@inner]'"

@@ -30,7 +30,7 @@ def recipes() -> dict[str, dict]:
     """Recipe -> what gin holds after a dry run of it, and its fingerprint."""
     from byol_keras import train
     from byol_keras.checkpoints.fingerprint import fingerprint
-    from byol_keras.runtime import cli
+    from byol_keras.config import operative
 
     from support.recipes import PRETRAIN, parse, stand_in_bindings
 
@@ -42,7 +42,7 @@ def recipes() -> dict[str, dict]:
         train.train(None, strategy="cpu", dry_run=True)
         found[path.stem] = {
             "operative_config": gin.operative_config_str(),
-            "fingerprint": fingerprint(cli.operative_bindings(), num_examples=7),
+            "fingerprint": fingerprint(operative.operative_bindings(), num_examples=7),
         }
     keras.config.set_dtype_policy("float32")
     return found
@@ -54,14 +54,13 @@ def identities(backbone: pathlib.Path) -> dict[str, dict]:
     The digest of data in files follows the time of their checkout and is left out.
     """
     from byol_keras.benchmarks import __main__ as main
-    from byol_keras.results import records
-    from byol_keras.runtime import cli
+    from byol_keras.benchmarks import measure
 
-    records.measure = lambda *_, **__: ({"trained": [{"none": 0.0}]}, {})
+    measure.measure = lambda *_, **__: ({"trained": [{"none": 0.0}]}, {})
     found = {}
     for name in BENCHMARKS:
         gin.clear_config()
-        cli.parse_gin([str(HERE.parents[1] / f"gin/benchmarks/{name}.gin")], [])
+        parse_gin([str(HERE.parents[1] / f"gin/benchmarks/{name}.gin")], [])
         with tempfile.TemporaryDirectory() as folder:
             main.benchmark(str(backbone), folder)
             (record,) = pathlib.Path(folder).glob("benchmarks/*.json")
@@ -95,8 +94,8 @@ def views_dataset(views):
 
 def files() -> None:
     """A checkpoint, a `.keras` file of a whole model, an export, and their outputs."""
-    from byol_keras.checkpoints.callback import arrays_of
     from byol_keras.checkpoints.files import CheckpointFolder
+    from byol_keras.checkpoints.variables import arrays_of
 
     made = model()
     folder = CheckpointFolder(DATA / "checkpoints", 1)

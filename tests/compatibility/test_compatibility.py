@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import byol_keras  # noqa: F401, registers what saved models name
-from byol_keras.checkpoints.callback import arrays_of, load_arrays
 from byol_keras.checkpoints.files import CheckpointFolder
+from byol_keras.checkpoints.variables import arrays_of, load_arrays
 from byol_keras.export import load_backbone
 from compatibility import record
 

@@ -1,8 +1,7 @@
 import gin
 import pytest
 
-from byol_keras.config import syntax
-from byol_keras.runtime import cli
+from byol_keras.config import parse, syntax
 from byol_keras.runtime.errors import Mistakes
 
 RECIPE = "gin/pretrain/own_recipe.gin"
@@ -37,7 +36,7 @@ def _registered():
 
 
 def origin(tree, *names, params=()):
-    return cli.parse_gin([str(tree / name) for name in names], list(params))
+    return parse.parse_gin([str(tree / name) for name in names], list(params))
 
 
 def test_recipe_as_it_is_has_no_differences(tree):
@@ -90,7 +89,7 @@ def test_imported_module_registers_names_for_the_lines_below(tree, monkeypatch):
     monkeypatch.syspath_prepend(tree)
     own = tree / "own.gin"
     own.write_text("import own_module\nown_backbone.width = 2\n")
-    cli.parse_gin([str(own)], [])
+    parse.parse_gin([str(own)], [])
     assert gin.get_bindings("own_backbone") == {"width": 2}
 
 
@@ -100,7 +99,7 @@ def test_module_that_does_not_load_is_a_mistake_of_one_line(tree, monkeypatch):
     own = tree / "own.gin"
     own.write_text("import broken_module\nimport absent_module\n")
     with pytest.raises(Mistakes) as caught:
-        cli.parse_gin([str(own)], [])
+        parse.parse_gin([str(own)], [])
     broken, absent = caught.value.lines
     assert broken.startswith(
         "import must name a module that loads (OSError: no disk). Received: "

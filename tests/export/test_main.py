@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from byol_keras import BYOL, resnet18
-from byol_keras.checkpoints.callback import by_position
 from byol_keras.checkpoints.files import CheckpointFolder
+from byol_keras.checkpoints.variables import by_position
 from byol_keras.export import export_backbone, formats, networks
 from byol_keras.export.model_card import model_card, rewrite_scores, write_card
 

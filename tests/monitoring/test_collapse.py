@@ -9,12 +9,12 @@ from byol_keras import BYOL, TargetEMA
 from byol_keras.monitoring import representation
 from byol_keras.monitoring.collapse import CollapseDoctor, likely_causes
 from byol_keras.monitoring.nonfinite import NonfiniteGuard
-from byol_keras.runtime import cli
+from byol_keras.runtime import devices
 
 BATCH = 6
 STRATEGIES = {
     "one": tf.distribute.get_strategy,
-    "two": lambda: cli.make_strategy("mirrored"),
+    "two": lambda: devices.make_strategy("mirrored"),
 }
 
 

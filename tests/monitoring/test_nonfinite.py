@@ -12,12 +12,12 @@ from byol_keras.monitoring.nonfinite import (
     load_dump,
     weights_fingerprint,
 )
-from byol_keras.runtime import cli
+from byol_keras.runtime import devices
 
 BATCH = 4
 STRATEGIES = {
     "one": tf.distribute.get_strategy,
-    "two": lambda: cli.make_strategy("mirrored"),
+    "two": lambda: devices.make_strategy("mirrored"),
 }
 
 

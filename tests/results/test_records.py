@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.export import export_backbone, load_backbone
+from byol_keras.benchmarks import measure
+from byol_keras.export import digest, export_backbone, load_backbone
 from byol_keras.results import records
 
 
@@ -49,18 +50,18 @@ def test_equal_seeds_have_an_interval_of_zero():
 
 
 def test_function_with_a_seed_runs_once_for_each(backbone):
-    per_seed, _ = records.measure(first_weight, backbone, (), [5, 6])
+    per_seed, _ = measure.measure(first_weight, backbone, (), [5, 6])
     assert [run["toy/seed"] for run in per_seed["trained"]] == [5.0, 6.0]
 
 
 def test_function_without_a_seed_runs_once(backbone):
-    per_seed, _ = records.measure(unseeded, backbone, (), [5, 6])
+    per_seed, _ = measure.measure(unseeded, backbone, (), [5, 6])
     assert len(per_seed["trained"]) == 1
 
 
 def test_random_init_is_drawn_anew_for_every_seed_of_any_function(backbone):
-    per_seed, _ = records.measure(unseeded, backbone, ["random_init"], [5, 6])
-    again, _ = records.measure(unseeded, backbone, ["random_init"], [6])
+    per_seed, _ = measure.measure(unseeded, backbone, ["random_init"], [5, 6])
+    again, _ = measure.measure(unseeded, backbone, ["random_init"], [6])
     assert list(per_seed) == ["random_init", "trained"]
     values = [run["toy/weight"] for run in per_seed["random_init"]]
     assert len({*values, per_seed["trained"][0]["toy/weight"]}) == 3
@@ -73,7 +74,7 @@ def test_baseline_that_cannot_do_it_has_a_reason_instead(backbone):
             raise ValueError("backbone must have weights. Received: none\n  in a call")
         return {"toy/one": 1}
 
-    per_seed, missing = records.measure(needs_weights, backbone, ["raw_pixels"], [0])
+    per_seed, missing = measure.measure(needs_weights, backbone, ["raw_pixels"], [0])
     assert per_seed == {"trained": [{"toy/one": 1.0}]}
     assert missing == {"raw_pixels": "backbone must have weights. Received: none"}
 
@@ -85,14 +86,14 @@ def test_reason_of_an_error_in_a_traced_function_is_what_was_raised():
 
     with pytest.raises(ValueError, match="in user code") as caught:
         fails(tf.zeros([]))
-    assert records.reason(caught.value) == "x must be there."
+    assert measure.reason(caught.value) == "x must be there."
 
 
 @pytest.mark.parametrize(
     ("message", "line"), [("a\n  b", "a"), ("\n a", "a"), ("", "ValueError: ")]
 )
 def test_reason_of_any_error_is_its_first_line(message, line):
-    assert records.reason(ValueError(message)) == line
+    assert measure.reason(ValueError(message)) == line
 
 
 def test_what_the_trained_backbone_cannot_do_is_an_error(backbone):
@@ -100,7 +101,7 @@ def test_what_the_trained_backbone_cannot_do_is_an_error(backbone):
         raise ValueError("never")
 
     with pytest.raises(ValueError, match="never"):
-        records.measure(fails, backbone, ["raw_pixels"], [0])
+        measure.measure(fails, backbone, ["raw_pixels"], [0])
 
 
 def test_real_fault_of_a_baseline_is_not_taken_for_a_gap(backbone):
@@ -110,7 +111,7 @@ def test_real_fault_of_a_baseline_is_not_taken_for_a_gap(backbone):
         return {"toy/one": 1.0}
 
     with pytest.raises(KeyError, match="a bug"):
-        records.measure(fails, backbone, ["raw_pixels"], [0])
+        measure.measure(fails, backbone, ["raw_pixels"], [0])
 
 
 def test_record_has_means_intervals_and_every_seed():
@@ -155,7 +156,7 @@ def test_digest_outlives_another_export_of_the_same_weights(backbone, tmp_path):
     digests = []
     for _ in range(2):
         export_backbone(backbone, tmp_path)
-        digests.append(records.backbone_digest(load_backbone(tmp_path)))
+        digests.append(digest.backbone_digest(load_backbone(tmp_path)))
     assert digests[0] == digests[1]
 
 
@@ -163,10 +164,10 @@ def test_digest_outlives_another_export_of_the_same_weights(backbone, tmp_path):
 def test_digest_changes_with_one_weight_by_the_least_step(kind, backbone, tmp_path):
     export_backbone(backbone, tmp_path)
     first, second = (load_backbone(tmp_path / kind) for _ in range(2))
-    assert records.backbone_digest(first) == records.backbone_digest(second)
+    assert digest.backbone_digest(first) == digest.backbone_digest(second)
     weight = second.weights[0]
     weight.assign(np.nextafter(weight.numpy(), np.float32(9)))
-    assert records.backbone_digest(first) != records.backbone_digest(second)
+    assert digest.backbone_digest(first) != digest.backbone_digest(second)
 
 
 def test_digest_tells_configurations_of_equal_weights_apart():
@@ -177,5 +178,5 @@ def test_digest_tells_configurations_of_equal_weights_apart():
         images = keras.Input((8, 8, 1), name="images")
         return keras.Model(images, layer(images), name="backbone")
 
-    digests = [records.backbone_digest(with_stride(s)) for s in (1, 2, 1)]
+    digests = [digest.backbone_digest(with_stride(s)) for s in (1, 2, 1)]
     assert digests[0] == digests[2] != digests[1]

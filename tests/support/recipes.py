@@ -5,8 +5,8 @@ import keras
 import pytest
 from gin import config_parser
 
+from byol_keras.config.parse import parse_gin
 from byol_keras.data.image_data import ImageData
-from byol_keras.runtime import cli
 
 from support import ROOT
 
@@ -79,7 +79,7 @@ def stand_in_backbone(backbone_fn, channels):
 
 
 def parse(path, *bindings):
-    cli.parse_gin([str(path)], list(bindings))
+    parse_gin([str(path)], list(bindings))
 
 
 def stand_in_bindings(path):

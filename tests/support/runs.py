@@ -183,13 +183,14 @@ def write_run(folder, loss: float = 1.0, epochs: int = 4) -> pathlib.Path:
 def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
     """What the command line does, in this process."""
     from byol_keras import train
-    from byol_keras.runtime import cli
+    from byol_keras.config import parse
+    from byol_keras.runtime import cli, devices
     from byol_keras.training import rules
 
     gin.clear_config()
     with cli.user_errors():
-        cli.parse_gin([str(gin_file)], list(bindings))
-        is_early = strategy in cli.EARLY_STRATEGIES
+        parse.parse_gin([str(gin_file)], list(bindings))
+        is_early = strategy in devices.EARLY_STRATEGIES
         rules.check_configuration(trial=not is_early)
     train.train(model_dir, strategy=strategy, **arguments)
 

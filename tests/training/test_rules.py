@@ -14,10 +14,12 @@ from byol_keras import (
     train,  # noqa: F401
 )
 from byol_keras.benchmarks.__main__ import check_configuration
+from byol_keras.config import parse
 from byol_keras.data import image_files
 from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import cli
 from byol_keras.training import rules
+from byol_keras.views import checks
 
 from support import ROOT
 
@@ -54,7 +56,7 @@ def lines_of(capsys, *bindings, gin_file=QUICKSTART):
     capsys.readouterr()
     started = time.process_time()
     with pytest.raises(SystemExit) as stop, cli.user_errors():
-        cli.parse_gin([str(gin_file)], list(bindings))
+        parse.parse_gin([str(gin_file)], list(bindings))
         rules.check_configuration()
     assert stop.value.code == cli.EXIT_USER_ERROR
     assert time.process_time() - started < LIMIT_SECONDS
@@ -233,13 +235,13 @@ def test_backbone_is_built_to_be_checked_only_where_there_is_a_mistake(
     told = "picky_backbone.channels must be others. Received: 3"
     assert told in lines_of(capsys, "train.seed = -1", gin_file=recipe)
     gin.clear_config()
-    cli.parse_gin([str(recipe)], [])
+    parse.parse_gin([str(recipe)], [])
     rules.check_configuration()
 
 
 def test_without_a_trial_nothing_is_made_but_bindings_are_checked():
     gin.clear_config()
-    cli.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
+    parse.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
     rules.check_configuration(trial=False)
     with gin.unlock_config():
         gin.bind_parameter("train.epochs", "ten")
@@ -273,7 +275,7 @@ def test_missing_files_are_told_all(tmp_path, capsys):
     gin.clear_config()
     names = [str(tmp_path / name) for name in ("a.gin", "b.gin")]
     with pytest.raises(SystemExit), cli.user_errors():
-        cli.parse_gin(names, [])
+        parse.parse_gin(names, [])
     lines = capsys.readouterr().err.splitlines()
     rule = "error: --gin_file must be an existing file. Received: "
     assert lines == [rule + name for name in names]
@@ -295,7 +297,7 @@ def test_hidden_default_of_an_included_file_is_no_mistake(tmp_path):
     fragment.write_text("RandomApply.rate = 0.5\n")
     recipe.write_text(f"include '{QUICKSTART}'\ninclude '{fragment}'\n")
     gin.clear_config()
-    cli.parse_gin([str(recipe)], [])
+    parse.parse_gin([str(recipe)], [])
     rules.check_configuration()
 
 
@@ -304,7 +306,7 @@ def test_gin_is_silent_about_where_it_does_not_find_a_file(
 ):
     monkeypatch.chdir(tmp_path)
     gin.clear_config()
-    cli.parse_gin([str(QUICKSTART)], [])
+    parse.parse_gin([str(QUICKSTART)], [])
     assert not caplog.messages
 
 
@@ -314,7 +316,7 @@ def image_data(image_size, channels):
 
 def views(*bindings, gin_file=QUICKSTART):
     gin.clear_config()
-    cli.parse_gin([str(gin_file)], list(bindings))
+    parse.parse_gin([str(gin_file)], list(bindings))
     return gin.get_bindings("train")["views_fn"]()
 
 
@@ -345,7 +347,7 @@ def views(*bindings, gin_file=QUICKSTART):
 )
 def test_views_must_suit_the_images(bindings, image_size, expected):
     with pytest.raises(ValueError) as error:
-        rules.check_data(views(*bindings), image_data(image_size, 3))
+        checks.check_data(views(*bindings), image_data(image_size, 3))
     assert str(error.value).splitlines()[0].startswith(expected)
 
 
@@ -374,12 +376,12 @@ def test_layers_that_do_nothing_to_the_channels_are_warned_of(
     channels, expected, caplog
 ):
     with caplog.at_level("WARNING", logger="absl"):
-        rules.check_data(views(gin_file=RESNET50), image_data(None, channels))
+        checks.check_data(views(gin_file=RESNET50), image_data(None, channels))
     assert caplog.messages == expected
 
 
 def test_unknown_kinds_of_views_are_left_to_themselves():
-    rules.check_data(lambda images: images, image_data((8, 8), 3))
+    checks.check_data(lambda images: images, image_data((8, 8), 3))
 
 
 def process(module, *arguments, cwd=ROOT):
@@ -488,7 +490,7 @@ def test_mistake_of_a_benchmark_is_one_line(binding, capsys):
     gin.clear_config()
     recipe = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
     with pytest.raises(SystemExit) as stop, cli.user_errors():
-        cli.parse_gin([str(recipe)], [binding])
+        parse.parse_gin([str(recipe)], [binding])
         check_configuration()
     assert stop.value.code == cli.EXIT_USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
@@ -500,7 +502,7 @@ def test_mistake_of_a_benchmark_is_one_line(binding, capsys):
 )
 def test_recipe_has_no_mistakes(path):
     gin.clear_config()
-    cli.parse_gin([str(path)], [])
+    parse.parse_gin([str(path)], [])
     rules.check_configuration()
 
 
@@ -509,5 +511,5 @@ def test_recipe_has_no_mistakes(path):
 )
 def test_benchmark_has_no_mistakes(path):
     gin.clear_config()
-    cli.parse_gin([str(path)], [])
+    parse.parse_gin([str(path)], [])
     check_configuration()

@@ -14,7 +14,7 @@ from rich import progress
 
 from byol_keras.benchmarks.detection.batches import SHORT_SIDES, training_batches
 from byol_keras.benchmarks.detection.schedule import WarmupMilestones
-from byol_keras.benchmarks.replicas import check_batch_size
+from byol_keras.benchmarks.precision import check_batch_size
 from byol_keras.benchmarks.training_state import SaveState, TrainingState
 from byol_keras.optimizers import MomentumSGD
 

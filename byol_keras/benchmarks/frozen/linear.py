@@ -17,7 +17,7 @@ from byol_keras.benchmarks.frozen.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import Features, extract_all
 from byol_keras.benchmarks.frozen.heads import Head, train_heads, training_feed
 from byol_keras.benchmarks.frozen.pooling import LEVELS
-from byol_keras.benchmarks.replicas import check_batch_size
+from byol_keras.benchmarks.precision import check_batch_size
 from byol_keras.benchmarks.splits import check_splits
 from byol_keras.schedules import RunLength
 

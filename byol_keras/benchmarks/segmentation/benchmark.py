@@ -9,8 +9,7 @@ import keras
 from absl import logging
 from rich import progress
 
-from byol_keras.benchmarks.precision import computing_in
-from byol_keras.benchmarks.replicas import check_batch_size
+from byol_keras.benchmarks.precision import check_batch_size, computing_in
 from byol_keras.benchmarks.segmentation.fcn import FCN, segmenter
 from byol_keras.benchmarks.segmentation.files import (
     SegmentationData,

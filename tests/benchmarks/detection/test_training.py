@@ -24,8 +24,8 @@ from byol_keras.benchmarks.detection.training import (
     precise_batch_norm,
     train_detector,
 )
+from byol_keras.config import operative, parse
 from byol_keras.optimizers import MomentumSGD
-from byol_keras.runtime import cli
 
 from support import ROOT
 from support.scenes import make_scenes, write_coco, write_vocdevkit
@@ -323,7 +323,7 @@ def test_detector_of_masks_trains_alike_on_two_replicas(regions, tmp_path):
 def parsed(name, *bindings):
     """Parses a file of gin/benchmarks/ as the command line does."""
     importlib.import_module("byol_keras.benchmarks.__main__")
-    cli.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
+    parse.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
 
 
 def written(folder, kind, scenes, held_out):
@@ -374,7 +374,9 @@ def test_every_binding_of_a_file_is_used(regions, kind, name, tmp_path):
     arguments = inspect.signature(getattr(detection, f"detection_{kind}")).parameters
     assert set(bound) <= set(arguments)
     called_here = ("benchmark.", f"detection_{kind}.")
-    assert [x for x in cli.unused_bindings() if not x.startswith(called_here)] == []
+    assert [
+        x for x in operative.unused_bindings() if not x.startswith(called_here)
+    ] == []
 
 
 @pytest.mark.slow

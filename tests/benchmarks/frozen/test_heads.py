@@ -14,7 +14,7 @@ from byol_keras.benchmarks.frozen.heads import (
     training_feed,
 )
 from byol_keras.optimizers import LARS, MomentumSGD
-from byol_keras.runtime.cli import make_strategy
+from byol_keras.runtime.devices import make_strategy
 from byol_keras.schedules import RunLength
 from byol_keras.views.augmentations import RandomHorizontalFlip
 from byol_keras.views.augmented_view import AugmentedView

@@ -12,7 +12,7 @@ from byol_keras import data
 from byol_keras.benchmarks.frozen import heads
 from byol_keras.benchmarks.frozen.linear import linear, linear_features, linear_sweep
 from byol_keras.optimizers import MomentumSGD
-from byol_keras.runtime.cli import make_strategy
+from byol_keras.runtime.devices import make_strategy
 from byol_keras.schedules import constant_learning_rate, warmup_cosine
 from byol_keras.views.augmentations import RandomHorizontalFlip
 from byol_keras.views.augmented_view import AugmentedView

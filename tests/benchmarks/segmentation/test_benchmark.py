@@ -27,8 +27,8 @@ from byol_keras.benchmarks.segmentation.dataset import (
     cityscapes_segmentation,
     voc_segmentation,
 )
+from byol_keras.config import parse
 from byol_keras.optimizers import MomentumSGD
-from byol_keras.runtime import cli
 
 from support import ROOT
 from support.scenes import make_scenes, write_cityscapes, write_vocdevkit
@@ -281,7 +281,7 @@ def test_wrong_setting_is_one_line(name, value):
 def parsed(name, *bindings):
     # The command line registers what the files bind for it.
     importlib.import_module("byol_keras.benchmarks.__main__")
-    cli.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
+    parse.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
     return gin.get_configurable("SegmentationRecipe")()
 
 

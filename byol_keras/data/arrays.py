@@ -1,0 +1,161 @@
+"""Images in memory and in IDX files."""
+
+import gzip
+import math
+import os
+import zlib
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from byol_keras.data.image_data import ImageData
+from byol_keras.data.image_files import existing_folder
+from byol_keras.data.sources import Rows
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+@gin.register(module="byol_keras")
+def fashion_mnist_idx(path: str | os.PathLike, split: str = "train") -> ImageData:
+    """The original IDX files of Fashion-MNIST: 60,000 train and 10,000 test images.
+
+    Args:
+        path: folder of the four files, gzipped or not; Debian's package
+            dataset-fashion-mnist puts them into /usr/share/datasets/fashion-mnist.
+        split: `"train"` or `"test"`.
+
+    Raises:
+        ValueError: if a file is missing or is no such IDX file.
+    """
+    images, labels = read_fashion_mnist_idx(path, split)
+    name = f"Fashion-MNIST IDX files in {path}, split {split}"
+    return _from_arrays(name, images, labels, FASHION_MNIST_CLASSES)
+
+
+@gin.register(module="byol_keras")
+def arrays(images: np.ndarray, labels: np.ndarray | None = None) -> ImageData:
+    """Images in memory, of any number of channels.
+
+    Args:
+        images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel.
+        labels: integers `[N]`, from 0 on, or None.
+
+    Raises:
+        ValueError: if a dtype or a shape is another.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8. Received: {images.dtype}")
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise ValueError(
+            "images must be of shape [N, H, W, C] or [N, H, W], none of them 0. "
+            f"Received: {images.shape}"
+        )
+    class_names = None
+    if labels is not None:
+        labels = _checked_labels(np.asarray(labels), len(images))
+        class_names = tuple(str(label) for label in range(labels.max() + 1))
+    name = f"arrays of shape {images.shape}"
+    return _from_arrays(name, images, labels, class_names)
+
+
+def read_fashion_mnist_idx(
+    path: str | os.PathLike, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one split of the Fashion-MNIST (or MNIST) IDX files.
+
+    Returns:
+        uint8 `[N, 28, 28, 1]` and uint8 `[N]`.
+    """
+    prefixes = {"train": "train", "test": "t10k"}
+    if split not in prefixes:
+        raise ValueError(f"split must be 'train' or 'test'. Received: {split!r}")
+    folder = existing_folder(path)
+    images = _read_idx(folder, f"{prefixes[split]}-images-idx3-ubyte", dimensions=3)
+    labels = _read_idx(folder, f"{prefixes[split]}-labels-idx1-ubyte", dimensions=1)
+    if len(images) != len(labels):
+        raise ValueError(
+            "path must hold as many labels as images. "
+            f"Received: {len(labels)} and {len(images)} in {folder}"
+        )
+    return images[..., None], labels
+
+
+def _from_arrays(name, images, labels, class_names):
+    if images.ndim == 3:
+        images = images[..., None]
+    # Made once and captured by every dataset, never a constant of a graph; on the
+    # host, since an accelerator's memory is for the model.
+    with tf.device("CPU"):
+        images = tf.constant(images)
+        if labels is not None:
+            labels = tf.constant(labels, tf.int64)
+
+    def fetch(place):
+        example = {"image": images[place]}
+        return example if labels is None else example | {"label": labels[place]}
+
+    height, width, channels = images.shape[1:]
+    rows = Rows(
+        len(images),
+        fetch,
+        contents=lambda: (images.numpy().tobytes(), _bytes(labels)),
+        labels=None if labels is None else labels.numpy,
+    )
+    return ImageData(name, len(images), channels, (height, width), class_names, rows)
+
+
+def _bytes(labels):
+    return b"" if labels is None else labels.numpy().tobytes()
+
+
+def _checked_labels(labels, num_images):
+    if labels.shape != (num_images,):
+        raise ValueError(
+            f"labels must be of shape ({num_images},), one per image. "
+            f"Received: {labels.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise ValueError(
+            "labels must be integers from 0 on. "
+            f"Received: {labels.dtype} from {labels.min()}"
+        )
+    return labels
+
+
+def _read_idx(folder, file, dimensions):
+    """uint8 array of an IDX file: magic number, sizes, then the bytes."""
+    path = folder / file
+    if not path.is_file():
+        path = folder / f"{file}.gz"
+    if not path.is_file():
+        raise ValueError(
+            f"path must hold {file} or {file}.gz. Received: {folder} without it"
+        )
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            data = stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"path must hold readable files. Received: {path}") from error
+    header = 4 * (dimensions + 1)
+    numbers = np.frombuffer(data[:header].ljust(header), ">u4").tolist()
+    magic, shape = numbers[0], numbers[1:]
+    if magic != 0x800 + dimensions or len(data) != header + math.prod(shape):
+        raise ValueError(
+            f"path must hold complete IDX files of uint8 data with {dimensions} "
+            f"dimensions. Received: {path}"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
