@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from rich import progress
 
-from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import extract_all, read_feature
 from byol_keras.benchmarks.precision import check_batch_size
 from byol_keras.benchmarks.splits import check_splits, split_places

@@ -55,6 +55,7 @@ def identities(backbone: pathlib.Path) -> dict[str, dict]:
     """
     from byol_keras.benchmarks import __main__ as main
     from byol_keras.benchmarks import measure
+    from byol_keras.config.parse import parse_gin
 
     measure.measure = lambda *_, **__: ({"trained": [{"none": 0.0}]}, {})
     found = {}

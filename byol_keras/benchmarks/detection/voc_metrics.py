@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.benchmarks.frozen.average_precision import average_precision_of_hits
+from byol_keras.benchmarks.average_precision import average_precision_of_hits
 
 
 class _Convention(NamedTuple):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import extract_features
 from byol_keras.benchmarks.splits import check_splits
 

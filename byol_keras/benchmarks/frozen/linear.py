@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import Features, extract_all
 from byol_keras.benchmarks.frozen.heads import Head, train_heads, training_feed
 from byol_keras.benchmarks.frozen.pooling import LEVELS

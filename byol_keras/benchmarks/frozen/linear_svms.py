@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 from rich import progress
 
-from byol_keras.benchmarks.frozen.average_precision import average_precision
+from byol_keras.benchmarks.average_precision import average_precision
 
 # Of equally good costs the earlier one is taken.
 # Source: mmselfsup 0.x, svm_helper.py.

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.benchmarks.frozen.accuracy import top_accuracy
+from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.knn import class_votes, knn, nearest
 
 T = 0.07

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from byol_keras import data
+from byol_keras.benchmarks.average_precision import average_precision
 from byol_keras.benchmarks.frozen import linear_svms
-from byol_keras.benchmarks.frozen.average_precision import average_precision
 from byol_keras.benchmarks.frozen.low_shot_svm import (
     drawn_images,
     low_shot_metrics,

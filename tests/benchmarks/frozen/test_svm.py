@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from byol_keras import data
+from byol_keras.benchmarks.average_precision import average_precision
 from byol_keras.benchmarks.frozen import linear_svms
-from byol_keras.benchmarks.frozen.average_precision import average_precision
 from byol_keras.benchmarks.frozen.linear_svms import in_processes
 from byol_keras.benchmarks.frozen.svm import cross_validated_svm, svm
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from byol_keras.benchmarks.frozen.average_precision import (
+from byol_keras.benchmarks.average_precision import (
     average_precision,
     average_precision_of_hits,
 )
