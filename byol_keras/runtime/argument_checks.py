@@ -1,21 +1,37 @@
-"""Checks of arguments that classes share, each with the one line that it raises."""
+"""Checks of arguments that several classes share, each with its one-line error."""
 
+import numbers
 from collections.abc import Iterable
 
 
+def is_int(value: object, least: int) -> bool:
+    """Whether a value is an integer, Python's or NumPy's, of at least `least`.
+
+    A bool is no integer here.
+    """
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_integer and value >= least
+
+
 def is_positive_int(value: object) -> bool:
-    """Whether a value is an int of at least 1, and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    """Whether a value is an integer of at least 1; see `is_int`."""
+    return is_int(value, least=1)
+
+
+def check_int(name: str, value: object, least: int) -> None:
+    """Raises a `ValueError` unless the argument `name` passes `is_int`."""
+    if not is_int(value, least):
+        rule = "a positive int" if least == 1 else f"an int of at least {least}"
+        raise ValueError(f"{name} must be {rule}. Received: {value!r}")
 
 
 def check_positive_ints(**values: object) -> None:
-    """Raises a `ValueError` on the first argument, by name, that is no positive int."""
+    """Raises a `ValueError` for the first argument that is not a positive int."""
     for name, value in values.items():
-        if not is_positive_int(value):
-            raise ValueError(f"{name} must be a positive int. Received: {value!r}")
+        check_int(name, value, least=1)
 
 
 def check_choice(name: str, value: object, choices: Iterable) -> None:
-    """Raises a `ValueError` unless the argument `name` is among the choices."""
+    """Raises a `ValueError` unless the argument `name` is one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {tuple(choices)}. Received: {value!r}")
