@@ -1,1 +1,3 @@
-"""Shows what a recipe's augmentations do to its images, and measures it."""
+"""Shows and measures what a recipe's augmentations do to its images."""
+
+__all__ = ["contact_sheet"]

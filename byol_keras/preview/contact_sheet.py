@@ -1,4 +1,4 @@
-"""A picture of originals, their two views, and what was done to them."""
+"""Plots originals, their two views and the operations applied to them."""
 
 import importlib.util
 import pathlib
@@ -9,7 +9,7 @@ import numpy as np
 
 from byol_keras.preview.effects import Effect
 
-# The colours of the crops of the two views.
+# Colours of the boxes that show the crops of the two views.
 COLORS = {"view1": "#1b6ca8", "view2": "#c4622d"}
 GOOD, BAD = "#3a7d44", "#b3261e"
 _ROW_INCHES, _BAR_INCHES, _WIDTH_INCHES = 1.75, 0.3, 12.0
@@ -21,14 +21,14 @@ class Sample(NamedTuple):
     Args:
         image: float `[h, w, C]` in 0..1; may be smaller than the original.
         views: by "view1" and "view2", float `[S, S, C]` in 0..1.
-        told: by the same, what was done, as `draws.told` says it.
-        boxes: by the same, top, left, height and width of the crop, in 0..1 of the
-            image, where there is a crop.
+        captions: by view, what was done; see `describe.describe_view`.
+        boxes: by view, top, left, height and width of the crop as shares of the image,
+            for views with a crop.
     """
 
     image: np.ndarray
     views: dict[str, np.ndarray]
-    told: dict[str, Sequence[str]]
+    captions: dict[str, Sequence[str]]
     boxes: dict[str, tuple[float, float, float, float]]
 
 
@@ -41,7 +41,7 @@ def require_matplotlib() -> None:
         )
 
 
-def draw(
+def plot_contact_sheet(
     samples: Sequence[Sample],
     effects: Sequence[Effect],
     title: str,
@@ -51,9 +51,10 @@ def draw(
 
     Args:
         samples: its rows.
-        effects: of all operations, drawn below as shares against what is configured.
+        effects: of all operations, plotted below the samples as the measured shares
+            against the configured rates.
         title: str.
-        path: of the PNG.
+        path: PNG file.
 
     Raises:
         ValueError: if matplotlib is not installed.
@@ -70,16 +71,16 @@ def draw(
         len(samples), 5, squeeze=False, width_ratios=(1.1, 1, 1.1, 1, 1.1)
     )
     for axes, sample in zip(grid, samples, strict=True):
-        _draw_sample(axes, sample)
+        _plot_sample(axes, sample)
     heads = (_original(samples[0].image.shape[2]), "view1", "", "view2", "")
     for axes, name in zip(grid[0], heads, strict=True):
         axes.set_title(name, fontsize=10, color=COLORS.get(name, "black"))
-    _draw_effects(below.subplots(), effects)
+    _plot_effects(below.subplots(), effects)
     figure.savefig(path)
 
 
 def displayed(image: np.ndarray) -> np.ndarray:
-    """`[h, w, 3]` in 0..1: the first three channels, or the first one as grey."""
+    """The first three channels, or the first as grey, `[h, w, 3]` in 0..1."""
     kept = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
     return np.broadcast_to(np.clip(kept, 0.0, 1.0), (*image.shape[:2], 3))
 
@@ -88,7 +89,7 @@ def _original(channels):
     return "original" if channels <= 3 else f"original, 3 of {channels} channels"
 
 
-def _draw_sample(axes, sample):
+def _plot_sample(axes, sample):
     from matplotlib.patches import Rectangle
 
     original, *others = axes
@@ -109,26 +110,26 @@ def _draw_sample(axes, sample):
     for place, (name, view) in enumerate(sample.views.items()):
         others[2 * place].imshow(displayed(view))
         lines = "\n".join(
-            part for text in sample.told[name] for part in text.split(", ")
+            part for text in sample.captions[name] for part in text.split(", ")
         )
         others[2 * place + 1].text(
-            0.0, 1.0, lines or "as it is", va="top", fontsize=8.5, family="monospace"
+            0.0, 1.0, lines or "unchanged", va="top", fontsize=8.5, family="monospace"
         )
     for each in axes:
         each.axis("off")
 
 
-def _draw_effects(axes, effects):
+def _plot_effects(axes, effects):
     rows = range(len(effects))
     for row, effect in zip(rows, effects, strict=True):
         color = BAD if effect.finding else GOOD
         axes.barh(row, effect.most - effect.least, 0.7, effect.least, color="#dfe3e8")
         axes.plot(effect.rate, row, "|", color="black", markersize=11)
         axes.plot(effect.share, row, "o", color=color, markersize=6)
-        told = f"{effect.share:.2f} of {effect.rate:.2f}, {effect.changeable} images"
-        axes.text(
-            1.03, row, effect.finding or told, va="center", fontsize=8.5, color=color
+        text = effect.finding or (
+            f"{effect.share:.2f} of {effect.rate:.2f}, {effect.changeable} images"
         )
+        axes.text(1.03, row, text, va="center", fontsize=8.5, color=color)
     axes.set_yticks(rows, [f"{e.view}  {e.name}" for e in effects], fontsize=8.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xticks((0, 0.2, 0.4, 0.6, 0.8, 1))
@@ -136,8 +137,8 @@ def _draw_effects(axes, effects):
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(
-        "share of the images that an operation can change, and has changed (dot); "
-        "as configured (line), by chance (bar)",
+        "share of changed images among those that the operation can change: "
+        "measured (dot), configured (line), range by chance (bar)",
         fontsize=9,
         loc="left",
     )

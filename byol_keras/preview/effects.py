@@ -1,4 +1,4 @@
-"""What every operation of a view does to a batch of images, measured on its pixels."""
+"""Measures on pixels what each operation of a view does to a batch of images."""
 
 import math
 from collections.abc import Iterable
@@ -6,29 +6,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_keras.preview.describe import applied, name_of, rate_of
+from byol_keras.preview.describe import force_applied, name_of, rate_of
 from byol_keras.views.augmentations import ImageAugmentation, RandomApply, is_stateless
 from byol_keras.views.augmented_view import AugmentedView
 from byol_keras.views.crops import RandomResizedCrop
 
-# Less than half a step of 8 bits is no change that anybody sees.
+# A change below half a step of 8 bits is not visible.
 VISIBLE = 0.5 / 255
-# A share is off if chance alone gives one as far off so rarely.
+# A share is wrong if chance gives one that is as far off with this probability.
 RARE = 1e-4
-# So many copies of an image tell whether a layer draws for each of them.
+# Copies of an image that show whether a layer draws for each image.
 _COPIES = 16
 
 
 class Effect(NamedTuple):
-    """What one operation did.
+    """What one operation did to the images of a batch.
 
     Args:
         view, name: str. "view1" or "view2", and the operation.
         rate: float. The configured probability that it is applied to an image.
-        images: int. So many were given to it.
-        changeable: int. So many of them it changes if it is applied.
-        changed: int. So many it has changed.
-        least, most: floats. The share of `changed` in `changeable` is to be within.
+        images: int. Size of the batch.
+        changeable: int. Images that the operation changes when it is applied to all.
+        changed: int. Images that it changed with the random draws of the batch.
+        least, most: floats. Expected range of `changed / changeable`.
         finding: str or None. What is wrong.
     """
 
@@ -55,10 +55,10 @@ def measure_effects(
 
     Args:
         name: str. Of the view.
-        view: whose layers take part.
-        images: `n` of them, float32 `[h, w, C]` in 0..1, of one size unless the first
-            layer is `RandomResizedCrop`. They are gone through once, and not kept.
-        uniforms: float32 `[n, draws]`: the draws of each.
+        view: the layers are its operations.
+        images: iterable of `n`, float32 `[h, w, C]` in 0..1, of one size unless the
+            first layer is `RandomResizedCrop`. It is read once and not kept.
+        uniforms: float32 `[n, draws]`: the random draws of each image.
 
     Returns:
         The views, float32 `[n, S, S, C]`, and an `Effect` for each layer.
@@ -74,20 +74,20 @@ def measure_effects(
         else:
             before = np.stack([*images])
             first, images = before[0], _apply(layer, before, own)
-            forced = _apply(layer, before, applied(layer, own))
+            forced = _apply(layer, before, force_applied(layer, own))
         changed = _differ(before, images)
-        # A layer that draws for itself has drawn anew.
+        # A layer of another library makes new draws in each call.
         changeable = changed | _differ(before, forced)
         counts = int(changeable.sum()), int(changed.sum())
-        together = _draws_for_all(layer, first, own)
+        together = _is_same_for_all(layer, first, own)
         effects.append(_effect(name, layer, len(images), counts, together))
     return np.clip(images, 0.0, 1.0), effects
 
 
 def tolerance(count: int, rate: float) -> tuple[float, float]:
-    """Least and greatest share of `count` draws that chance gives at a rate.
+    """The range of the share of `count` images that a rate changes by chance.
 
-    Beyond either of them lie fewer than `RARE` of all cases.
+    Fewer than `RARE` of all cases are outside of the range.
     """
     weights = [
         math.comb(count, k) * rate**k * (1.0 - rate) ** (count - k)
@@ -119,7 +119,7 @@ def _effect(view, layer, images, counts, together):
 
 
 def _cropped(layer, images, uniforms):
-    """Images resized whole, and cropped as they are drawn; and the first image."""
+    """Resized whole images, randomly cropped ones, and the first original."""
     whole, crops, first = [], [], None
     for image, own in zip(images, uniforms, strict=True):
         first = image if first is None else first
@@ -135,26 +135,26 @@ def _apply(layer, images, uniforms):
 
 
 def _differ(before, after):
-    """bool `[n]`: whether images have changed; all have if their size has."""
+    """bool `[n]`: whether each image has changed. A new size is a change of all."""
     if before.shape != after.shape:
         return np.ones(len(after), bool)
     return np.abs(after - before).max(axis=(1, 2, 3)) > VISIBLE
 
 
-def _draws_for_all(layer, image, uniforms):
-    """Whether all copies of an image come out alike where they should not."""
+def _is_same_for_all(layer, image, uniforms):
+    """Whether all copies of an image have the same result where they should not."""
     count, rate = _COPIES, rate_of(layer)
     if 0.0 < rate < 1.0:
-        # So many that by chance hardly all or none of them are changed.
+        # Enough copies that chance hardly ever changes all or none of them.
         count = math.ceil(math.log(RARE / 2) / math.log(max(rate, 1.0 - rate)))
     uniforms = uniforms[:count]
     copies = np.repeat(image[None], len(uniforms), axis=0)
     results = _apply(layer, copies, uniforms)
     if (np.abs(results - results[:1]) > VISIBLE).any():
         return False
-    if not is_stateless(layer):  # does it draw at all?
+    if not is_stateless(layer):  # same result twice: it makes no random draws
         return bool(_differ(results, _apply(layer, copies, uniforms)).any())
     if rate in (0.0, 1.0) or len(uniforms) < count:
         return False
-    forced = _apply(layer, copies[:1], applied(layer, uniforms[:1]))
+    forced = _apply(layer, copies[:1], force_applied(layer, uniforms[:1]))
     return bool(_differ(copies[:1], forced).all())

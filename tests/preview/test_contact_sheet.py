@@ -1,4 +1,4 @@
-"""The sheet is a PNG of the size that its rows ask for; N channels become three."""
+"""The contact sheet holds every row, and shows any number of channels."""
 
 import importlib.util
 
@@ -15,8 +15,8 @@ Image = pytest.importorskip("PIL.Image")
 def sample(channels=3):
     image = np.full((20, 30, channels), 0.5, np.float32)
     views = {name: image[:16, :16] for name in ("view1", "view2")}
-    told = {"view1": ["crop 34 %", "hue +0.10, contrast -0.20"], "view2": []}
-    return contact_sheet.Sample(image, views, told, {"view1": (0.1, 0.2, 0.5, 0.5)})
+    captions = {"view1": ["crop 34 %", "hue +0.10, contrast -0.20"], "view2": []}
+    return contact_sheet.Sample(image, views, captions, {"view1": (0.1, 0.2, 0.5, 0.5)})
 
 
 EFFECTS = [
@@ -30,7 +30,9 @@ def test_sheet_grows_with_its_rows(channels, tmp_path):
     heights = []
     for rows in (1, 3):
         path = tmp_path / f"{rows}.png"
-        contact_sheet.draw([sample(channels)] * rows, EFFECTS, "title", path)
+        contact_sheet.plot_contact_sheet(
+            [sample(channels)] * rows, EFFECTS, "title", path
+        )
         heights.append(Image.open(path).height)
     assert heights[1] - heights[0] == pytest.approx(2 * 1.75 * 90, abs=2)
 
@@ -39,8 +41,8 @@ def test_sheet_holds_the_pixels_of_the_images(tmp_path):
     green = np.zeros((16, 16, 3), np.float32)
     green[..., 1] = 1.0
     row = contact_sheet.Sample(green, {"view1": green, "view2": green}, {}, {})
-    row = row._replace(told={"view1": [], "view2": []})
-    contact_sheet.draw([row], EFFECTS, "title", tmp_path / "sheet.png")
+    row = row._replace(captions={"view1": [], "view2": []})
+    contact_sheet.plot_contact_sheet([row], EFFECTS, "title", tmp_path / "sheet.png")
     pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
     is_green = (pixels == (0, 255, 0)).all(axis=-1)
     assert is_green.sum() > 3 * 80 * 80

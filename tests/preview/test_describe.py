@@ -1,4 +1,4 @@
-"""What is told of an image's draws is what the layers do with them."""
+"""The description of an image's draws agrees with what the layers do."""
 
 import keras
 import numpy as np
@@ -40,24 +40,26 @@ def uniforms(*numbers):
         (keras.layers.RandomFlip(), (), "RandomFlip"),
     ],
 )
-def test_draws_in_words(layer, numbers, expected):
-    assert describe.told(layer, uniforms(*numbers), SHAPE) == expected
+def test_description_of_draws(layer, numbers, expected):
+    assert describe.describe(layer, uniforms(*numbers), SHAPE) == expected
 
 
-def test_jitter_is_told_in_the_order_of_its_operations():
+def test_jitter_is_described_in_the_order_of_its_operations():
     layer = ColorJitter(brightness=0.4, contrast=0.2, saturation=0.0, hue=0.1)
     last_order = 23.5 / 24  # the reverse
-    told = describe.told(layer, uniforms(0.5, 1.0, 0.5, 0.25, last_order), SHAPE)
-    assert told == "hue -0.05, contrast +0.20, brightness +0.00"
+    words = describe.describe(layer, uniforms(0.5, 1.0, 0.5, 0.25, last_order), SHAPE)
+    assert words == "hue -0.05, contrast +0.20, brightness +0.00"
 
 
 def test_jitter_of_one_channel_has_no_colour():
-    told = describe.told(ColorJitter(), uniforms(0.5, 0.5, 0.5, 0.5, 0.0), (40, 60, 1))
-    assert told == "brightness +0.00, contrast +0.00"
+    words = describe.describe(
+        ColorJitter(), uniforms(0.5, 0.5, 0.5, 0.5, 0.0), (40, 60, 1)
+    )
+    assert words == "brightness +0.00, contrast +0.00"
 
 
 @pytest.mark.parametrize("semantics", ["deepmind", "torchvision"])
-def test_jitter_told_is_the_one_that_is_applied(semantics):
+def test_described_jitter_is_the_applied_one(semantics):
     layer = ColorJitter(0.4, 0.4, 0.2, 0.1, semantics=semantics)
     rng = np.random.default_rng(0)
     image = rng.uniform(0.3, 0.6, (1, 8, 8, 3)).astype(np.float32)
@@ -71,22 +73,22 @@ def test_jitter_told_is_the_one_that_is_applied(semantics):
     np.testing.assert_allclose(step_by_step, layer.augment(image, own[None]), atol=2e-6)
 
 
-def test_each_layer_of_a_view_is_told_of_its_own_draws():
+def test_each_layer_of_a_view_is_described_by_its_own_draws():
     layers = [
         RandomHorizontalFlip(rate=0.5),
         keras.layers.RandomFlip(),
         RandomVerticalFlip(rate=0.5),
         GaussianBlur(sigma=(1.0, 2.0)),
     ]
-    told = describe.told_of_view(layers, uniforms(0.9, 0.1, 0.5), SHAPE)
-    assert told == ["RandomFlip", "upside down", "blur 1.50"]
+    words = describe.describe_view(layers, uniforms(0.9, 0.1, 0.5), SHAPE)
+    assert words == ["RandomFlip", "upside down", "blur 1.50"]
 
 
-def test_layers_are_applied_to_every_image_by_the_draws_made_for_that():
+def test_forced_draws_apply_the_layer_to_every_image():
     layer = RandomApply(GaussianBlur(), rate=0.1)
     own = np.full((3, 2), 0.7, np.float32)
-    forced = describe.applied(layer, own)
-    assert [describe.is_drawn(layer, row) for row in forced] == [True] * 3
+    forced = describe.force_applied(layer, own)
+    assert [describe.is_applied(layer, row) for row in forced] == [True] * 3
     assert (forced[:, 1] == own[:, 1]).all()
     assert (own == np.float32(0.7)).all()
-    assert (describe.applied(GaussianBlur(), own[:, :1]) == own[:, :1]).all()
+    assert (describe.force_applied(GaussianBlur(), own[:, :1]) == own[:, :1]).all()

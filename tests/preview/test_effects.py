@@ -1,10 +1,10 @@
-"""Operations are measured on pixels: no-ops, wrong shares and shared draws show."""
+"""Measured on pixels, no-ops, wrong shares and shared draws are found."""
 
 import keras
 import numpy as np
 import pytest
 
-from byol_keras.preview.effects import measure, tolerance
+from byol_keras.preview.effects import measure_effects, tolerance
 from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
 from byol_keras.views.augmented_view import AugmentedView
 from byol_keras.views.blurs import GaussianBlur
@@ -21,7 +21,7 @@ def effects(*layers, of=None, seed=1):
     of = images() if of is None else of
     view = AugmentedView(layers)
     uniforms = np.random.default_rng(seed).random((len(of), view.draws), np.float32)
-    return measure("view1", view, of, uniforms)
+    return measure_effects("view1", view, of, uniforms)
 
 
 def test_tolerance_is_the_binomial_interval():
@@ -37,22 +37,22 @@ def test_share_of_changed_images_is_that_of_the_draws():
     layers = RandomHorizontalFlip(rate=0.5), RandomApply(Grayscale(), rate=0.2)
     view = AugmentedView(layers)
     uniforms = np.random.default_rng(1).random((200, 2), np.float32)
-    _, (flip, grey) = measure("view1", view, images(), uniforms)
+    _, (flip, grey) = measure_effects("view1", view, images(), uniforms)
     assert flip.changed == (uniforms[:, 0] < 0.5).sum()
     assert grey.changed == (uniforms[:, 1] < 0.2).sum()
     assert (flip.changeable, flip.rate, grey.rate) == (200, 0.5, 0.2)
     assert flip.finding is grey.finding is None
 
 
-def test_views_are_those_of_the_layers():
+def test_measured_views_equal_the_views_of_the_layers():
     view = AugmentedView([RandomResizedCrop(size=8), GaussianBlur(), Solarize()])
     uniforms = np.random.default_rng(1).random((5, view.draws), np.float32)
-    made, _ = measure("view1", view, images(5), uniforms)
+    made, _ = measure_effects("view1", view, images(5), uniforms)
     expected = view.augment(images(5), uniforms)
     np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
-def test_crops_of_images_of_several_sizes():
+def test_crops_accept_images_of_several_sizes():
     of = [images(1, seed=n)[0][: 6 + n] for n in range(5)]
     made, (crop,) = effects(RandomResizedCrop(size=8), of=of)
     assert made.shape == (5, 8, 8, 3)
@@ -107,17 +107,17 @@ def test_one_draw_for_all_images_is_found():
 def test_shared_draws_of_a_rate_are_found():
     uniforms = np.full((200, 1), 0.2, np.float32)
     view = AugmentedView([RandomHorizontalFlip(rate=0.5)])
-    _, (flip,) = measure("view1", view, images(), uniforms)
+    _, (flip,) = measure_effects("view1", view, images(), uniforms)
     assert "changes 1.000 of the images that it can change" in flip.finding
 
 
 def test_same_draws_by_chance_are_no_finding():
     uniforms = np.full((200, 1), 0.2, np.float32)
     view = AugmentedView([RandomApply(Solarize(), rate=1 - 1e-3)])
-    _, (solarize,) = measure("view1", view, images(), uniforms)
+    _, (solarize,) = measure_effects("view1", view, images(), uniforms)
     assert solarize.finding is None
 
 
-def test_stock_layer_that_draws_nothing_is_no_finding():
+def test_stock_layer_without_random_draws_is_no_finding():
     _, (effect,) = effects(keras.layers.Lambda(lambda x: 1.0 - x))
     assert effect.finding is None
