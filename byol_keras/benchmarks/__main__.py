@@ -36,6 +36,7 @@ from byol_keras.results import records, table
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.errors import Findings
+from byol_keras.runtime.run_folder import RunFolder
 
 CACHE = "extract_all.cache_dir"
 
@@ -177,12 +178,12 @@ def _make_folder(model_dir) -> pathlib.Path | None:
     """The folder of the results; features are kept in it unless gin says where."""
     if not model_dir:
         return None
-    folder = pathlib.Path(model_dir) / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(model_dir)
+    run.benchmarks.mkdir(parents=True, exist_ok=True)
     if "cache_dir" not in gin.get_bindings("extract_all"):
         with gin.unlock_config():
-            gin.bind_parameter(CACHE, str(folder / "features"))
-    return folder
+            gin.bind_parameter(CACHE, str(run.features))
+    return run.benchmarks
 
 
 def _result(task, setting, folder, backbone_path) -> dict:
@@ -196,7 +197,7 @@ def _result(task, setting, folder, backbone_path) -> dict:
             return stored
         print(f"{task.name} runs anew: other {', '.join(changed)} than stored")
     start = time.perf_counter()
-    with listed_in(folder and folder.parent / "bad_images.txt"):
+    with listed_in(folder and RunFolder(folder.parent).bad_images):
         per_seed, missing = measure.measure(
             task.function,
             setting.trained,
@@ -211,7 +212,7 @@ def _result(task, setting, folder, backbone_path) -> dict:
         "config": gin.operative_config_str(),
     }
     if folder:
-        training = folder.parent / "operative_config.gin"
+        training = RunFolder(folder.parent).operative_config
         if training.exists():
             record["training_config"] = training.read_text()
         print(f"written to {records.write(folder, task.name, record)}")
@@ -316,7 +317,7 @@ def _print_table(measured, folder):
     text = table.markdown(measured)
     print(f"\n{text}")
     if folder:
-        write_text(folder / "table.md", text + "\n")
+        write_text(RunFolder(folder.parent).benchmarks_table, text + "\n")
         rewrite_page(folder.parent)
 
 

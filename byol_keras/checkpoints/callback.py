@@ -6,7 +6,6 @@ other callbacks keep. `checkpoint_folder` has the files.
 """
 
 import os
-import pathlib
 import sys
 import time
 
@@ -18,6 +17,7 @@ from byol_keras.checkpoints.files import Checkpoint, CheckpointFolder
 from byol_keras.checkpoints.signals import Interrupted, StopSignals
 from byol_keras.checkpoints.variables import arrays_of, by_position, load_arrays
 from byol_keras.runtime.argument_checks import is_positive_int
+from byol_keras.runtime.run_folder import RunFolder
 
 
 @gin.configurable(module="byol_keras")
@@ -69,7 +69,7 @@ class Checkpoints(keras.callbacks.Callback):
     ):
         super().__init__()
         _check_intervals(every_steps, every_minutes, keep_best)
-        self.folder = CheckpointFolder(pathlib.Path(model_dir) / "checkpoints", keep)
+        self.folder = CheckpointFolder(RunFolder(model_dir).checkpoints, keep)
         self.position = position
         self.signals = signals or StopSignals()
         self.writes = writes

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 
-FILE_NAME = "run.lock"
 SIGN_OF_LIFE_SECONDS = 10.0
 
 
@@ -22,15 +21,15 @@ class RunLock:
     machine in it waits 30 seconds for one.
 
     Args:
-        folder: path of the run folder.
+        path: of the lock file, `RunFolder.lock`, in an existing folder.
 
     Raises:
         ValueError: when it is entered, if another process is at work in the folder.
         OSError: likewise, if the file cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.path = pathlib.Path(folder) / FILE_NAME
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
         self._left = threading.Event()
 
     def __enter__(self):
@@ -65,7 +64,7 @@ class RunLock:
 
     def _refusal(self, holder):
         return ValueError(
-            f"--model_dir must not be in use by another process. Received: "
+            f"model_dir must not be in use by another process. Received: "
             f"{self.path.parent}, where {holder} is training"
         )
 

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from byol_keras.runtime import cli
+
 EXIT_FAILED = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -76,7 +78,7 @@ class OneLineEnding:
     ):
         self.signals = signals
         self.lost = lost
-        self.resume = f"the same command with --model_dir={model_dir} resumes"
+        self.resume = f"the same command with model_dir={model_dir} resumes"
         self.exit_code = None
 
     def __enter__(self):
@@ -91,7 +93,7 @@ class OneLineEnding:
             self.exit_code = self.signals.exit_code
         elif isinstance(error, OSError):
             line = (
-                "error: --model_dir must be writable; when it is, "
+                "error: model_dir must be writable; when it is, "
                 f"{self.resume} at the newest checkpoint. Received: {error}"
             )
             self.exit_code = EXIT_FAILED
@@ -103,7 +105,7 @@ class OneLineEnding:
             )
         if self.exit_code is None:
             return False
-        print(f"\n{line}", file=sys.stderr)
+        print(f"\n{cli.with_flags(line)}", file=sys.stderr)
         return True
 
     def exit_if_ended(self) -> None:

@@ -83,7 +83,7 @@ def _check_same(variables, arrays, path):
     }
     if wrong:
         raise ValueError(
-            "--model_dir holds a checkpoint of another model or optimizer; use a new "
+            "model_dir holds a checkpoint of another model or optimizer; use a new "
             f"folder. Received: {path}, {len(wrong)} variables differ, the first is "
             f"{min(wrong)}"
         )

@@ -1,12 +1,13 @@
 """The values that gin has used, and the bindings that nothing has used."""
 
-import pathlib
+import os
 import re
 
 import gin
 
 from byol_keras.config import bindings
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 
 # Gin lists under a heading whatever was called, with or without parameters.
 _CALLED = re.compile(r"^# Parameters for (?:\w+/)*(\S+):$", re.MULTILINE)
@@ -93,7 +94,8 @@ def operative_bindings() -> dict[str, str]:
     return macros | _bindings(text)
 
 
-def write_config(folder: pathlib.Path) -> None:
+def write_config(folder: str | os.PathLike) -> None:
     """Writes the configuration as parsed, and every value that was used."""
-    write_text(folder / "config.gin", gin.config_str())
-    write_text(folder / "operative_config.gin", gin.operative_config_str())
+    run = RunFolder(folder)
+    write_text(run.config, gin.config_str())
+    write_text(run.operative_config, gin.operative_config_str())

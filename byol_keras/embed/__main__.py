@@ -24,6 +24,7 @@ from byol_keras.export import load_backbone
 from byol_keras.preview import contact_sheet
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.views.transforms import resize_center_crop
 
 # Thumbnails are seen whole; of larger images benchmarks leave out a border of 1/16.
@@ -39,7 +40,7 @@ def trained_size(run_folder: pathlib.Path) -> int:
     Raises:
         ValueError: if it does not tell, or tells more than one size.
     """
-    file = run_folder / "operative_config.gin"
+    file = RunFolder(run_folder).operative_config
     text = file.read_text() if file.exists() else ""
     found = set(re.findall(r"^(?:\w+/)*RandomResizedCrop\.size = (.+)$", text, re.M))
     for name in {value for value in found if value.startswith("%")}:

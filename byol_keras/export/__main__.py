@@ -12,8 +12,9 @@ import pathlib
 from absl import app, flags
 
 from byol_keras.export import formats, networks
-from byol_keras.export.model_card import CARD, write_card
-from byol_keras.runtime import cli, run_folder
+from byol_keras.export.model_card import write_card
+from byol_keras.runtime import cli
+from byol_keras.runtime.run_folder import ExportFolder, RunFolder, check_model_dir
 
 
 def export(
@@ -42,7 +43,7 @@ def export(
     """
     formats.check_format(form)
     model = networks.network_of_run(run_folder, network, part)
-    folder = run_folder / "export" / f"{network}_{part}_{form}"
+    folder = RunFolder(run_folder).exported(network, part, form)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / formats.FORMATS[form][0]
     formats.write(model, form, path, size)
@@ -64,7 +65,7 @@ def main(_):
     """Parses flags and exports."""
     given = flags.FLAGS
     with cli.user_errors((ValueError, OSError)):
-        run_folder.check_model_dir(given.model_dir)
+        check_model_dir(given.model_dir)
         folder = export(
             pathlib.Path(given.model_dir),
             given.format,
@@ -73,7 +74,7 @@ def main(_):
             given.size,
             given.licence,
         )
-    print((folder / CARD).read_text().partition("\n## Scores")[0])
+    print(ExportFolder(folder).model_card.read_text().partition("\n## Scores")[0])
     print(f"exported to {folder}")
 
 

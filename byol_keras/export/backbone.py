@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from byol_keras.runtime.atomic_files import write_whole
+from byol_keras.runtime.run_folder import ExportFolder, RunFolder
 
 
 def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
@@ -36,11 +37,11 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
         ValueError: if `backbone` is not built, so that its channels are not known.
     """
     shape = image_shape(backbone)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "backbone.keras", backbone.save)
+    exported = ExportFolder(folder)
+    exported.path.mkdir(parents=True, exist_ok=True)
+    write_whole(exported.backbone, backbone.save)
     write_whole(
-        folder / "saved_model", lambda path: save_saved_model(backbone, shape, path)
+        exported.saved_model, lambda path: save_saved_model(backbone, shape, path)
     )
 
 
@@ -150,8 +151,8 @@ def _keras_seed(seed: int) -> Iterator[None]:
 def _find_backbone(path: Path) -> Path:
     """The file that makes `path` a `.keras` file, a folder of ours or a SavedModel."""
     candidates = [
-        path / "export" / "backbone.keras",
-        path / "backbone.keras",
+        RunFolder(path).backbone,
+        ExportFolder(path).backbone,
         path / "saved_model.pb",
     ]
     if path.suffix == ".keras":

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping
 
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import ExportFolder, RunFolder
 
-CARD = "MODEL_CARD.md"
 # Headings of its parts.
 _SCORES, _RECIPE = "## Scores", "## Data and recipe"
 
@@ -24,14 +24,14 @@ def write_card(
         run_folder, title, facts, licence: see `model_card`.
         folder: of the export.
     """
-    path = folder / CARD
+    path = ExportFolder(folder).model_card
     write_text(path, model_card(run_folder, title, facts, licence))
     return path
 
 
 def rewrite_scores(run_folder: pathlib.Path) -> None:
     """Brings the scores in all cards of a run up to date; the rest stays as it is."""
-    for path in (run_folder / "export").rglob(CARD):
+    for path in RunFolder(run_folder).model_cards():
         before, _, rest = path.read_text().partition(_SCORES)
         _, _, after = rest.partition(_RECIPE)
         if after:
@@ -54,7 +54,7 @@ def model_card(
         licence: of the weights; None says that it is not stated.
     """
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    config = run_folder / "operative_config.gin"
+    config = RunFolder(run_folder).operative_config
     text = config.read_text().strip() if config.exists() else "not in the run folder"
     return f"""# {title}
 
@@ -81,7 +81,7 @@ that it was trained on may have terms of their own.
 def _scores(run_folder):
     """A table of the results of the run's benchmarks, which are of the backbone."""
     rows = []
-    for path in sorted((run_folder / "benchmarks").glob("*.json")):
+    for path in RunFolder(run_folder).benchmark_results():
         results = json.loads(path.read_text())["results"]
         rows += [
             f"| {path.stem} | {metric} | {value:.2f} |"

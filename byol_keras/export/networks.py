@@ -7,6 +7,7 @@ import keras
 from byol_keras.byol import mlp_head
 from byol_keras.checkpoints.files import CheckpointFolder
 from byol_keras.export import load_backbone
+from byol_keras.runtime.run_folder import RunFolder
 
 NETWORKS = ("online", "target")
 PARTS = ("backbone", "projector")
@@ -50,7 +51,7 @@ def network_of_run(
 
 def _arrays(run_folder, network):
     """Variables of encoder and projector, in the order that Keras has them in."""
-    folder = CheckpointFolder(run_folder / "checkpoints")
+    folder = CheckpointFolder(RunFolder(run_folder).checkpoints)
     found = folder.newest()
     folder.close()
     if found is None:

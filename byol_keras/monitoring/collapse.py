@@ -2,7 +2,6 @@
 
 import json
 import math
-import pathlib
 from collections.abc import Mapping
 
 import gin
@@ -14,6 +13,7 @@ from byol_keras.monitoring import representation
 from byol_keras.runtime import workers
 from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 
 ON_COLLAPSE = ("warn", "stop")
 NORMALIZATIONS = (
@@ -81,9 +81,7 @@ class CollapseDoctor(keras.callbacks.Callback):
         self.every_steps = every_steps
         self.log_every_steps = log_every_steps
         self.on_collapse = on_collapse
-        self.path = (
-            None if model_dir is None else pathlib.Path(model_dir, "health.json")
-        )
+        self.path = None if model_dir is None else RunFolder(model_dir).health
         self.step = 0
         self.verdict = None
         self.stopped = None

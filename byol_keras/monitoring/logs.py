@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pathlib
 import time
 
 import keras
@@ -11,6 +10,7 @@ import tensorflow as tf
 from rich import progress
 
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 
 
 class TensorLogs(keras.callbacks.CallbackList):
@@ -52,8 +52,8 @@ class MetricsLog(keras.callbacks.Callback):
 
     def __init__(self, model_dir, position, batch_size, every_steps):
         super().__init__()
-        self.path = pathlib.Path(model_dir) / "metrics.jsonl"
-        self.log_dir = pathlib.Path(model_dir) / "logs"
+        folder = RunFolder(model_dir)
+        self.path, self.log_dir = folder.metrics, folder.logs
         self.position = position
         self.batch_size = batch_size
         self.every_steps = every_steps

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,8 +12,9 @@ import tensorflow as tf
 
 from byol_keras.checkpoints.files import CheckpointFolder
 from byol_keras.checkpoints.variables import arrays_of, load_arrays
-from byol_keras.runtime import workers
+from byol_keras.runtime import cli, workers
 from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
+from byol_keras.runtime.run_folder import RunFolder
 
 ON_NONFINITE = ("skip", "stop")
 
@@ -99,7 +99,7 @@ class NonfiniteGuard(keras.callbacks.Callback):
         self.on_nonfinite = on_nonfinite
         self.max_in_a_row = max_in_a_row
         self.every_steps = every_steps
-        self.model_dir = None if model_dir is None else pathlib.Path(model_dir)
+        self.folder = None if model_dir is None else RunFolder(model_dir)
         self.describe = describe
         self.step = 0
         self.stopped = None
@@ -215,36 +215,32 @@ class NonfiniteGuard(keras.callbacks.Callback):
             # All workers hold the same weights.
             if not workers.is_chief(self.model.distribute_strategy):
                 return
-            if self.model_dir is not None:
+            if self.folder is not None:
                 self.stopped += f"; {self._dump(counts)}"
             print(self.stopped)
 
     def _dump(self, counts):
         """Writes the state before the first of the bad steps; says how to replay it."""
-        folder = dump_folder(self.model_dir, counts.bad_step)
-        with contextlib.closing(CheckpointFolder(folder)) as checkpoints:
-            checkpoints.save(counts.bad_step, arrays_of(self.model), about={})
+        step, dump = counts.bad_step, self.folder.dump(counts.bad_step)
+        with contextlib.closing(CheckpointFolder(dump)) as checkpoints:
+            checkpoints.save(step, arrays_of(self.model), about={})
             checkpoints.wait()
-        command = (
-            f"python -m byol_keras.train --gin_file={self.model_dir / 'config.gin'} "
-            f"--model_dir={self.model_dir} --replay_step={counts.bad_step}"
+        config = self.folder.config
+        command = cli.command(
+            "train", gin_file=config, model_dir=self.folder, replay_step=step
         )
         report = {
-            "step": counts.bad_step,
+            "step": step,
             "steps_in_a_row": counts.in_a_row,
             "skipped_steps": counts.skipped,
             "weights_sha256": weights_fingerprint(self.model),
-            "config": str(self.model_dir / "config.gin"),
+            "config": str(config),
             "replay": command,
-            "batch": self.describe(counts.bad_step) if self.describe else None,
+            "batch": self.describe(step) if self.describe else None,
         }
-        (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        text = json.dumps(report, indent=1) + "\n"
+        self.folder.dump_report(step).write_text(text)
         return f"replay it by\n  {command}"
-
-
-def dump_folder(model_dir, step: int) -> pathlib.Path:
-    """Where a run that stopped at a bad step leaves the state before that step."""
-    return pathlib.Path(model_dir) / "nonfinite" / f"step_{step:09d}"
 
 
 def load_dump(model_dir, step: int, model) -> None:
@@ -253,12 +249,12 @@ def load_dump(model_dir, step: int, model) -> None:
     Raises:
         ValueError: if it has left nothing, or the state of another model.
     """
-    folder = dump_folder(model_dir, step)
+    folder = RunFolder(model_dir).dump(step)
     found = CheckpointFolder(folder).newest()
     if found is None:
         raise ValueError(
-            "--replay_step must be a step at which NonfiniteGuard has stopped the run "
-            f"in --model_dir. Received: {step}, and nothing in {folder}"
+            "replay_step must be a step at which NonfiniteGuard has stopped the run "
+            f"in model_dir. Received: {step}, and nothing in {folder}"
         )
     load_arrays(model, found.arrays, folder)
 

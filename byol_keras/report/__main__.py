@@ -8,12 +8,12 @@ names another file.
 """
 
 import functools
-import pathlib
 
 from absl import app, flags
 
-from byol_keras.report import callback, run_folder
+from byol_keras.report import callback
 from byol_keras.runtime import cli
+from byol_keras.runtime.run_folder import RunFolder
 
 
 def main(argv):
@@ -31,7 +31,7 @@ def main(argv):
         from byol_keras.report import page
 
         alone = len(folders) == 1
-        default = pathlib.Path(folders[0], run_folder.PAGE) if alone else None
+        default = RunFolder(folders[0]).report if alone else None
         print(page.write_page(folders, out or default or "comparison.html"))
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ import keras
 from absl import logging
 
 from byol_keras.report import run_folder
+from byol_keras.runtime.run_folder import RunFolder
 
 # What the page is made with: the extra "report".
 LIBRARIES = ("jinja2", "matplotlib")
@@ -81,7 +81,7 @@ class Report(keras.callbacks.Callback):
             raise ValueError(f"images must be an int of at least 8. Received: {images}")
         if not isinstance(max_share, int | float) or not 0.0 <= max_share <= 1.0:
             raise ValueError(f"max_share must be within 0..1. Received: {max_share!r}")
-        self.folder = None if model_dir is None else pathlib.Path(model_dir)
+        self.folder = None if model_dir is None else RunFolder(model_dir)
         self.data = data
         self.views = views
         self.seed = seed
@@ -98,7 +98,7 @@ class Report(keras.callbacks.Callback):
         missing = missing_libraries()
         self._is_off = bool(missing) or self.folder is None
         if missing:
-            print(f"no report.html without {' and '.join(missing)}: {how_to_install()}")
+            print(f"no report without {' and '.join(missing)}: {how_to_install()}")
         if not self._is_off:
             _safely("report", self._prepare)
 
@@ -114,7 +114,7 @@ class Report(keras.callbacks.Callback):
     def write(self) -> None:
         """Writes the page anew, of what the run folder holds."""
         if not self._is_off:
-            path = self.folder / run_folder.PAGE
+            path = self.folder.report
             self._pages.take("report", lambda: _write_page(path))
 
     def _update(self, with_pictures):
@@ -135,7 +135,7 @@ class Report(keras.callbacks.Callback):
         # Imported now, so that it does not count as the time of a page.
         from byol_keras.report import page  # noqa: F401
 
-        if (self.folder / run_folder.PICTURES).exists():
+        if self.folder.report_pictures.exists():
             # A run that is resumed goes on with the pictures that it has.
             self._read_pictures()
 
@@ -185,7 +185,7 @@ def rewrite_page(folder: str | os.PathLike) -> None:
 
     An error costs a warning.
     """
-    path = pathlib.Path(folder, run_folder.PAGE)
+    path = RunFolder(folder).report
     if path.exists() and not missing_libraries():
         _safely("report", lambda: _write_page(path))
 

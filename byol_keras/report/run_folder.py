@@ -7,18 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from byol_keras.results import provenance, records
+from byol_keras.runtime import run_folder as paths
 from byol_keras.runtime.atomic_files import write_text
-
-PICTURES = "report_pictures.json"
-PAGE = "report.html"
-# Any of them makes a folder that of a run.
-_MARKS = (
-    "config.gin",
-    "metrics.jsonl",
-    provenance.FILE,
-    "health.json",
-    "benchmarks/*.json",
-)
 
 
 class RunFolder(NamedTuple):
@@ -69,28 +59,29 @@ def read_run(path: str | os.PathLike) -> RunFolder:
     Raises:
         ValueError: if there is no such folder, or nothing of a run in it.
     """
-    folder = pathlib.Path(path)
-    if not any(any(folder.glob(mark)) for mark in _MARKS):
+    folder = paths.RunFolder(path)
+    if not folder.has_run():
+        marks = ", ".join(mark.name for mark in folder.marks())
         raise ValueError(
-            f"RUN must be a run folder, with one of {', '.join(_MARKS)} in it. "
+            f"RUN must be a run folder, with one of {marks} or a benchmark in it. "
             f"Received: {path}"
         )
-    config = _text(folder / "operative_config.gin") or _text(folder / "config.gin")
+    config = _text(folder.operative_config) or _text(folder.config)
     return RunFolder(
-        folder.resolve().name,
+        folder.path.resolve().name,
         config.replace(str(pathlib.Path.home()), "~"),
-        _metrics(folder / "metrics.jsonl"),
-        _json_object(folder / "health.json"),
+        _metrics(folder.metrics),
+        _json_object(folder.health),
         provenance.starts(folder),
-        _records(folder / "benchmarks"),
-        _json_object(folder / PICTURES),
-        (folder / "export" / "backbone.keras").exists(),
+        _records(folder.benchmarks),
+        _json_object(folder.report_pictures),
+        folder.backbone.exists(),
     )
 
 
 def write_pictures(folder: pathlib.Path, pictures: Mapping) -> None:
     """Keeps what was made of images, for pages that are written later."""
-    write_text(folder / PICTURES, json.dumps(pictures) + "\n")
+    write_text(paths.RunFolder(folder).report_pictures, json.dumps(pictures) + "\n")
 
 
 def bindings(config: str) -> dict[str, str]:

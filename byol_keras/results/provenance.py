@@ -19,8 +19,8 @@ import tensorflow as tf
 
 import byol_keras
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 
-FILE = "environment.json"
 # Results that have been written anew do not change what others come from.
 RESULTS = "experiments/*.json"
 PACKAGES = ("tensorflow", "keras", "keras-cv", "gin-config", "numpy", "numba")
@@ -43,7 +43,7 @@ def add_start(
         origin: `gin_syntax.Origin`, where a gin file was read.
         step, total_steps: int. Where the run goes on, and where it will end.
     """
-    path = folder / FILE
+    path = RunFolder(folder).environment
     start = {
         "command": command_line(argv, pathlib.Path.cwd(), pathlib.Path.home()),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -61,13 +61,14 @@ def add_seconds(folder: pathlib.Path, seconds: float) -> None:
     """Adds to the newest start how long it has trained, if it came to its end."""
     *earlier, last = starts(folder)
     last["seconds"] = round(seconds, 1)
-    write_text(folder / FILE, json.dumps([*earlier, last], indent=1) + "\n")
+    path = RunFolder(folder).environment
+    write_text(path, json.dumps([*earlier, last], indent=1) + "\n")
 
 
 def starts(folder: pathlib.Path) -> list[dict]:
     """All starts of a run, the first one first; empty where none is written."""
     try:
-        found = json.loads((folder / FILE).read_text())
+        found = json.loads(RunFolder(folder).environment.read_text())
     except (OSError, ValueError):
         return []
     return [x for x in found if isinstance(x, dict)] if isinstance(found, list) else []

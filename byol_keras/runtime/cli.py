@@ -1,38 +1,53 @@
-"""What every command line shares: flags, gin, errors, devices, seed, run folder."""
+"""Command line: flags, and errors of the library in terms of these flags."""
 
 import contextlib
+import re
+import shlex
 import sys
+from collections.abc import Mapping
 
 from absl import flags, logging
 
 from byol_keras.runtime.errors import KINDS, lines_of
 
 EXIT_USER_ERROR = 2
+# Argument of a function -> flag, where their names differ.
+_renamed: dict[str, str] = {}
 
 
 def define_flags() -> None:
-    """Flags of the command lines that work in a run folder."""
+    """Defines the flags of a command that works in a run folder."""
     define_gin_flags()
     flags.DEFINE_string("model_dir", None, "run folder.")
 
 
 def define_gin_flags() -> None:
-    """Flags of all command lines that read gin files."""
+    """Defines the flags of a command that reads gin files."""
     flags.DEFINE_multi_string("gin_file", [], "gin file; may be given several times.")
     flags.DEFINE_multi_string(
         "gin_param", [], 'binding that overrides the files, as "train.epochs=5".'
     )
-    # Libraries report on every file that they read; a user wants what went wrong.
+    rename_arguments(gin_files="gin_file", gin_params="gin_param")
+    # Libraries log every file they read; a user needs the warnings only.
     logging.set_verbosity(logging.WARNING)
 
 
+def rename_arguments(**flag_of: str) -> None:
+    """Declares which flag sets an argument of the library that is named differently.
+
+    Args:
+        **flag_of: argument -> flag, as `form="format"`. The strings carry no dashes.
+    """
+    _renamed.update(flag_of)
+
+
 def parse_flags(argv: list[str], with_paths: bool = False) -> list[str]:
-    """Parses the command line: what `absl.app.run` takes as its `flags_parser`.
+    """Parses the command line: the `flags_parser` of `absl.app.run`.
 
     Args:
         argv: the command and its arguments.
-        with_paths: bool. Whether there may be others than flags; they are returned
-            after the command.
+        with_paths: bool. Whether arguments that are no flags are allowed; they are
+            returned after the command.
     """
     with user_errors():
         try:
@@ -52,19 +67,67 @@ def parse_flags(argv: list[str], with_paths: bool = False) -> list[str]:
 
 @contextlib.contextmanager
 def user_errors(kinds: tuple[type[Exception], ...] = KINDS):
-    """Turns a user's mistakes into a line each on stderr and exit code 2.
+    """Prints a user's mistakes on stderr, one line each, and exits with code 2.
 
-    By default for set-up only, where whatever fails does so for what it was given.
+    Arguments in the messages are shown as the flags of the command, see `with_flags`.
 
     Args:
-        kinds: exceptions that are a user's mistake.
+        kinds: exceptions that are a user's mistake. The default suits set-up code,
+            where every failure comes from what the user has passed.
     """
     try:
         yield
     except kinds as error:
         for line in lines_of(error):
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {with_flags(line)}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+
+
+def with_flags(message: str) -> str:
+    """A message of the library with arguments shown as flags of the running command.
+
+    Outside of a command, where no flags are defined, the message stays as it is.
+    """
+    by_module = flags.FLAGS.flags_by_module_dict()
+    own = [by_module[name] for name in by_module if not name.startswith("absl.")]
+    names = {flag.name for found in own for flag in found}
+    renamed = {name: flag for name, flag in _renamed.items() if flag in names}
+    return flagged(message, {name: name for name in names} | renamed)
+
+
+def flagged(message: str, flag_of: Mapping[str, str]) -> str:
+    """Writes arguments in a message as flags: `model_dir` as `--model_dir`.
+
+    Before "Received:", two kinds of words are taken for arguments: the names that the
+    message starts with, such as "mean and std", and names with an underscore, which
+    no other word has.
+
+    Args:
+        message: str, "argument must be rule. Received: value".
+        flag_of: argument -> flag without dashes.
+    """
+
+    def flag(match):
+        name = match[0]
+        return f"--{flag_of[name]}" if name in flag_of else name
+
+    rule, received, value = message.partition("Received:")
+    start = re.match(r"\w+(?:(?:, | and | or )\w+)*(?=[ ,=])", rule)
+    if start:
+        rule = re.sub(r"\w+", flag, start[0]) + rule[start.end() :]
+    rule = re.sub(r"(?<![\w./@%-])[a-z]+(?:_[a-z]+)+(?!\w|[./(]\w)", flag, rule)
+    return rule + received + value
+
+
+def command(module: str, **values: object) -> str:
+    """A command of this package as a shell takes it.
+
+    Args:
+        module: str. Name below `byol_keras`, as "train".
+        **values: flag -> value.
+    """
+    words = [f"--{name}={value}" for name, value in values.items()]
+    return shlex.join(["python", "-m", f"byol_keras.{module}", *words])
 
 
 def _first_line(error):

@@ -37,7 +37,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 def check_strategy(name: str) -> None:
     """Raises a `ValueError` unless the strategy is known."""
     if name not in STRATEGIES:
-        raise ValueError(f"--strategy must be one of {STRATEGIES}. Received: {name!r}")
+        raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {name!r}")
 
 
 def accelerators() -> list:
@@ -63,7 +63,7 @@ def _tpu_strategy():
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            "--strategy=tpu needs a TPU that TensorFlow can reach. Received: "
+            "strategy=tpu needs a TPU that TensorFlow can reach. Received: "
             f"{str(error).splitlines()[0]}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)

@@ -61,7 +61,7 @@ def require_same(strategy: tf.distribute.Strategy, **values: object) -> None:
     ]
     if wrong:
         raise ValueError(
-            f"--model_dir, configuration and data must be the same for all workers. "
+            f"model_dir, configuration and data must be the same for all workers. "
             f"Received: another {', '.join(wrong)} on some; here {values}"
         )
 

@@ -236,7 +236,7 @@ def test_checkpoint_of_another_model_is_refused_and_changes_nothing(
 ):
     model = small_byol(**arguments)
     before = state(model)
-    with pytest.raises(ValueError, match=r"^--model_dir .* Received: .*") as error:
+    with pytest.raises(ValueError, match=r"^model_dir .* Received: .*") as error:
         restored(unbroken[2], model)
     assert len(str(error.value).splitlines()) == 1
     assert_identical(state(model), before)

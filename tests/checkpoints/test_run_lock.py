@@ -27,7 +27,7 @@ def holder(tmp_path):
     """Another process that holds the lock of `tmp_path`."""
     program = textwrap.dedent(HOLDER)
     process = subprocess.Popen(
-        [sys.executable, "-c", program, run_lock.__file__, tmp_path],
+        [sys.executable, "-c", program, run_lock.__file__, tmp_path / "run.lock"],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -39,18 +39,18 @@ def holder(tmp_path):
 
 
 def locked(folder):
-    with RunLock(folder):
-        return (folder / run_lock.FILE_NAME).read_text()
+    with RunLock(folder / "run.lock"):
+        return (folder / "run.lock").read_text()
 
 
 def test_lock_names_this_process_and_machine_while_it_is_held(tmp_path):
     assert locked(tmp_path) == f"pid {os.getpid()} on {socket.gethostname()}"
-    assert (tmp_path / run_lock.FILE_NAME).read_text() == ""
+    assert (tmp_path / "run.lock").read_text() == ""
     assert locked(tmp_path)
 
 
 def test_second_process_is_refused_with_the_name_of_the_first(tmp_path, holder):
-    with pytest.raises(ValueError, match=r"^--model_dir must not be in use") as error:
+    with pytest.raises(ValueError, match=r"^model_dir must not be in use") as error:
         locked(tmp_path)
     expected = f"pid {holder.pid} on {socket.gethostname()}"
     assert f"{tmp_path}, where {expected} is training" in str(error.value)
@@ -59,7 +59,7 @@ def test_second_process_is_refused_with_the_name_of_the_first(tmp_path, holder):
 def test_lock_of_a_process_that_was_killed_is_free_at_once(tmp_path, holder, capsys):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert "pid" in (tmp_path / run_lock.FILE_NAME).read_text()
+    assert "pid" in (tmp_path / "run.lock").read_text()
     assert locked(tmp_path)
     assert "waiting" not in capsys.readouterr().err
 
@@ -71,7 +71,7 @@ def quick(monkeypatch):
 
 
 def elsewhere(folder):
-    path = folder / run_lock.FILE_NAME
+    path = folder / "run.lock"
     path.write_text("pid 7 on another-machine")
     os.utime(path, (0, 0))
     return path
@@ -104,7 +104,7 @@ def test_signs_of_life_decide_where_a_file_system_has_no_locks(
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(run_lock.fcntl, "flock", no_locks)
-    path = tmp_path / run_lock.FILE_NAME
+    path = tmp_path / "run.lock"
     path.write_text(f"pid 7 on {socket.gethostname()}")
     os.utime(path, (0, 0))
     if alive:
@@ -116,8 +116,8 @@ def test_signs_of_life_decide_where_a_file_system_has_no_locks(
 
 
 def test_holder_shows_signs_of_life(tmp_path, quick):
-    with RunLock(tmp_path):
-        path = tmp_path / run_lock.FILE_NAME
+    with RunLock(tmp_path / "run.lock"):
+        path = tmp_path / "run.lock"
         os.utime(path, (0, 0))
         for _ in range(100):
             run_lock.time.sleep(0.05)

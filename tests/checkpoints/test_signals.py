@@ -26,20 +26,20 @@ def test_interrupted_run_says_which_step_is_saved_and_how_to_resume(
 ):
     assert ending(Interrupted(12), capsys, number) == (
         code,
-        "step 12 is saved; the same command with --model_dir=runs/a resumes there",
+        "step 12 is saved; the same command with model_dir=runs/a resumes there",
     )
 
 
 def test_run_interrupted_at_once_resumes_at_the_newest_checkpoint(capsys):
     code, line = ending(KeyboardInterrupt(), capsys)
     assert code == 130
-    assert line.startswith("interrupted; the same command with --model_dir=runs/a")
+    assert line.startswith("interrupted; the same command with model_dir=runs/a")
 
 
 def test_full_disk_is_one_line_and_exit_code_1(capsys):
     code, line = ending(OSError(28, "No space left on device"), capsys)
     assert code == 1
-    assert line.startswith("error: --model_dir must be writable")
+    assert line.startswith("error: model_dir must be writable")
     assert line.endswith("Received: [Errno 28] No space left on device")
 
 

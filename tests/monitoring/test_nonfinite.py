@@ -8,11 +8,11 @@ import tensorflow as tf
 from byol_keras import BYOL, TargetEMA
 from byol_keras.monitoring.nonfinite import (
     NonfiniteGuard,
-    dump_folder,
     load_dump,
     weights_fingerprint,
 )
 from byol_keras.runtime import devices
+from byol_keras.runtime.run_folder import RunFolder
 
 BATCH = 4
 STRATEGIES = {
@@ -143,8 +143,7 @@ def test_bad_steps_in_a_row_stop_the_run_and_nothing_moves_until_that_is_read(
     assert recorder.logged("skipped_steps") == [0, 0, 0, 0, 0, 3]
     assert same(recorder.states[2], recorder.states[5])
 
-    folder = dump_folder(tmp_path, 3)
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads(RunFolder(tmp_path).dump_report(3).read_text())
     assert report["replay"] in guard.stopped
     assert report["replay"].endswith("--replay_step=3")
     assert report | {"replay": None} == {

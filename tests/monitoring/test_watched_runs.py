@@ -6,8 +6,8 @@ import gin
 import keras
 import pytest
 
-from byol_keras.monitoring.nonfinite import dump_folder
 from byol_keras.runtime import cli
+from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.run import EXIT_STOPPED
 
 from support.runs import QUICKSTART, metrics, run
@@ -39,7 +39,7 @@ def test_step_that_is_not_finite_stops_the_run_and_is_replayed(tmp_path, capsys)
     error = capsys.readouterr().err
     assert "error: loss or gradients of step 2 are not finite; replay it by" in error
     assert not (tmp_path / "export").exists()
-    report = json.loads((dump_folder(tmp_path, 2) / "report.json").read_text())
+    report = json.loads(RunFolder(tmp_path).dump_report(2).read_text())
     assert report["replay"] in error
     assert report["batch"]["seed"] == 0
     assert report["batch"]["first_image"] == 2 * 32
@@ -55,7 +55,7 @@ def test_step_that_is_not_finite_stops_the_run_and_is_replayed(tmp_path, capsys)
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, gin_file=config, replay=1)
     assert stop.value.code == cli.EXIT_USER_ERROR
-    assert "--replay_step must be a step at which" in capsys.readouterr().err
+    assert "replay_step must be a step at which" in capsys.readouterr().err
 
 
 def test_skipped_steps_are_in_the_log(tmp_path):

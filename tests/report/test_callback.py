@@ -160,7 +160,7 @@ def test_without_the_extra_it_is_said_once_how_to_get_it(monkeypatch, tmp_path, 
     report.on_epoch_end(0)
     report.on_train_end()
     report.write()
-    line = 'no report.html without no_such_library: pip install "byol-keras[report]"\n'
+    line = 'no report without no_such_library: pip install "byol-keras[report]"\n'
     assert capsys.readouterr().out == line
     assert not (tmp_path / "report.html").exists()
 

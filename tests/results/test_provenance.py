@@ -92,9 +92,9 @@ def test_commit_is_that_of_the_source_and_tells_of_changes(tmp_path, monkeypatch
 def test_folder_without_starts_has_none(tmp_path):
     assert provenance.starts(tmp_path) == []
     for text in ("", "{}", "[1"):
-        (tmp_path / provenance.FILE).write_text(text)
+        (tmp_path / "environment.json").write_text(text)
         assert provenance.starts(tmp_path) == []
-    (tmp_path / provenance.FILE).write_text(json.dumps([1, {"step": 3}]))
+    (tmp_path / "environment.json").write_text(json.dumps([1, {"step": 3}]))
     assert provenance.starts(tmp_path) == [{"step": 3}]
 
 
