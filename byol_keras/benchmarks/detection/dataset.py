@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import gin
 from absl import logging
 
-from byol_keras.benchmarks.detection.annotated import (
+from byol_keras.benchmarks.detection.examples import (
     Annotated,
     DetectionData,
     clipped_box,

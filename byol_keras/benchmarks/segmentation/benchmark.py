@@ -10,11 +10,11 @@ from absl import logging
 from rich import progress
 
 from byol_keras.benchmarks.precision import check_batch_size, computing_in
-from byol_keras.benchmarks.segmentation.fcn import FCN, segmenter
-from byol_keras.benchmarks.segmentation.files import (
+from byol_keras.benchmarks.segmentation.examples import (
     SegmentationData,
     describe,
 )
+from byol_keras.benchmarks.segmentation.fcn import FCN, segmenter
 from byol_keras.benchmarks.segmentation.inference import draw, predictor
 from byol_keras.benchmarks.segmentation.metrics import (
     Confusion,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gin
 import numpy as np
 
-from byol_keras.benchmarks.segmentation.files import (
+from byol_keras.benchmarks.segmentation.examples import (
     UNKNOWN,
     SegmentationData,
     scipy_io,

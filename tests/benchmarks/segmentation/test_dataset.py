@@ -11,7 +11,7 @@ from byol_keras.benchmarks.segmentation.dataset import (
     cityscapes_segmentation,
     voc_segmentation,
 )
-from byol_keras.benchmarks.segmentation.files import describe
+from byol_keras.benchmarks.segmentation.examples import describe
 
 from support.scenes import make_scenes, write_cityscapes, write_vocdevkit
 
