@@ -1,4 +1,4 @@
-"""What a run tells while it trains: `metrics.jsonl`, TensorBoard, a progress line."""
+"""Training logs: `metrics.jsonl`, TensorBoard, progress bar."""
 
 import contextlib
 import json
@@ -14,15 +14,17 @@ from byol_keras.runtime.run_folder import RunFolder
 
 
 class TensorLogs(keras.callbacks.CallbackList):
-    """The callbacks of a `fit`, which get the logs of a step as tensors.
+    """A list of callbacks for `fit` that receive the logs of a step as tensors.
 
-    Keras makes floats of them after every step, for which an accelerator has to have
-    ended it and then waits for the host. Here only who reads a value waits.
+    Keras itself converts the logs to floats after every step. The conversion waits for
+    the accelerator, which then waits for the host. Here a callback waits only for the
+    values that it reads.
 
     Args:
         callbacks: list of `keras.callbacks.Callback`.
-        model: that is trained.
-        epochs, steps: of the run, and of an epoch.
+        model: the model to train.
+        epochs: int. Epochs of the run.
+        steps: int. Steps per epoch.
     """
 
     def __init__(self, callbacks, model, epochs, steps):
@@ -36,14 +38,15 @@ class TensorLogs(keras.callbacks.CallbackList):
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Writes the logs of every n-th step to `metrics.jsonl` and to TensorBoard.
+    """Logs every `every_steps` steps to `metrics.jsonl` and to TensorBoard.
 
-    A resumed run appends. What an earlier process has written of steps that this one
-    repeats is dropped first, so that every step is there once.
+    A resumed run appends to both. The lines of steps that it repeats are removed from
+    `metrics.jsonl`; TensorBoard removes them by itself, since the new event file opens
+    with a start event that names the step.
 
     Args:
         model_dir: path of the run folder.
-        position: `callbacks.RunPosition`, earlier in the list of callbacks.
+        position: `RunPosition`, earlier in the list of callbacks.
         batch_size: int. Images per step, for `images_per_second`.
         every_steps: int. Steps between two lines.
     """
@@ -61,9 +64,7 @@ class MetricsLog(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _drop_lines(self.path, after_step=self.position.step)
-        for path in self.log_dir.glob("events.out.tfevents.*"):
-            _drop_events(path, after_step=self.position.step)
-        self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        self._writer = _event_writer(self.log_dir, first_step=self.position.step + 1)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._last_time, self._last_step = time.perf_counter(), self.position.step
@@ -89,31 +90,41 @@ class MetricsLog(keras.callbacks.Callback):
         self._write_line(values)
 
     def _write_line(self, values):
-        """Writes a line to the disk: a checkpoint that comes after it has it behind."""
+        """Writes a line to the disk, so that it exists before the next checkpoint."""
         line = {"step": self.position.step, "epoch": self.position.epoch + 1, **values}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        with self._writer.as_default():
-            for name, value in line.items():
-                if name != "step":
-                    tf.summary.write(name, value, line["step"], _scalar_metadata())
+        scalars = [
+            tf.compat.v1.Summary.Value(tag=name, simple_value=value)
+            for name, value in line.items()
+            if name != "step"
+        ]
+        summary = tf.compat.v1.Summary(value=scalars)
+        self._writer.add_summary(summary, line["step"])
         self._writer.flush()
 
     def on_train_end(self, logs=None):
         self._writer.close()
 
 
-def _scalar_metadata():
-    """What `tf.summary.scalar` writes, which needs the package tensorboard itself."""
-    metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = "scalars"
-    return metadata
+def _event_writer(folder, first_step):
+    """A writer of a new event file, at whose start TensorBoard drops later steps."""
+    # Only this writer knows session logs, and its constructor refuses eager mode.
+    with tf.Graph().as_default():
+        # Files of the same second need different names, in the order of time.
+        writer = tf.compat.v1.summary.FileWriter(
+            str(folder), filename_suffix=f".{time.time_ns()}"
+        )
+    start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+    writer.add_session_log(start, first_step)
+    writer.flush()
+    return writer
 
 
 def _drop_lines(path, after_step):
-    """Drops lines of later steps, and a last line that a crash cut short."""
+    """Removes lines of later steps, and a last line that a crash has truncated."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(json.JSONDecodeError):
@@ -122,34 +133,14 @@ def _drop_lines(path, after_step):
     write_text(path, "".join(lines))
 
 
-def _drop_events(path, after_step):
-    """Drops events of later steps, and a last one that a crash cut short."""
-    kept, dropped = [], False
-    try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            later = tf.compat.v1.Event.FromString(record).step > after_step
-            dropped |= later
-            if not later:
-                kept.append(record)
-    except tf.errors.DataLossError:
-        dropped = True
-    if not dropped:
-        return
-    # A name that TensorBoard does not read.
-    temporary = path.with_name(f"rewritten.{path.name.rpartition('tfevents.')[2]}")
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
-        for record in kept:
-            writer.write(record)
-    os.replace(temporary, path)
-
-
 class Progress(keras.callbacks.Callback):
-    """Shows steps, images per second, time left and the loss, in one line.
+    """Progress bar: epoch, steps, loss, images per second and time left.
 
-    To be entered around `fit`, so that the line ends also where `fit` does not.
+    A context manager to enter around `fit`, so that the bar is closed even if `fit`
+    raises an exception.
 
     Args:
-        position: `callbacks.RunPosition`, earlier in the list of callbacks.
+        position: `RunPosition`, earlier in the list of callbacks.
         batch_size: int. Images per step.
         every_steps: int. Steps between two readings of the loss.
     """
@@ -189,8 +180,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.position.step
-        # The speed is that of the steps after an epoch's first, which may trace the
-        # graph; what callbacks do between epochs takes no part in it.
+        # The clock starts after the first step of an epoch, which may trace the graph.
+        # So the time that callbacks take between epochs does not count.
         self._start = self._start or (step, time.perf_counter())
         if step % self.every_steps == 0:
             self._bar.update(self._task, status=self._status(logs))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from byol_keras.callbacks import RunPosition
 from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
 
-from support.runs import metrics
+from support.runs import metrics, tensorboard_scalars
 
 
 def position_in_epoch_4(step=0, epochs=4, total_steps=100):
@@ -87,42 +87,38 @@ def test_last_line_that_a_crash_cut_short_is_dropped(tmp_path):
     assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 8]
 
 
-def events(folder):
-    """Steps and values of the loss in all event files, in the order of their names."""
-    found = []
-    for path in sorted((folder / "logs").glob("*tfevents*")):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                assert value.metadata.plugin_data.plugin_name == "scalars"
-                if value.tag == "loss":
-                    found.append((event.step, float(tf.make_ndarray(value.tensor))))
-    return found
+def test_tensorboard_shows_the_same_scalars(tmp_path):
+    log_steps(tmp_path, steps=4, epoch_logs={"knn/top1_k20": 81.5})
+    assert tensorboard_scalars(tmp_path) == [(2, 1.0), (4, 2.0)]
+    assert tensorboard_scalars(tmp_path, "knn/top1_k20") == [(4, 81.5)]
 
 
-def test_tensorboard_gets_the_same_scalars(tmp_path):
-    log_steps(tmp_path, steps=4)
-    assert events(tmp_path) == [(2, 1.0), (4, 2.0)]
-
-
-def test_tensorboard_has_every_step_once_after_a_resume(tmp_path):
+def test_tensorboard_shows_every_step_once_after_a_resume(tmp_path):
     log_steps(tmp_path, steps=8)
     log_steps(tmp_path, steps=4, first_step=4)
-    assert sorted(events(tmp_path)) == [(2, 1.0), (4, 2.0), (6, 3.0), (8, 4.0)]
+    expected = [(2, 1.0), (4, 2.0), (6, 3.0), (8, 4.0)]
+    assert tensorboard_scalars(tmp_path) == expected
 
 
-def test_event_that_a_crash_cut_short_is_dropped_and_those_before_it_stay(tmp_path):
+def test_tensorboard_drops_steps_that_a_resumed_run_has_not_reached_yet(tmp_path):
+    log_steps(tmp_path, steps=8, epoch_logs={"knn/top1_k20": 81.5})
+    log_steps(tmp_path, steps=1, first_step=3)
+    assert tensorboard_scalars(tmp_path) == [(2, 1.0), (4, 2.0)]
+
+
+def test_event_that_a_crash_has_truncated_hides_no_other(tmp_path):
     log_steps(tmp_path, steps=6)
     (path,) = (tmp_path / "logs").iterdir()
     path.write_bytes(path.read_bytes()[:-5])
-    log_steps(tmp_path, steps=2, first_step=6)
-    assert sorted(events(tmp_path)) == [(2, 1.0), (4, 2.0), (6, 3.0), (8, 4.0)]
+    log_steps(tmp_path, steps=4, first_step=4)
+    expected = [(2, 1.0), (4, 2.0), (6, 3.0), (8, 4.0)]
+    assert tensorboard_scalars(tmp_path) == expected
 
 
 def test_lines_and_events_of_a_run_that_is_killed_are_on_the_disk(tmp_path):
     log = log_steps(tmp_path, steps=4, end=False)
     assert [line["step"] for line in metrics(tmp_path)] == [2, 4]
-    assert events(tmp_path) == [(2, 1.0), (4, 2.0)]
+    assert tensorboard_scalars(tmp_path) == [(2, 1.0), (4, 2.0)]
     log.on_train_end()
 
 

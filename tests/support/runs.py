@@ -42,6 +42,18 @@ def untimed_metrics(model_dir) -> list[dict]:
     ]
 
 
+def tensorboard_scalars(model_dir, tag: str = "loss") -> list[tuple[int, float]]:
+    """Steps and values of a tag, as TensorBoard shows them."""
+    from tensorboard.backend.event_processing import event_accumulator
+
+    shown = event_accumulator.EventAccumulator(
+        str(pathlib.Path(model_dir) / "logs"),
+        size_guidance={event_accumulator.SCALARS: 0},  # every step
+    )
+    shown.Reload()
+    return [(event.step, event.value) for event in shown.Scalars(tag)]
+
+
 # One red pixel.
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4"
