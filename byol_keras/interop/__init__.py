@@ -1,1 +1,1 @@
-"""Weights of other systems: reading theirs, writing ours for them."""
+"""Weights of other systems: read theirs, and write ours in their format."""

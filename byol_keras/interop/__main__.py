@@ -1,94 +1,34 @@
-"""Weights from other systems as a backbone, and back.
+"""Converts weights of other systems to a backbone, and a backbone to their format.
 
     python -m byol_keras.interop --from=FILE --to=backbone.keras
     python -m byol_keras.interop --from=backbone.keras --to=FILE.safetensors
 
 `FILE` is a checkpoint of DeepMind's BYOL (.pkl), of mmselfsup, mmpretrain, torchvision,
-timm, lightly or solo-learn (.pth, .pth.tar, .ckpt), or a safetensors file. Nothing that
-a file names is run. Exit code 0 on success, 2 for a mistake or for a file that does not
-fit; then nothing is written.
+timm, lightly or solo-learn (.pth, .pth.tar, .ckpt), or a safetensors file. No code from
+a file is executed. Exit code 0 on success; 2 for a user's mistake and for a file that
+does not fit, and then nothing is written.
 """
 
 import collections
 import json
-import math
 import pathlib
 
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras.export import load_backbone
-from byol_keras.interop.export_torchvision import torchvision_arrays
-from byol_keras.interop.files import import_safetensors, read_file
-from byol_keras.interop.import_resnet import Imported, import_backbone, summary
+from byol_keras.interop.convert import to_keras, to_safetensors
+from byol_keras.interop.import_resnet import Imported, summary
 from byol_keras.runtime import cli
-from byol_keras.runtime.atomic_files import write_text, write_whole
+from byol_keras.runtime.atomic_files import write_text
 
 NORMALIZATIONS = {"imagenet": (None, None), "none": ([0.0], [1.0])}
-# So many names of a kind are printed; the JSON file has all.
+# Names printed for each reason to leave tensors out; the JSON file has all names.
 _SHOWN = 3
 
 
-def to_keras(source: str, target: str, console: Console, **options) -> dict:
-    """Writes the backbone of another system's file as `.keras`.
-
-    Args:
-        source: path of the file.
-        target: path to write to.
-        console: to print to what has become of each tensor.
-        **options: of `foreign_weights.import_backbone`.
-
-    Returns:
-        `foreign_weights.summary`.
-
-    Raises:
-        ValueError: if the file is not one that can be read, or does not fit.
-    """
-    file = read_file(source)
-    imported = import_backbone(file, **options)
-    _write(target, imported.backbone.save)
-    _print_summary(f"{source}, {file.kind}", imported, console)
-    return summary(imported)
-
-
-def to_safetensors(source: str, target: str, console: Console) -> dict:
-    """Writes one of our ResNets under torchvision's names.
-
-    Args:
-        source: what `load_backbone` takes.
-        target: path to write to.
-        console: to print to.
-
-    Returns:
-        A dict: `written` maps tensors to their shapes, `metadata` is the file's.
-
-    Raises:
-        ValueError: if the backbone has no counterpart in torchvision.
-    """
-    safetensors = import_safetensors()
-    arrays, metadata = torchvision_arrays(load_backbone(source))
-
-    def write(path):
-        safetensors.numpy.save_file(arrays, str(path), metadata)
-
-    _write(target, write)
-    numbers = sum(map(math.prod, (values.shape for values in arrays.values())))
-    console.print(f"{source}: {len(arrays)} tensors, {numbers:,} numbers")
-    console.print(f"normalisation is not among them: {metadata['byol_keras']}")
-    return {
-        "written": {name: list(values.shape) for name, values in arrays.items()},
-        "metadata": metadata,
-    }
-
-
-def _write(target, write):
-    path = pathlib.Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, write)
-
-
-def _print_summary(title: str, imported: Imported, console: Console) -> None:
+def print_imported(title: str, imported: Imported, console: Console) -> None:
+    """Prints what was read from a file, and what was left out."""
     table = Table(title=title, show_header=False, title_justify="left")
     for _ in range(2):
         table.add_column(overflow="fold")
@@ -111,18 +51,26 @@ def _print_summary(title: str, imported: Imported, console: Console) -> None:
     console.print(table)
 
 
-def _numbers(flag):
-    """The numbers of a flag, or None."""
-    try:
-        return [float(part) for part in flags.FLAGS[flag].value or ()] or None
-    except ValueError as error:
-        raise ValueError(
-            f"--{flag} must be numbers with commas between. "
-            f"Received: {','.join(flags.FLAGS[flag].value)}"
-        ) from error
+def _convert(source, target, console):
+    """Converts by the ending of the target; returns a summary for JSON."""
+    suffix = pathlib.Path(target).suffix
+    if suffix == ".keras":
+        imported = to_keras(source, target, **_options())
+        print_imported(f"{source}, {imported.kind}", imported, console)
+        return summary(imported)
+    if suffix == ".safetensors":
+        found = to_safetensors(source, target)
+        console.print(
+            f"{source}: {len(found.shapes)} tensors, {found.numbers:,} numbers"
+        )
+        settings = found.metadata["byol_keras"]
+        console.print(f"stem, mean and std are in the metadata: {settings}")
+        return {"written": found.shapes, "metadata": found.metadata}
+    raise ValueError(f"--to must end in .keras or .safetensors. Received: {target}")
 
 
 def _options():
+    """The options of `import_backbone`, from the flags."""
     mean, std = NORMALIZATIONS[flags.FLAGS.normalization]
     return {
         "network": flags.FLAGS.network,
@@ -133,23 +81,26 @@ def _options():
     }
 
 
+def _numbers(flag):
+    """The numbers of a flag; None if it is not given."""
+    words = flags.FLAGS[flag].value or ()
+    try:
+        return [float(word) for word in words] or None
+    except ValueError as error:
+        raise ValueError(
+            f"--{flag} must be numbers separated by commas. Received: {','.join(words)}"
+        ) from error
+
+
 def main(_):
-    """Parses flags, converts, and writes what has become of each tensor."""
+    """Parses flags, converts, and prints what was used and what was left out."""
     source, target = flags.FLAGS["from"].value, flags.FLAGS.to
     with cli.user_errors():
         for name, value in (("from", source), ("to", target)):
             if not value:
                 raise ValueError(f"--{name} must name a file. Received: none")
         # Names of tensors may look like markup.
-        console, suffix = Console(markup=False), pathlib.Path(target).suffix
-        if suffix == ".keras":
-            report = to_keras(source, target, console, **_options())
-        elif suffix == ".safetensors":
-            report = to_safetensors(source, target, console)
-        else:
-            raise ValueError(
-                f"--to must end in .keras or .safetensors. Received: {target}"
-            )
+        report = _convert(source, target, Console(markup=False))
         if flags.FLAGS.json:
             text = json.dumps(report, indent=1) + "\n"
             write_text(pathlib.Path(flags.FLAGS.json), text)
@@ -166,14 +117,17 @@ def _define_flags():
         "normalization",
         "imagenet",
         list(NORMALIZATIONS),
-        "what the images went through.",
+        "how the network's training images were normalized.",
     )
     flags.DEFINE_list("mean", None, "its mean per channel, on the 0..1 scale.")
     flags.DEFINE_list("std", None, "its standard deviation per channel.")
     flags.DEFINE_multi_string(
-        "leave_out", [], "beginning of names of tensors outside of the network."
+        "leave_out", [], "prefix of the names of tensors outside of the network."
     )
-    flags.DEFINE_string("json", None, "file for what has become of each tensor.")
+    flags.DEFINE_string("json", None, "file for a list of what each tensor was for.")
+    cli.rename_arguments(
+        **dict.fromkeys(("source", "file", "path", "backbone"), "from"), target="to"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From one of our ResNets to the names and the order of torchvision's."""
+"""Renames and transposes the weights of our ResNets as torchvision's."""
 
 import json
 
@@ -12,30 +12,30 @@ from byol_keras.interop.names import ANCHOR, torch_name
 def torchvision_arrays(
     backbone: keras.Model,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Weights of one of our ResNets under torchvision's names, and metadata.
+    """Weights of one of our ResNets with torchvision's names, and metadata.
 
     Args:
         backbone: a ResNet of `backbones`, with padding "torch".
 
     Returns:
-        float32 arrays by name, as torch orders them, and text by name: stem, mean and
-        std, which the tensors do not tell.
+        float32 arrays by name, with torch's order of axes, and text by name: stem, mean
+        and std, which do not follow from the tensors.
 
     Raises:
-        ValueError: if the backbone is another model, or padded in TensorFlow's way,
-            which torchvision has no counterpart of.
+        ValueError: if the backbone is another model, or has the padding "same", which
+            torchvision lacks.
     """
     variables = variables_of(backbone)
     is_ours = {("stem_conv", "kernel"), ANCHOR} <= set(variables)
     if not is_ours or "normalization" not in {x.name for x in backbone.layers}:
         raise ValueError(
-            "--from must be a ResNet of byol_keras.backbones to be written as "
+            "backbone must be a ResNet of byol_keras.backbones to be written as "
             f"safetensors. Received: {backbone.name!r}"
         )
     if any(_is_padded_unevenly(layer) for layer in backbone.layers):
         raise ValueError(
             'backbone must have padding "torch" to be written with torchvision\'s '
-            "names: its ResNets cannot pad in TensorFlow's way. "
+            "names, since torchvision's ResNets have no other. "
             f'Received: {backbone.name!r} with padding "same"'
         )
     arrays = {}
@@ -48,7 +48,7 @@ def torchvision_arrays(
 
 
 def _settings_of(backbone):
-    """What a builder is given and weights do not tell."""
+    """The arguments of the builder that do not follow from the weights."""
     convolution = backbone.get_layer("stem_conv")
     stem = {(7, 2): "imagenet", (3, 1): "cifar", (3, 2): "small"}[
         convolution.kernel_size[0], convolution.strides[0]

@@ -1,5 +1,6 @@
-"""Files of weights of other systems as named NumPy arrays; what a file is, its
-contents tell.
+"""Reads files of weights of other systems as named NumPy arrays.
+
+The format follows from the first bytes of a file, not from its name.
 """
 
 import os
@@ -12,7 +13,7 @@ import numpy as np
 from byol_keras.interop import torch_files
 from byol_keras.interop.pickles import ForbiddenName, Unpickler, arrays_of
 
-# safetensors' names of types -> NumPy's, or `torch_files.numbers_of`'s.
+# Types of safetensors -> codes of `torch_files.numbers_of`.
 _TYPES = {
     "BF16": "bfloat16",
     "BOOL": "?",
@@ -29,12 +30,12 @@ _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 class ForeignFile(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Args:
         kind: "safetensors", "torch" or "pickle".
         arrays: by path in the file's tree, parts joined by "/".
-        metadata: text by name; only safetensors have some.
+        metadata: text by name; empty but for safetensors.
     """
 
     kind: str
@@ -43,20 +44,20 @@ class ForeignFile(NamedTuple):
 
 
 def read_file(path: str | os.PathLike) -> ForeignFile:
-    """Reads all arrays of a file; runs nothing of what a pickle names.
+    """Reads all arrays of a file. No code that a pickle names is executed.
 
     Args:
-        path: of a safetensors file, of a file that `torch.save` wrote (either format),
-            or of a pickle of NumPy arrays.
+        path: a safetensors file, a file of `torch.save` (either format), or a pickle of
+            NumPy arrays.
 
     Raises:
-        ValueError: if it is none of them, is damaged, or names something that is
-            neither an array nor a container of arrays, or if safetensors is needed and
-            not installed.
+        ValueError: if the file has another format, is damaged, or names anything but
+            arrays and containers of arrays; and if it needs safetensors, which is not
+            installed.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"--from must be an existing file. Received: {path}")
+        raise ValueError(f"path must be an existing file. Received: {path}")
     kind, read = _reader_of(path)
     if kind == "safetensors":
         return _read_safetensors(path)
@@ -64,13 +65,13 @@ def read_file(path: str | os.PathLike) -> ForeignFile:
         return ForeignFile(kind, read(path), {})
     except ForbiddenName as error:
         raise ValueError(
-            "--from must hold nothing but arrays and containers of them, of which "
-            f"nothing was run. Received: {path}, which names {error}"
+            "path must be a file of arrays and containers of arrays only; no code from "
+            f"it was executed. Received: {path}, which names {error}"
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
-            f"--from must be a file that is whole. Received: {path} ({reason})"
+            f"path must be a complete file. Received: {path} ({reason})"
         ) from error
 
 
@@ -87,7 +88,7 @@ def _reader_of(path):
     if head[8:9] == b"{":
         return "safetensors", _read_safetensors
     raise ValueError(
-        "--from must be a safetensors file, a file of torch.save or a pickle of "
+        "path must be a safetensors file, a file of torch.save or a pickle of "
         f"arrays. Received: {path}"
     )
 
@@ -106,14 +107,14 @@ def _read_safetensors(path):
         entries = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"--from must be a file that is whole. Received: {path} ({error})"
+            f"path must be a complete file. Received: {path} ({error})"
         ) from error
     arrays = {}
     for name, entry in entries:
         if entry["dtype"] not in _TYPES:
             raise ValueError(
-                f"--from must hold numbers of {', '.join(_TYPES)}. Received: {path}, "
-                f"whose {name} is of {entry['dtype']}"
+                f"path must be a file of {', '.join(_TYPES)}. Received: {path}, "
+                f"with {name} of {entry['dtype']}"
             )
         values = torch_files.numbers_of(entry["data"], _TYPES[entry["dtype"]])
         arrays[name] = values.reshape(entry["shape"])
@@ -124,7 +125,7 @@ def import_safetensors():
     """The package safetensors.
 
     Raises:
-        ValueError: if it is not installed, with the command that installs it.
+        ValueError: if it is not installed; the message has the pip command.
     """
     try:
         import safetensors.numpy  # registers the functions that write

@@ -1,7 +1,7 @@
-"""From named arrays of another system to one of our ResNets.
+"""Builds one of our ResNets from the named arrays of another system.
 
-Each array of a file ends in a variable of the backbone or, with the reason, among
-those left out; anything else is an error that names it.
+Each array of a file is either assigned to a variable of the backbone, or left out for a
+reason that is reported. Any other array is an error that names it.
 """
 
 import collections
@@ -23,33 +23,35 @@ from byol_keras.interop.names import (
     reason_to_leave_out,
 )
 
-# Kernel size -> stem. Of those of 3x3, "cifar" is what torch systems have.
+# Kernel size -> stem. A 3x3 stem of a torch system is "cifar".
 _STEMS = {7: "imagenet", 3: "cifar"}
 _MOST_BLOCKS = 99
-# Name of our entry in the metadata of safetensors.
+# Key of our settings in the metadata of a safetensors file.
 METADATA = "byol_keras"
-# So many names of a kind are in an error.
+# Names of tensors in one error.
 _SHOWN = 8
 
 
 class Network(NamedTuple):
-    """One ResNet of a file: its names' scheme, and what stands before the names."""
+    """One ResNet of a file: the scheme of its names, and their prefix."""
 
     scheme: Scheme
     prefix: str
 
 
 class Imported(NamedTuple):
-    """What has become of a file.
+    """A backbone, and where its weights come from.
 
     Args:
+        kind: of the file; see `ForeignFile`.
         backbone: `keras.Model`.
-        network: what was read.
+        network: the ResNet of the file that was read.
         settings: the arguments of the builder, and `depth`.
         used: names of the tensors in the backbone -> their types in the file.
-        left_out: reason by name.
+        left_out: names of the other tensors -> the reason to leave them out.
     """
 
+    kind: str
     backbone: keras.Model
     network: Network
     settings: dict
@@ -65,23 +67,23 @@ def import_backbone(
     std: Sequence[float] | None = None,
     leave_out: Sequence[str] = (),
 ) -> Imported:
-    """Builds the ResNet that a file holds, with its weights.
+    """Builds the ResNet of a file, with its weights.
 
-    Depth, width, stem, channels and padding are read from names and shapes.
+    Depth, width, stem, channels and padding follow from names and shapes.
 
     Args:
-        file: what `foreign_files.read_file` has read.
-        network: "online" (or the only one), "target", or the prefix of its tensors.
-        stem: as of `backbones.resnet50`. Defaults to the one of this kernel size:
-            "imagenet" for 7x7, "cifar" for 3x3.
-        mean: numbers, one per channel or one for all, on the 0..1 scale, as of
-            `resnet50`. Defaults to ImageNet's for 3 channels.
+        file: a `ForeignFile`, from `read_file`.
+        network: "online" (or the only network), "target", or the prefix of its tensors.
+        stem: see `backbones.resnet50`. Defaults to "imagenet" for a kernel of 7x7, and
+            to "cifar" for 3x3.
+        mean: numbers on the 0..1 scale, one per channel or one for all; see `resnet50`.
+            Defaults to ImageNet's for 3 channels.
         std: likewise.
-        leave_out: beginnings of names of tensors to leave out, outside of the network.
+        leave_out: prefixes of names of tensors to leave out, outside of the network.
 
     Raises:
-        ValueError: if there is no such network, if a tensor is missing, has another
-            shape than the architecture, is not of floats, or has no place.
+        ValueError: if the file has no such network, if a tensor is missing, has a
+            shape that does not fit, is not of floats, or is not known.
     """
     chosen, others = _choose(_networks(file.arrays), network, file.arrays)
     settings = _architecture(file, chosen, stem, mean, std)
@@ -92,16 +94,16 @@ def import_backbone(
     left_out = _left_out(file.arrays, names, chosen, others, leave_out)
     _refuse("all tensors of its network", "without", set(names) - set(file.arrays))
     surplus = set(file.arrays) - set(names) - set(left_out)
-    _refuse("none but known tensors; see --leave_out", "with", surplus)
+    _refuse("known tensors only; see leave_out", "with", surplus)
     _assign(file.arrays, chosen.scheme, names, variables)
     used = {name: str(file.arrays[name].dtype) for name in names}
-    return Imported(backbone, chosen, settings, used, left_out)
+    return Imported(file.kind, backbone, chosen, settings, used, left_out)
 
 
 def variables_of(
     backbone: keras.Model,
 ) -> dict[tuple[str, str], keras.Variable]:
-    """Variables of a ResNet that other systems have too, by layer and name."""
+    """The variables that ResNets of other systems have too, by layer and name."""
     kinds = (keras.layers.Conv2D, keras.layers.BatchNormalization)
     return {
         (layer.name, variable.name): variable
@@ -125,11 +127,11 @@ def _networks(names):
 
 
 def _choose(found, wanted, names):
-    """The network that is wanted, and the others."""
+    """The requested network, and the others."""
     if not found:
         anchors = " or ".join(scheme.suffix(*ANCHOR) for scheme in SCHEMES)
         raise ValueError(
-            f"--from must hold a ResNet: a tensor whose name ends in {anchors}. "
+            f"file must hold a ResNet: a tensor whose name ends in {anchors}. "
             f"Received: {_some(names) or 'no tensors'}"
         )
     if wanted in ("online", "target"):
@@ -141,14 +143,14 @@ def _choose(found, wanted, names):
     if len(of_kind) != 1:
         known = ", ".join(repr(network.prefix) for network in found)
         raise ValueError(
-            f'--network must be "online" or "target", if there is one of them, or one '
+            'network must be "online" or "target", if the file has exactly one, or one '
             f"of {known}. Received: {wanted!r}"
         )
     return of_kind[0], [network for network in found if network != of_kind[0]]
 
 
 def _architecture(file, network, stem, mean, std):
-    """Arguments for the builder, from names and shapes."""
+    """Arguments of the builder, from names and shapes."""
     scheme, prefix = network
 
     def has(block, numbers):
@@ -167,7 +169,7 @@ def _architecture(file, network, stem, mean, std):
     if not depths:
         kind = "bottleneck" if bottleneck else "basic"
         raise ValueError(
-            f"--from must be a ResNet of {', '.join(map(str, backbones.DEPTHS))} "
+            f"file must hold a ResNet of {', '.join(map(str, backbones.DEPTHS))} "
             f"layers. Received: {kind} blocks {sizes}"
         )
     name = scheme.name(prefix, "stem_conv", "kernel")
@@ -175,7 +177,7 @@ def _architecture(file, network, stem, mean, std):
     kernel = scheme.to_keras(file.arrays[name], "kernel")
     if kernel.ndim != 4 or kernel.shape[0] not in _STEMS:
         raise ValueError(
-            "--from must have a 7x7 or a 3x3 convolution for its stem. "
+            "file must have a 7x7 or a 3x3 convolution as the stem. "
             f"Received: {name} of shape {file.arrays[name].shape}"
         )
     stored = json.loads(file.metadata.get(METADATA, "{}"))
@@ -191,7 +193,7 @@ def _architecture(file, network, stem, mean, std):
     }
     if channels != 3 and not (settings["mean"] and settings["std"]):
         raise ValueError(
-            f"--mean and --std must be given for images of {channels} channels. "
+            f"mean and std must be given for images of {channels} channels. "
             "Received: none"
         )
     return settings
@@ -202,12 +204,12 @@ def _per_channel(values, channels):
 
 
 def _left_out(arrays, names, chosen, others, leave_out):
-    """Reasons by name of what is no part of the chosen network."""
+    """The reason for each tensor that is not part of the chosen network."""
     found = {}
     for name in sorted(set(arrays) - set(names)):
         inside = _is_inside(name, chosen)
         if not inside and name.startswith(tuple(leave_out)):
-            found[name] = "asked for by --leave_out"
+            found[name] = "requested by leave_out"
             continue
         reason = reason_to_leave_out(name, inside)
         owner = next((n for n in others if _is_inside(name, n)), None)
@@ -220,7 +222,7 @@ def _left_out(arrays, names, chosen, others, leave_out):
 
 
 def _is_inside(name, network):
-    """Whether a tensor's name is one of a network's convolutional part."""
+    """Whether a tensor's name belongs to a network's convolutional part."""
     scheme, prefix = network
     for start in {prefix, scheme.prefix_of(prefix, "moving_mean")}:
         if name.startswith(start) and scheme.own.match(name[len(start) :]):
@@ -229,7 +231,7 @@ def _is_inside(name, network):
 
 
 def _assign(arrays, scheme, names, variables):
-    """Puts the tensors into the variables; all shapes are checked first."""
+    """Assigns the tensors to the variables, after a check of all shapes."""
     values, wrong = {}, []
     for name, key in names.items():
         values[key] = scheme.to_keras(arrays[name], key[1])
@@ -245,9 +247,7 @@ def _assign(arrays, scheme, names, variables):
 
 def _refuse(rule, relation, names):
     if names:
-        raise ValueError(
-            f"--from must have {rule}. Received: {relation} {_some(names)}"
-        )
+        raise ValueError(f"file must have {rule}. Received: {relation} {_some(names)}")
 
 
 def _some(names):
@@ -257,12 +257,12 @@ def _some(names):
 
 
 def summary(imported: Imported) -> dict:
-    """What has become of each tensor of a file, for JSON.
+    """What each tensor of a file was used for, as JSON.
 
     Returns:
-        A dict: `network` and `names` tell what was read, `settings` are the arguments
-        of the builder, `used` maps tensors to their types in the file, `left_out` maps
-        reasons to names.
+        A dict: `network` and `names` identify the network of the file, `settings` are
+        the arguments of the builder, `used` maps tensors to their types in the file,
+        `left_out` maps reasons to names.
     """
     reasons = collections.defaultdict(list)
     for name, reason in imported.left_out.items():

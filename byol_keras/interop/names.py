@@ -1,7 +1,8 @@
-"""How other systems call the weights of a ResNet, and what else their files hold.
+"""Names of a ResNet's weights in other systems, and of the rest of their files.
 
-A scheme names the tensor of each of our variables, `("stage2_block1_bn1", "gamma")`,
-within a network; what stands before the name in a file tells networks apart.
+A scheme maps each of our variables, such as `("stage2_block1_bn1", "gamma")`, to the
+name of a tensor within a network. The prefix of the names in a file identifies the
+network.
 """
 
 import re
@@ -32,12 +33,12 @@ class Scheme(NamedTuple):
     """The names of one system.
 
     Args:
-        title: for people.
-        padding: of the system's convolutions, as `backbones` calls it.
-        suffix: from our layer and variable to the end of the tensor's name.
-        prefix_of: from a network's prefix and our variable to what stands before it.
-        to_keras: from a tensor and our variable to what the variable holds.
-        own: matches what follows a prefix and belongs to the convolutional network.
+        title: name of the scheme in messages.
+        padding: of the system's convolutions; an argument of `backbones.resnet50`.
+        suffix: our layer and variable -> the end of the tensor's name.
+        prefix_of: a network's prefix and our variable -> the prefix of the tensor.
+        to_keras: a tensor and our variable -> the value of the variable.
+        own: matches names, without their prefix, of the convolutional network.
     """
 
     title: str
@@ -48,7 +49,7 @@ class Scheme(NamedTuple):
     own: re.Pattern
 
     def name(self, prefix: str, layer: str, variable: str) -> str:
-        """The name in a file of a variable of the network with this prefix."""
+        """The name of a variable's tensor in the network with this prefix."""
         return self.prefix_of(prefix, variable) + self.suffix(layer, variable)
 
 
@@ -63,7 +64,7 @@ def torch_name(layer: str, variable: str) -> str:
 
 
 def _sequential_name(layer, variable):
-    """The same, in a `Sequential` of the children of torchvision's ResNet."""
+    """The name in `Sequential(*resnet.children())` of torchvision's ResNet."""
     name = re.sub(
         r"^layer(\d)", lambda m: str(int(m[1]) + 3), torch_name(layer, variable)
     )
@@ -86,7 +87,7 @@ def _same_prefix(prefix, variable):
 
 
 def _haiku_prefix(prefix, variable):
-    """Parameters and moving averages are in two trees of the same shape."""
+    """The prefix of moving averages, which are in a tree beside the parameters."""
     if not variable.startswith("moving"):
         return prefix
     return re.sub(r"(online|target|backbone)_params/", r"\1_state/", prefix)
@@ -133,8 +134,8 @@ SCHEMES = (
     ),
 )
 
-# What a file may hold besides the network, and why it is left out; the first that
-# matches counts. The first two may be inside of the network.
+# Patterns of other tensors in a file, and the reason to leave each out. The first match
+# counts. Counters may be inside of the network.
 _COUNTERS = (
     (r"num_batches_tracked$", "counter of torch's BatchNorm"),
     (r"_ema/(hidden|counter)$", "moving average before haiku's correction"),
@@ -151,7 +152,7 @@ _OTHERS = (
         "classifier or head",
     ),
     (r"(^|[/._])queue", "queue of another method"),
-    (r"(^|[/.])data_preprocessor\.", "normalisation of images; see --mean and --std"),
+    (r"(^|[/.])data_preprocessor\.", "normalisation of images; see mean and std"),
     (
         r"(^|[/.])(rng|step|steps|meta|message_hub|loops|callbacks|hyper_parameters"
         r"|lr_schedulers?|param_schedulers?|scaler)([/.]|$)",
@@ -162,21 +163,21 @@ _TARGET = re.compile(r"(^|[/._])(target|momentum|teacher|ema|encoder_k)([/._]|$)
 
 
 def is_optimizer(name: str) -> bool:
-    """Whether a tensor is a state of an optimizer, whose names repeat the weights'."""
+    """Whether a tensor is state of an optimizer, whose names repeat the weights'."""
     return bool(re.search(_OPTIMIZER, name))
 
 
 def is_target(prefix: str) -> bool:
-    """Whether a prefix is that of a target network (momentum encoder)."""
+    """Whether a prefix belongs to a target network (momentum encoder)."""
     return bool(_TARGET.search(prefix))
 
 
 def reason_to_leave_out(name: str, inside: bool) -> str | None:
-    """Why a tensor of a file is no weight of the backbone; None if that is not known.
+    """Why a tensor is no weight of the backbone; None if the tensor is not known.
 
     Args:
         name: in the file.
-        inside: whether its name is one of the convolutional network that is read.
+        inside: bool. Whether the name belongs to the convolutional network.
     """
     rules = _COUNTERS if inside else _COUNTERS + _OTHERS
     for pattern, reason in rules:

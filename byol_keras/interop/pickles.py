@@ -1,8 +1,8 @@
-"""Pickles of arrays, read without running anything of what they name.
+"""Reads pickles of arrays without executing any code that they name.
 
-A pickle is a program that calls whatever it names. Here every name stands for a class
-of this module or of `torch_files`, which keeps what it is given and calls nothing;
-a name that is not known ends the reading.
+A pickle is a program: it can call any function by name. Here each known name is
+replaced by a class of this module or of `torch_files` that stores its arguments and
+calls nothing. An unknown name is an error.
 """
 
 import collections
@@ -13,14 +13,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-# Numbers only: an array of objects would hold more than numbers.
+# Codes of NumPy's types of numbers; an array of objects could hold anything.
 _NUMBERS = re.compile(r"[?bBhHiIlLqQefd]|[biuf]\d{1,2}|b1")
-# Of these packages, classes of training states may occur, next to the weights.
+# Packages whose classes may occur beside the weights, in the state of a training run.
 _INERT = re.compile(
     r"(argparse|byol|haiku|lightning|lightning_fabric|mmcls|mmcv|mmengine|mmpretrain"
     r"|mmselfsup|omegaconf|optax|pytorch_lightning|solo)(\.|$)"
 )
-# Names of the values of tuples that are pickled by position.
+# Field names of tuples that are pickled by position.
 _FIELDS = {
     "_ByolExperimentState": (
         "online_params",
@@ -40,7 +40,7 @@ _FIELDS = {
 
 
 class ForbiddenName(pickle.UnpicklingError):
-    """A pickle names something that is neither an array nor a container of them."""
+    """A pickle names something other than arrays and containers of arrays."""
 
 
 class _Sealed(type):
@@ -51,17 +51,14 @@ class _Sealed(type):
 
 
 class StandIn(metaclass=_Sealed):
-    """What a class or a function of a pickle is replaced by; it calls nothing."""
+    """Replaces a class or a function that a pickle names; calls nothing."""
 
     def __setstate__(self, state):
         raise pickle.UnpicklingError(f"{type(self).__name__} takes no state")
 
 
 class Record(StandIn):
-    """An object of a class that is of no interest: what it was made of.
-
-    Its contents are the arguments, the state and the items that it was given.
-    """
+    """Replaces an object of any other class: stores its arguments, state and items."""
 
     fields = ()
 
@@ -78,16 +75,16 @@ class Record(StandIn):
         self.items[key] = value
 
     def append(self, value):
-        """Takes an item of a list."""
+        """Stores an item, as for a list."""
         self.items[len(self.items)] = value
 
     def extend(self, values):
-        """Takes items of a list."""
+        """Stores items, as for a list."""
         for value in values:
             self.append(value)
 
     def children(self) -> dict:
-        """Contents by name; a mapping in a wrapper counts as the wrapper."""
+        """Contents by name; a wrapper of one mapping has the mapping's contents."""
         if self.fields:
             return dict(zip(self.fields, self.args, strict=False))
         parts = [part for part in (self.items, self.state, *self.args) if part]
@@ -106,7 +103,7 @@ class StoredArray(StandIn):
 
 
 class _Bytes(StandIn):
-    """`_codecs.encode`, by which old protocols write bytes as text."""
+    """`_codecs.encode`, with which old protocols write bytes as text."""
 
     def __new__(cls, text, encoding):
         if encoding != "latin1":
@@ -115,7 +112,7 @@ class _Bytes(StandIn):
 
 
 class _NamedTuple(StandIn):
-    """dill's `_create_namedtuple`: a class of records."""
+    """dill's `_create_namedtuple`, which makes a class of records."""
 
     def __new__(cls, name, fields, module, *_):
         return _record_class(name, tuple(map(str, fields)))
@@ -138,7 +135,7 @@ class _DType(StandIn):
 
 
 class _Array(StoredArray):
-    """`numpy.ndarray`, and the function that makes an empty one to be filled."""
+    """`numpy.ndarray`, and the function that makes an empty array to fill."""
 
     def __init__(self, *_):
         self._values = None
@@ -155,7 +152,7 @@ class _Array(StoredArray):
 
 
 class _BufferArray(StoredArray):
-    """The function by which protocol 5 makes an array."""
+    """The function with which protocol 5 makes an array."""
 
     def __init__(self, data, dtype, shape, order):
         self._values = np.frombuffer(data, dtype.numpy).reshape(shape, order=order)
@@ -175,7 +172,7 @@ class _Scalar(StoredArray):
 
 
 class _MadeArray(_Array):
-    """How to make an array of NumPy's, and its state, as dill and JAX write it."""
+    """A function that makes a NumPy array, and the array's state; from dill and JAX."""
 
     def __init__(self, function, args, state, *_):
         super().__init__()
@@ -201,7 +198,7 @@ _CLASSES = {
         )
     },
 }
-# Of the standard library, what settings and meters are made of.
+# Names of the standard library that occur in settings and meters.
 _INERT_NAMES = {
     (module, name)
     for module in ("builtins", "__builtin__")
@@ -221,10 +218,10 @@ class Unpickler(pickle.Unpickler):
 
     Args:
         file: binary, at the first byte of the pickle.
-        classes: stand-ins by module and name, besides those of NumPy's arrays.
+        classes: replacements by module and name, besides those of NumPy's arrays.
 
     Raises:
-        ForbiddenName: of `load`, if the pickle names anything else.
+        ForbiddenName: in `load`, if the pickle names anything else.
     """
 
     def __init__(self, file: BinaryIO, classes: dict[tuple[str, str], type] = {}):  # noqa: B006, never changed
@@ -241,9 +238,9 @@ class Unpickler(pickle.Unpickler):
 
 
 def arrays_of(tree: Any) -> Iterator[tuple[str, StoredArray]]:
-    """Arrays of a tree of containers with their paths, as "state/0/weight".
+    """Arrays of a tree of containers with their paths, such as "state/0/weight".
 
-    A container that occurs twice is visited once, under its first path.
+    A container that occurs twice is visited once, at its first path.
     """
     stack, seen = [("", tree)], {}
     while stack:

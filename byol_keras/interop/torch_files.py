@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read without torch and without running what they name."""
+"""Reads files of `torch.save` without torch, and without executing code from them."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ from byol_keras.interop.pickles import (
     arrays_of,
 )
 
-# First pickle of a file that torch wrote before it wrote zip files (1.6).
+# First pickle of a file that torch before 1.6 wrote; later versions write zip files.
 _MAGIC = 0x1950A86A20F9469CFC6C
 MAGIC_BYTES = pickle.dumps(_MAGIC, protocol=2)
 _BFLOAT16 = "bfloat16"
@@ -48,7 +48,7 @@ def _type(name, code):
 
 
 class _Storage(StandIn):
-    """The bytes that one or several tensors are views of."""
+    """The bytes behind one or several tensors."""
 
     def __init__(self, code, read: Callable[[], bytes]):
         self.code = code
@@ -56,7 +56,7 @@ class _Storage(StandIn):
 
 
 class _Tensor(StoredArray):
-    """`torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`: a view of a storage."""
+    """`torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`: a view of storage."""
 
     def __init__(self, storage, offset, size, stride, *_):
         if not isinstance(storage, _Storage):
@@ -79,7 +79,7 @@ class _Tensor(StoredArray):
 
 
 class _TypedTensor(_Tensor):
-    """`torch._utils._rebuild_tensor_v3`, whose storage has no type of its own."""
+    """`torch._utils._rebuild_tensor_v3`, whose storage has no type."""
 
     def __init__(self, storage, offset, size, stride, grad, hooks, dtype, *_):
         super().__init__(storage, offset, size, stride)
@@ -87,7 +87,7 @@ class _TypedTensor(_Tensor):
 
 
 class _Parameter(StandIn):
-    """`torch._utils._rebuild_parameter`: the tensor that it is given."""
+    """`torch._utils._rebuild_parameter`, which returns its tensor."""
 
     def __new__(cls, tensor, *_):
         return tensor
@@ -115,12 +115,12 @@ _CLASSES = {
 
 
 class _TorchUnpickler(Unpickler):
-    """Reads a pickle that points to storages.
+    """Reads a pickle that refers to storages.
 
     Args:
         file: binary.
-        storage: from the key of a storage, the number of its values and the bytes of
-            one to what reads it.
+        storage: a storage's key, number of values and bytes per value -> the function
+            that reads it.
     """
 
     def __init__(self, file, storage: Callable[[str, int, int], Callable[[], bytes]]):
@@ -130,7 +130,9 @@ class _TorchUnpickler(Unpickler):
     def persistent_load(self, pid):
         kind, storage_type, key, _, count, *view = pid
         if kind != "storage" or any(view):
-            raise pickle.UnpicklingError("a reference that is no storage's")
+            raise pickle.UnpicklingError(
+                "a reference to something other than a storage"
+            )
         code = storage_type.code
         return _Storage(code, self._storage(str(key), int(count), _itemsize(code)))
 
@@ -147,7 +149,7 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a zip file of `torch.save`, by path in its tree.
 
     Raises:
-        pickle.UnpicklingError: if it is damaged, or names what is no tensor.
+        pickle.UnpicklingError: if the file is damaged, or names anything but tensors.
     """
     with zipfile.ZipFile(path) as archive:
         (root,) = [n for n in archive.namelist() if _is_pickle(n)]
@@ -171,7 +173,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a file that torch before 1.6 wrote, by path in its tree.
 
     Raises:
-        pickle.UnpicklingError: if it is damaged, or names what is no tensor.
+        pickle.UnpicklingError: if the file is damaged, or names anything but tensors.
     """
     sizes, storages = {}, {}
 
@@ -184,7 +186,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
         if magic != _MAGIC or not system["little_endian"]:
             raise pickle.UnpicklingError("numbers in big-endian order")
         tree = _TorchUnpickler(file, storage).load()
-        # The storages follow, each behind the number of its values.
+        # The storages follow; the number of values comes before each.
         for key in Unpickler(file).load():
             count, itemsize = sizes[key]
             if struct.unpack("<q", file.read(8)) != (count,):
@@ -198,7 +200,7 @@ def numbers_of(data: bytes, code: str) -> np.ndarray:
 
     Args:
         data: bytes.
-        code: of NumPy's types, or "bfloat16", which becomes float32, exactly.
+        code: of a NumPy type, or "bfloat16", which is converted to float32 exactly.
     """
     if code != _BFLOAT16:
         return np.frombuffer(data, np.dtype(code).newbyteorder("<"))

@@ -1,4 +1,4 @@
-"""Our ResNets under torchvision's names, and back, bit by bit."""
+"""Our ResNets with torchvision's names, and back, are bit-exact."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from support.models import torch_features, torch_weights
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_weights_of_torch_come_back_bit_by_bit(depth):
+def test_round_trip_of_torch_weights_is_bit_exact(depth):
     weights = torch_weights(depth, 8)
     backbone = import_backbone(ForeignFile("torch", weights, {})).backbone
     arrays, _ = torchvision_arrays(backbone)
@@ -29,7 +29,7 @@ def test_weights_of_torch_come_back_bit_by_bit(depth):
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "cifar", "small"])
-def test_backbone_comes_back_bit_by_bit_with_stem_and_normalisation(stem):
+def test_round_trip_of_a_backbone_keeps_stem_and_normalisation(stem):
     mean, std = [0.3, 0.1], [0.7, 0.2]
     ours = backbones.resnet18(2, 0.125, stem, "torch", mean=mean, std=std)
     arrays, metadata = torchvision_arrays(ours)
@@ -42,7 +42,7 @@ def test_backbone_comes_back_bit_by_bit_with_stem_and_normalisation(stem):
         np.testing.assert_array_equal(one, other)
 
 
-def test_arrays_are_those_of_a_torchvision_resnet():
+def test_arrays_have_the_features_of_a_torchvision_resnet():
     ours = backbones.resnet50(width=0.125, padding="torch")
     arrays, metadata = torchvision_arrays(ours)
     assert metadata["format"] == "pt"
@@ -53,7 +53,7 @@ def test_arrays_are_those_of_a_torchvision_resnet():
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
-def test_same_padding_has_no_counterpart(stem):
+def test_same_padding_is_refused(stem):
     with pytest.raises(ValueError, match='must have padding "torch"'):
         torchvision_arrays(backbones.resnet18(width=0.125, stem=stem))
 

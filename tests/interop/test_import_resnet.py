@@ -119,7 +119,7 @@ def test_online_network_is_found_under_its_prefix(prefix, others):
 
 
 @pytest.mark.parametrize("wanted", ["target", "momentum_backbone."])
-def test_target_network_is_taken_if_it_is_asked_for(wanted):
+def test_target_network_is_read_on_request(wanted):
     online = torch_weights(18, NARROW, "backbone.")
     target = torch_weights(18, NARROW, "momentum_backbone.", seed=1)
     imported = import_backbone(a_file(online | target), wanted)
@@ -129,18 +129,18 @@ def test_target_network_is_taken_if_it_is_asked_for(wanted):
     assert imported.left_out["backbone.conv1.weight"] == "another network, backbone."
 
 
-def test_only_network_is_taken_even_if_it_is_a_target():
+def test_only_network_is_read_even_if_it_is_a_target():
     imported = import_backbone(a_file(torch_weights(18, NARROW, "teacher.")))
     assert imported.network.prefix == "teacher."
 
 
 def test_network_that_the_file_lacks_is_refused():
-    with pytest.raises(ValueError, match=r"--network must .* one of ''. Received: 'x'"):
+    with pytest.raises(ValueError, match=r"network must .* one of ''. Received: 'x'"):
         import_backbone(a_file(narrow()), "x")
 
 
 def test_network_in_a_sequential_is_the_same_network():
-    """As lightly's backbones are: `Sequential(*resnet.children())`."""
+    """lightly's backbones are `Sequential(*resnet.children())`."""
     arrays, renamed = narrow(), {}
     for name, value in arrays.items():
         part, _, rest = name.partition(".")
@@ -167,7 +167,7 @@ def test_other_parts_of_a_file_are_left_out_with_the_reason():
         "queue_ptr": "queue of another method",
         "target_net.steps": "state of the run",
         "optimizer/state/0/momentum_buffer": "state of the optimizer",
-        "data_preprocessor.mean": "normalisation of images; see --mean and --std",
+        "data_preprocessor.mean": "normalisation of images; see mean and std",
     }
     others = {name: np.zeros(3, np.float32) for name in reasons}
     left_out = import_backbone(a_file(narrow(**others))).left_out
@@ -201,13 +201,13 @@ def test_width_stem_and_channels_are_found_from_the_shapes():
     }
 
 
-def test_stem_can_be_told_where_the_shapes_do_not():
+def test_stem_can_be_given_where_shapes_do_not_determine_it():
     arrays, _ = torchvision_arrays(backbones.resnet18(3, 0.0625, "small", "torch"))
     imported = import_backbone(a_file(arrays), stem="small")
     assert imported.backbone.get_layer("stem_conv").strides == (2, 2)
 
 
-def test_one_mean_and_std_hold_for_all_channels():
+def test_one_mean_and_std_apply_to_all_channels():
     imported = import_backbone(a_file(narrow()), mean=[0.0], std=[1.0])
     normalization = imported.backbone.get_layer("normalization")
     np.testing.assert_array_equal(normalization(images((2, 2))), images((2, 2)))
@@ -221,7 +221,7 @@ def test_normalisation_is_imagenets_by_default():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_floats_become_float32_and_are_reported(dtype):
+def test_other_floats_are_converted_to_float32_and_reported(dtype):
     arrays = {
         name: value.astype(dtype) if value.dtype == np.float32 else value
         for name, value in narrow().items()
@@ -241,7 +241,7 @@ def without(*names):
 
 
 def first_block_with_projection():
-    """As DeepMind's ResNet-18, which is not published, has."""
+    """The first block of DeepMind's ResNet-18, which is not published."""
     arrays = haiku_arrays(18)
     block = "experiment_state/online_params/res_net18/~/block_group_0/~/block_0/~/"
     return arrays | {f"{block}shortcut_conv/w": np.zeros((1, 1, 4, 4), np.float32)}
@@ -284,11 +284,11 @@ def first_block_with_projection():
         ),
         (
             narrow(**{"conv1.weight": np.zeros((4, 2, 7, 7), np.float32)}),
-            "--mean and --std must be given for images of 2 channels",
+            "mean and std must be given for images of 2 channels",
         ),
     ],
 )
-def test_file_that_does_not_fit_is_refused_in_one_line_that_says_why(arrays, said):
+def test_file_that_does_not_fit_is_refused_with_the_reason_in_one_line(arrays, said):
     with pytest.raises(ValueError, match="must") as caught:
         import_backbone(a_file(arrays))
     assert said in str(caught.value)
@@ -298,7 +298,7 @@ def test_file_that_does_not_fit_is_refused_in_one_line_that_says_why(arrays, sai
 def test_unknown_tensors_outside_of_the_network_can_be_left_out():
     arrays = narrow(**{"mystery.a": np.zeros(4), "mystery.b": np.zeros(4)})
     imported = import_backbone(a_file(arrays), leave_out=["mystery."])
-    assert imported.left_out["mystery.b"] == "asked for by --leave_out"
+    assert imported.left_out["mystery.b"] == "requested by leave_out"
 
 
 def test_tensors_of_the_network_itself_cannot_be_left_out():

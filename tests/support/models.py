@@ -195,7 +195,7 @@ _STORAGES = {
 }
 
 
-def _text(value):
+def pickled_text(value):
     return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
@@ -215,9 +215,10 @@ def torch_pickle(weights, extra=b""):
     for key, (name, value) in enumerate(weights.items()):
         strides = [s // value.itemsize for s in value.strides]
         storage = _STORAGES[value.dtype.str[1:]].encode() + b"Storage"
-        out += _text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n("
-        out += b"(" + _text("storage") + b"ctorch\n" + storage + b"\n"
-        out += _text(str(key)) + _text("cpu") + b"J" + struct.pack("<i", value.size)
+        out += pickled_text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n("
+        out += b"(" + pickled_text("storage") + b"ctorch\n" + storage + b"\n"
+        out += pickled_text(str(key)) + pickled_text("cpu")
+        out += b"J" + struct.pack("<i", value.size)
         out += b"tQK\x00" + _tuple(value.shape) + _tuple(strides)
         out += b"\x89" + ordered + b"tR"
     return out + extra + b"u."
