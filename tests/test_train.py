@@ -93,7 +93,7 @@ def test_interrupted_run_resumes_at_the_same_step_and_ends_the_same(
         run(tmp_path, "train.callbacks = [@StopAfter]", *stop)
     assert stopped.value.code == 128 + number
     shown = capfd.readouterr().err
-    assert f"step {steps} is saved; the same command with --model_dir=" in shown
+    assert f"step {steps} is saved; the same command with model_dir=" in shown
     run(tmp_path)
     assert f"resuming at step {steps} of 7" in capfd.readouterr().out
     assert_same_run(tmp_path, unbroken)
