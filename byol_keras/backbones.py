@@ -31,16 +31,17 @@ _STEMS = {"imagenet": (7, 2, True), "cifar": (3, 1, False), "small": (3, 2, Fals
 
 _PADDINGS = ("same", "torch")
 
-# Keras divides sigma by this number, the standard deviation of a unit normal cut
-# at two sigma, to make up for the cut. DeepMind does not: scale takes it out again.
+# Keras divides sigma by the standard deviation of a unit normal truncated at two
+# sigma, to correct for the truncation. DeepMind does not: the scale undoes it.
 _TRUNCATED_STD = 0.87962566103423978
 
+DEEPMIND_KERNEL = {
+    "scale": _TRUNCATED_STD**2,
+    "mode": "fan_in",
+    "distribution": "truncated_normal",
+}
 _INITIALIZERS = {
-    "deepmind": {
-        "scale": _TRUNCATED_STD**2,
-        "mode": "fan_in",
-        "distribution": "truncated_normal",
-    },
+    "deepmind": DEEPMIND_KERNEL,
     "mmselfsup": {
         "scale": 2.0,
         "mode": "fan_out",

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from byol_keras.byol import BYOL, mlp_head
+from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
+from byol_keras.networks import mlp_head
 
 LEARNING_RATE = 0.5
 TAU = 0.9

@@ -4,9 +4,9 @@ import pathlib
 
 import keras
 
-from byol_keras.byol import mlp_head
 from byol_keras.checkpoints.files import CheckpointFolder
 from byol_keras.export import load_backbone
+from byol_keras.networks import mlp_head
 from byol_keras.runtime.run_folder import RunFolder
 
 NETWORKS = ("online", "target")

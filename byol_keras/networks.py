@@ -1,0 +1,121 @@
+"""The networks of BYOL beside the backbone: its heads, and encoder with projector."""
+
+import keras
+
+from byol_keras.backbones import DEEPMIND_KERNEL
+
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)). Source: torch's default for `Linear`.
+TORCH_KERNEL = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
+# Source of "deepmind": DeepMind's heads use haiku's default `Linear` initializer.
+HEAD_INITIALIZERS = {"deepmind": DEEPMIND_KERNEL, "mmselfsup": TORCH_KERNEL}
+
+
+def mlp_head(
+    hidden_units: int, output_units: int, initializer: str = "deepmind", name=None
+) -> keras.Sequential:
+    """Projector or predictor: Dense, BatchNormalization, ReLU, Dense without bias.
+
+    Args:
+        hidden_units: int. Width of the hidden layer; 4096 in the paper.
+        output_units: int. Width of the output; 256 in the paper.
+        initializer: "deepmind" (truncated normal) or "mmselfsup" (torch's uniform).
+        name: optional model name.
+
+    Returns:
+        An unbuilt model, `[B, D]` -> float32 `[B, output_units]`.
+
+    Source: arXiv 2006.07733 §3.3; both code bases leave out the last bias.
+    Deviation: the hidden bias starts at 0 for "mmselfsup" too (torch: uniform); the
+        BatchNormalization after it removes any bias.
+    """
+    kernel = HEAD_INITIALIZERS[initializer]
+
+    def kernel_initializer():
+        return keras.initializers.VarianceScaling(**kernel)
+
+    return keras.Sequential(
+        [
+            keras.layers.Dense(
+                hidden_units, kernel_initializer=kernel_initializer(), name="hidden"
+            ),
+            keras.layers.BatchNormalization(
+                momentum=0.9, epsilon=1e-5, synchronized=True, name="bn"
+            ),
+            keras.layers.ReLU(name="relu"),
+            keras.layers.Dense(
+                output_units,
+                use_bias=False,
+                kernel_initializer=kernel_initializer(),
+                dtype="float32",
+                name="output",
+            ),
+        ],
+        name=name,
+    )
+
+
+@keras.saving.register_keras_serializable(package="byol_keras")
+class EncoderProjector(keras.Model):
+    """Backbone and projector: the architecture that online and target network share.
+
+    Args:
+        backbone: `keras.Model`, images -> `[B, D]` or a dict with `avgpool` `[B, D]`.
+        projector: `keras.Model`, `[B, D]` -> `[B, P]`.
+    """
+
+    def __init__(self, backbone, projector, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.projector = projector
+
+    def build(self, input_shape):
+        # A call on a symbolic tensor builds every layer that is not built yet.
+        h = self.represent(keras.KerasTensor(input_shape, dtype="float32"))
+        shape = getattr(h, "shape", None)
+        if shape is None or len(shape) != 2:
+            raise ValueError(
+                "backbone must return `[B, D]` or a dict whose `avgpool` is `[B, D]`. "
+                f"Received: output {type(h).__name__} of shape {shape}"
+            )
+        self.projector(h)
+        self.built = True
+
+    def represent(self, images, training=None):
+        """Returns the representation h, `[B, D]`, of images `[B, H, W, C]` in 0..1."""
+        outputs = self.backbone(images, training=training)
+        if not isinstance(outputs, dict):
+            return outputs
+        if "avgpool" not in outputs:
+            raise ValueError(
+                "backbone, which returns a dict, must have the key 'avgpool'. "
+                f"Received: {sorted(outputs)}"
+            )
+        return outputs["avgpool"]
+
+    def call(self, images, training=None):
+        h = self.represent(images, training=training)
+        return self.projector(h, training=training)
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "projector": keras.saving.serialize_keras_object(self.projector),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**with_models(config, "backbone", "projector"))
+
+
+def fresh_copy(model: keras.Model) -> keras.Model:
+    """Returns a model of the same architecture with weights of its own."""
+    return type(model).from_config(model.get_config())
+
+
+def with_models(config: dict, *names: str) -> dict:
+    """Returns a `get_config()` in which the models of these names are deserialized."""
+    models = {
+        name: keras.saving.deserialize_keras_object(config[name]) for name in names
+    }
+    return {**config, **models}
