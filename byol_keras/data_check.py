@@ -76,7 +76,7 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
     """
     folder = pathlib.Path(path).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"--path must be an existing folder. Received: {path}")
+        raise ValueError(f"path must be an existing folder. Received: {path}")
     files = find_images(folder)
     has_classes = all("/" in file for file in files)
     counts = {name: collections.Counter() for name in ("class", "format", "channels")}
@@ -119,19 +119,14 @@ def inspect(path: str) -> Image:
         return Image(flaw)
     data = pathlib.Path(path).read_bytes()
     with tf.device("CPU"):
-        pixels = decoding.decode(readable(data), 3).numpy()
+        (height, width, channels), pixels = _decoded(readable(data))
     useless = None
-    if pixels[..., 0].size == 1:
+    if height * width == 1:
         useless = "1 pixel"
     elif (pixels == pixels[:1, :1]).all():
         useless = "one colour"
-    return Image(
-        None,
-        format_of(data),
-        *_stored_shape(readable(data)),
-        hashlib.blake2b(data, digest_size=16).digest(),
-        useless,
-    )
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    return Image(None, format_of(data), (height, width), channels, digest, useless)
 
 
 def print_report(report: dict, console: Console) -> None:
@@ -172,15 +167,13 @@ def _inspected(folder, files: Sequence[str], threads) -> Iterator[Image]:
                 yield image
 
 
-def _stored_shape(data):
-    """`(height, width)` and channels as they are stored."""
-    with tf.device("CPU"):
-        if format_of(data) == "JPEG":
-            shape = tf.io.extract_jpeg_shape(data).numpy()
-        else:
-            shape = tf.io.decode_image(data, expand_animations=False).shape
-    height, width, channels = map(int, shape)
-    return (height, width), channels
+def _decoded(data):
+    """Height, width and channels as they are stored; pixels without transparency."""
+    if format_of(data) == "JPEG":
+        shape = tf.io.extract_jpeg_shape(data).numpy()
+        return map(int, shape), decoding.decode(data, 3).numpy()
+    pixels = decoding.decode_as_stored(data).numpy()
+    return pixels.shape, pixels[..., : 3 if pixels.shape[-1] >= 3 else 1]
 
 
 def _extremes(sizes):
@@ -210,7 +203,7 @@ def main(_):
     path, file = flags.FLAGS.path, flags.FLAGS.json
     with cli.user_errors():
         if not path:
-            raise ValueError("--path must name the folder of images. Received: none")
+            raise ValueError("path must name the folder of images. Received: none")
         report = check_folder(path)
         if file:
             text = json.dumps(report, indent=1) + "\n"

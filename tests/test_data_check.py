@@ -9,10 +9,9 @@ from rich.console import Console
 
 from byol_keras import data_check
 
-from support.datasets import needs_pillow, write
+from support import images
+from support.datasets import write
 from support.processes import command_line
-
-odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
 
 
 def png(height, width, channels=3, value=None):
@@ -77,12 +76,11 @@ def test_threads_change_nothing(folder):
     assert reports[0] == reports[1]
 
 
-@needs_pillow
 def test_odd_images_are_readable_and_broken_ones_have_their_reasons(tmp_path):
-    odd_images.write_all(tmp_path / "odd", odd_images.ODD)
-    odd_images.write_all(tmp_path / "broken", odd_images.BROKEN)
+    images.write_all(tmp_path / "odd", images.ODD)
+    images.write_all(tmp_path / "broken", images.BROKEN)
     report = data_check.check_folder(tmp_path)
-    assert set(report["unreadable"]) == {f"broken/{n}" for n in odd_images.BROKEN}
+    assert set(report["unreadable"]) == {f"broken/{n}" for n in images.BROKEN}
     assert set(report["misnamed"]) == {
         "odd/a JPEG named.png",
         "odd/a PNG named.jpg",

@@ -86,9 +86,16 @@ def cut(image, begin, size) -> tf.Tensor:
     return image[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
 
 
+def png_size(image) -> tf.Tensor:
+    """int32 `[2]`: height and width in the header of an encoded PNG."""
+    header = tf.strings.substr(image, 16, 8)
+    size = tf.io.decode_raw(header, tf.int32, little_endian=False)
+    return tf.ensure_shape(size, [2])[::-1]  # the header has the width first
+
+
 def channels_of(image) -> int:
     """1 for grey and 3 for colour, transparency apart; the image is encoded."""
-    return 3 if _decode_as_stored(image).shape[-1] >= 3 else 1
+    return 3 if decode_as_stored(image).shape[-1] >= 3 else 1
 
 
 def ratio_of(size) -> tf.Tensor:
@@ -111,16 +118,10 @@ def _reduced_size(size):
 
 
 def _other_size(image):
-    def of_header():
-        header = tf.io.decode_raw(
-            tf.strings.substr(image, 16, 8), tf.int32, little_endian=False
-        )
-        return _reduced_size(tf.ensure_shape(header, [2])[::-1])  # width comes first
-
     return tf.cond(
         tf.strings.substr(image, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE,
-        of_header,
-        lambda: tf.shape(_reduced(_decode_as_stored(image)))[:2],
+        lambda: _reduced_size(png_size(image)),
+        lambda: tf.shape(_reduced(decode_as_stored(image)))[:2],
     )
 
 
@@ -153,7 +154,7 @@ def _decode_jpeg(image, channels, box=None):
 def _decode_other(image, channels):
     # Asked for a channel count, decode_image refuses some formats (grey BMP and
     # GIF, transparent WebP), so it gives what is stored and we convert.
-    image = _reduced(_decode_as_stored(image))
+    image = _reduced(decode_as_stored(image))
     if channels not in (1, 3):
         return image
     is_colour = tf.shape(image)[-1] >= 3
@@ -170,7 +171,7 @@ def _luma(image):
     return tf.image.rgb_to_grayscale(tf.ensure_shape(image[..., :3], [None, None, 3]))
 
 
-def _decode_as_stored(image):
+def decode_as_stored(image):
     """uint8 `[h, w, c]` of any format but TIFF; the first frame of an animation."""
     image = tf.io.decode_image(image, expand_animations=False)
     image.set_shape([None, None, None])

@@ -1,7 +1,6 @@
 """Image files below a folder: finding them, and reading them as encoded images."""
 
 import functools
-import importlib.util
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -21,7 +20,6 @@ from byol_keras.data.unreadable import (
 )
 
 IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
-TIFF_SUFFIXES = SUFFIXES["TIFF"]
 # So many images of a folder tell its number of channels.
 _SAMPLE_SIZE = 16
 
@@ -41,9 +39,7 @@ def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> list[s
         ValueError: if there are none.
     """
     files = _files(folder, IMAGE_SUFFIXES)
-    if files:
-        return _without_unreadable_tiffs(files, folder)
-    files = _files(folder, otherwise)
+    files = files or _files(folder, otherwise)
     if not files:
         suffixes = " ".join(IMAGE_SUFFIXES + otherwise)
         raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
@@ -156,25 +152,6 @@ def _files(folder, suffixes):
             if not name.startswith(".") and name.lower().endswith(suffixes)
         ]
     return sorted(files)
-
-
-def _without_unreadable_tiffs(files, folder):
-    if importlib.util.find_spec("PIL"):
-        return files
-    kept = [file for file in files if not file.lower().endswith(TIFF_SUFFIXES)]
-    if not kept:
-        raise ValueError(
-            "path must hold images other than TIFF, unless Pillow is installed: "
-            f"pip install pillow. Received: {folder}"
-        )
-    if len(kept) < len(files):
-        logging.warning(
-            "%d TIFF images in %s are left out, as they need Pillow: "
-            "pip install pillow",
-            len(files) - len(kept),
-            folder,
-        )
-    return kept
 
 
 def existing_folder(path: str | os.PathLike) -> pathlib.Path:

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras import data
 from byol_keras.data import decoding, image_data, tfds
@@ -15,7 +16,6 @@ from support.datasets import (
     make_arrays,
     make_folder,
     make_records,
-    needs_pillow,
     random_image,
 )
 
@@ -279,10 +279,7 @@ def test_static_shapes_are_set_where_they_are_known(tmp_path, records):
     assert make_arrays().stream(seed=0).element_spec["image"].shape == [2, 2, 1]
 
 
-@needs_pillow
 def test_jpegs_decode_as_pillow_decodes_them(odd_jpegs):
-    from PIL import Image
-
     for jpeg in odd_jpegs:
         expected = np.asarray(Image.open(io.BytesIO(jpeg.numpy())))
         np.testing.assert_array_equal(anonymous(3).decode(jpeg), expected)

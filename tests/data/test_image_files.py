@@ -1,14 +1,13 @@
 """Folders of images are read whatever the formats, sizes and names of their files."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras import data
 
-from support.datasets import GIF_TWO_FRAMES, bmp, needs_pillow, random_image, write
+from support.datasets import GIF_TWO_FRAMES, bmp, random_image, write
 
 
 def test_sub_folders_are_the_classes_in_sorted_order(tmp_path):
@@ -129,25 +128,8 @@ def test_links_are_followed_and_circles_of_them_come_to_an_end(tmp_path):
     ]
 
 
-def test_without_pillow_tiffs_are_left_out_with_a_warning(
-    tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    write(tmp_path / "1.tif", b"II*\0")
-    with pytest.raises(ValueError, match=r"pip install pillow. Received: "):
-        data.image_folder(tmp_path)
-    write(tmp_path / "2.png", tf.io.encode_png(np.zeros((2, 2, 3), np.uint8)))
-    with caplog.at_level("WARNING", logger="absl"):
-        assert data.image_folder(tmp_path).num_examples == 1
-    assert "1 TIFF images" in caplog.text
-    assert "pip install pillow" in caplog.text
-
-
-@needs_pillow
 @pytest.mark.parametrize("suffix", ["tif", "TIFF", "webp"])
 def test_tiff_and_webp_give_their_pixels(tmp_path, suffix):
-    from PIL import Image
-
     image = random_image(np.random.default_rng(0))
     options = {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(image).save(tmp_path / f"1.{suffix}", **options)

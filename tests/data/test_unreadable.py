@@ -12,10 +12,8 @@ from byol_keras import data
 from byol_keras.data import image_bytes, unreadable
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 
-from support.datasets import needs_pillow, write
-
-pytestmark = needs_pillow
-odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
+from support import images
+from support.datasets import write
 
 
 def numbered(folder, count, broken=(), channels=1):
@@ -32,10 +30,10 @@ def numbers_of(source, dataset):
     return [(int(source.decode(x["image"])[0, 0, 0]), int(x["label"])) for x in dataset]
 
 
-@pytest.mark.parametrize("name", odd_images.ODD)
+@pytest.mark.parametrize("name", images.ODD)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_odd_image_is_decoded_as_pillow_decodes_it(name, channels, tmp_path):
-    encoded, expected = odd_images.ODD[name]
+    encoded, expected = images.ODD[name]
     (tmp_path / name).write_bytes(encoded)
     source = data.image_folder(tmp_path, channels=channels)
     (example,) = source.ordered()
@@ -43,7 +41,7 @@ def test_odd_image_is_decoded_as_pillow_decodes_it(name, channels, tmp_path):
     assert image.shape[-1] == channels
     assert image.dtype == np.uint8
     if expected is not None:
-        grey = odd_images.luma(expected)[..., None]
+        grey = images.luma(expected)[..., None]
         expected = expected if channels == 3 else grey
         tolerance = 8 if encoded[:2] == b"\xff\xd8" else 1
         np.testing.assert_allclose(image.astype(int), expected, atol=tolerance)
@@ -55,9 +53,9 @@ def test_odd_image_is_decoded_as_pillow_decodes_it(name, channels, tmp_path):
     np.testing.assert_array_equal(crop, image[: box[2], : box[3]])
 
 
-@pytest.mark.parametrize("name", odd_images.BROKEN)
+@pytest.mark.parametrize("name", images.BROKEN)
 def test_broken_image_has_a_reason(name, tmp_path):
-    encoded, expected = odd_images.BROKEN[name]
+    encoded, expected = images.BROKEN[name]
     flaw = image_bytes.flaw_of(encoded)
     assert flaw
     assert expected in (None, flaw)
@@ -216,7 +214,7 @@ print(json.dumps({"mb": (after - before) / 1024, "shapes": shapes}))
 def test_images_of_100_megapixels_take_less_than_3_gb(tmp_path):
     from PIL import Image
 
-    image = Image.fromarray(odd_images.gradient((10_000, 10_000)))
+    image = Image.fromarray(images.gradient((10_000, 10_000)))
     image.save(tmp_path / "1.jpg")
     image.save(tmp_path / "2.png", compress_level=1)
     command = [sys.executable, "-c", LARGE, str(tmp_path)]

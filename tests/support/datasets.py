@@ -1,13 +1,11 @@
 """Small datasets of every kind, in the layouts in which the real ones are published."""
 
 import gzip
-import importlib.util
 import json
 import pathlib
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from byol_keras import RandomHorizontalFlip, RandomResizedCrop, TwoViews, data
@@ -18,10 +16,6 @@ from byol_keras.data.sources import Rows
 
 # Images per step where a test of workers shares them.
 BATCH = 8
-
-needs_pillow = pytest.mark.skipif(
-    importlib.util.find_spec("PIL") is None, reason="Pillow is not installed"
-)
 
 GIF_TWO_FRAMES = (
     b"GIF89a\x02\x00\x01\x00\x80\x00\x00"  # 2 x 1, two colours:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras.views.transforms import (
     deepmind_center_crop,
@@ -11,7 +12,7 @@ from byol_keras.views.transforms import (
     resize_square,
 )
 
-from support.datasets import needs_pillow, random_image
+from support.datasets import random_image
 
 
 def some_image(height=12, width=10):
@@ -67,12 +68,9 @@ def test_centre_crop_of_odd_sizes_has_the_size_and_keeps_a_constant(shape):
 
 
 def test_centre_crop_is_that_of_pillow_up_to_its_rounding():
-    image_module = pytest.importorskip("PIL.Image")
     image = some_image(75, 100)
     # Short side 32, long side int(32 * 100 / 75) = 42; margins 2 and 7.
-    resized = image_module.fromarray(image).resize(
-        (42, 32), image_module.Resampling.BILINEAR
-    )
+    resized = Image.fromarray(image).resize((42, 32), Image.Resampling.BILINEAR)
     expected = np.asarray(resized)[2:30, 7:35] / 255.0
     crop = resize_center_crop(image, size=28, resize=32)
     np.testing.assert_allclose(crop, expected, atol=1.01 / 255)
@@ -83,11 +81,8 @@ def test_centre_crop_larger_than_the_resized_image_is_refused():
         resize_center_crop(some_image(), size=224, resize=200)
 
 
-@needs_pillow
 @pytest.mark.parametrize(("height", "width"), [(40, 61), (53, 30), (20, 20)])
 def test_square_is_that_of_two_resizes_by_pillow(height, width):
-    from PIL import Image
-
     image = some_image(height, width)
     found = resize_square(image, size=28, resize=32)
     short = min(height, width)
