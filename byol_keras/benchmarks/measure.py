@@ -1,19 +1,239 @@
-"""Runs a benchmark on the trained backbone and on its baselines."""
+"""Measures a benchmark: the tasks of a run, their identities, their scores."""
 
 import functools
 import inspect
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import gin
 import keras
 
+from byol_keras import benchmarks as registered
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.results import records
+from byol_keras.runtime.argument_checks import check_int
+from byol_keras.version import __version__
 
-# Drawn anew for every seed, whatever the benchmark.
+# Binding of the folder of cached features, which changes no score.
+CACHE = "extract_all.cache_dir"
+# Redrawn for every seed, even if the benchmark itself takes none.
 RANDOM_BASELINES = ("random_init",)
 
 
-def measure(
+class Task(NamedTuple):
+    """A benchmark to run.
+
+    Args:
+        name: of its result file.
+        function: (backbone) -> metric -> number, with its gin bindings applied.
+        scopes: gin scopes of the call.
+        selector: gin name of the function.
+    """
+
+    name: str
+    function: Callable
+    scopes: list[str]
+    selector: str
+
+
+class Setting(NamedTuple):
+    """Settings that all benchmarks of one run share.
+
+    Args:
+        trained: the backbone to evaluate.
+        digest: of that backbone.
+        baselines: names from `baselines.BASELINES`.
+        seed, seeds: ints. First seed, and the number of seeds.
+        selectors: gin names of all benchmarks of the run.
+    """
+
+    trained: keras.Model
+    digest: str
+    baselines: list[str]
+    seed: int
+    seeds: int
+    selectors: set[str]
+
+
+def make_tasks(
+    benchmarks: Sequence[Callable] | Mapping[str, Callable],
+    references: Sequence | Mapping,
+) -> list[Task]:
+    """The tasks that `benchmark.benchmarks` lists.
+
+    Args:
+        benchmarks: functions, in a list or by name.
+        references: gin's references to these functions, in the same container.
+
+    Raises:
+        ValueError: for an empty list, values that are no functions, equal names, or
+            names that cannot name a file.
+    """
+    named = _by_name(benchmarks)
+    if isinstance(references, Mapping):
+        references = references.values()
+    return [
+        Task(name, function, reference.scopes, reference.configurable.selector)
+        for (name, function), reference in zip(named.items(), references, strict=True)
+    ]
+
+
+def _by_name(benchmarks) -> dict[str, Callable]:
+    named = benchmarks
+    if isinstance(benchmarks, (list, tuple)):
+        named = {getattr(f, "__name__", repr(f)): f for f in benchmarks}
+    if not (isinstance(named, dict) and named and all(map(callable, named.values()))):
+        raise ValueError(
+            "benchmark.benchmarks must be a list of functions, as [@knn], or a dict of "
+            f"them. Received: {benchmarks!r}"
+        )
+    if len(named) < len(benchmarks):
+        names = [function.__name__ for function in benchmarks]
+        raise ValueError(
+            "benchmark.benchmarks must have a different name for each function; a dict "
+            f'sets names, as {{"a": @knn, "b": @scope/knn}}. Received: {names}'
+        )
+    for name in named:
+        if not (isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name)):
+            raise ValueError(
+                "benchmark.benchmarks must have names that can name a file. "
+                f"Received: {name!r}"
+            )
+    return named
+
+
+def check_shared(baselines: Sequence[str], seed: int, seeds: int) -> None:
+    """Raises a `ValueError` for unknown baselines and impossible seeds."""
+    if not isinstance(baselines, (list, tuple)) or not set(baselines) <= set(BASELINES):
+        raise ValueError(
+            f"benchmark.baselines must be a list of names among {tuple(BASELINES)}. "
+            f"Received: {baselines!r}"
+        )
+    check_int("benchmark.seed", seed, 0)
+    check_int("benchmark.seeds", seeds, 1)
+
+
+def identity_of(
+    task: Task, arguments: Mapping[str, Any], setting: Setting
+) -> dict[str, Any]:
+    """Everything that determines the result of a task, as JSON values.
+
+    Args:
+        task: to identify.
+        arguments: the values that gin passes to its function.
+        setting: of the run.
+
+    Raises:
+        ValueError: if a required argument is missing, or a bound seed is impossible.
+    """
+    parameters = inspect.signature(task.function).parameters.values()
+    required = [p.name for p in parameters if p.default is gin.REQUIRED]
+    unbound = [name for name in required if name not in arguments]
+    if unbound:
+        raise ValueError(f"{', '.join(unbound)} must be bound. Received: none")
+    if "seed" in arguments:
+        check_int("seed", arguments["seed"], 0)
+    first = arguments.get("seed", setting.seed)
+    return {
+        "backbone": setting.digest,
+        "bindings": _bindings(task, setting.selectors),
+        "data": {
+            name: value.digest()
+            for name, value in arguments.items()
+            if hasattr(value, "digest")
+        },
+        "baselines": setting.baselines,
+        "seeds": list(range(first, first + setting.seeds)),
+        "version": __version__,
+    }
+
+
+def _bindings(task, selectors) -> list[str]:
+    """Lines of the configuration that can change the result of a benchmark.
+
+    Bindings that only other benchmarks refer to are left out. Those of a function that
+    is `gin.configurable`, as `extract_all`, act wherever it is called, and are kept.
+    """
+    lines = _configuration()
+    of_others = set()
+    for scope, selector in lines:
+        name = selector.rpartition(".")[2]
+        if selector in selectors or name in registered.__all__:
+            of_others |= _reached(scope.split("/") if scope else [], selector)
+    left_out = of_others - _reached(task.scopes, task.selector)
+    kept = {key: found for key, found in lines.items() if key not in left_out}
+    kept.pop(("", "byol_keras.benchmark"))  # the identity has its own entries for it
+    return [line for found in kept.values() for line in found if CACHE not in line]
+
+
+def _configuration() -> dict[tuple[str, str], list[str]]:
+    """Scope and selector -> all that is bound there, as lines of gin."""
+    lines = {}
+    for line in gin.config_str(max_line_length=10**6).splitlines():
+        name, equals, _ = line.partition(" = ")
+        if equals and not line.startswith("#"):
+            key = (name, "gin.macro")
+            if "." in name:
+                key = gin.config.ParsedBindingKey.parse(name).config_key
+            lines.setdefault(key, []).append(line)
+    return lines
+
+
+def _reached(scopes, selector) -> set[tuple[str, str]]:
+    """Scopes and selectors of all bindings that a call in these scopes refers to."""
+    reached, waiting = set(), [(scopes, selector)]
+    while waiting:
+        scopes, selector = waiting.pop()
+        if (tuple(scopes), selector) in reached:
+            continue
+        reached.add((tuple(scopes), selector))
+        with gin.config_scope(list(scopes)):
+            values = gin.get_bindings(selector, resolve_references=False)
+        for reference in gin.config.iterate_references(values):
+            # A reference without a scope is called in that of its caller.
+            waiting.append(
+                (reference.scopes or scopes, reference.configurable.selector)
+            )
+    return {
+        ("/".join(scopes[:depth]), selector)
+        for scopes, selector in reached
+        for depth in range(len(scopes) + 1)
+    }
+
+
+def measured_record(
+    task: Task,
+    identity: Mapping[str, Any],
+    setting: Setting,
+    output_dir: pathlib.Path | None = None,
+) -> dict:
+    """Runs a task and returns its record; see `records.make_record`.
+
+    Args:
+        task: to run.
+        identity: of the task; see `identity_of`.
+        setting: of the run.
+        output_dir: folder for files that the benchmark writes, or None.
+
+    Raises:
+        ValueError: from the benchmark, when it runs on the trained backbone.
+    """
+    start = time.perf_counter()
+    per_seed, missing = run_with_baselines(
+        task.function,
+        setting.trained,
+        setting.baselines,
+        identity["seeds"],
+        output_dir=output_dir,
+    )
+    seconds = time.perf_counter() - start
+    return records.make_record(per_seed, missing, identity, seconds)
+
+
+def run_with_baselines(
     function: Callable[..., dict[str, float]],
     trained: keras.Model,
     baselines: Sequence[str],
@@ -23,32 +243,32 @@ def measure(
     """Runs a benchmark on the trained backbone and on its baselines.
 
     Args:
-        function: (backbone) -> metric -> number, which may also take a `seed` and an
-            `output_dir`, for pictures and for what it needs to resume.
+        function: (backbone) -> metric -> number. It may also take a `seed`, and an
+            `output_dir` for pictures and for the state of an interrupted training.
         trained: the backbone.
         baselines: names from `baselines.BASELINES`.
-        seeds: ints. Where neither the function nor the baseline is random, the first
-            one alone is run.
-        output_dir: folder for what the benchmark writes, or None.
+        seeds: ints. Only the first one is used where neither the function nor the
+            baseline is random.
+        output_dir: folder for files that the benchmark writes, or None.
 
     Returns:
-        Model -> results of its seeds, the trained one last; and baseline -> why it has
-        none, for those that end in a ValueError.
+        Model -> results of its seeds, with the trained backbone last; and the reason
+        for each baseline that raised a ValueError.
 
     Raises:
-        ValueError: what the benchmark raises for the trained backbone.
+        ValueError: from the benchmark, when it runs on the trained backbone.
     """
     parameters = inspect.signature(function).parameters
     takes_seed = "seed" in parameters
     if "output_dir" in parameters:
         function = functools.partial(function, output_dir=output_dir)
     per_seed, missing = {}, {}
-    # The trained one first: settings that are wrong show before any other work.
+    # The trained backbone runs first, so that wrong settings show before other work.
     for model in ("trained", *baselines):
         is_random = takes_seed or model in RANDOM_BASELINES
         try:
             per_seed[model] = [
-                _numbers(function, trained, model, seed, takes_seed)
+                _scores(function, trained, model, seed, takes_seed)
                 for seed in (seeds if is_random else seeds[:1])
             ]
         except ValueError as error:
@@ -59,19 +279,19 @@ def measure(
     return per_seed, missing
 
 
-def reason(error: ValueError) -> str:
-    """What an error says, in one line.
+def _scores(function, trained, model, seed, takes_seed):
+    backbone = trained if model == "trained" else BASELINES[model](trained, seed)
+    found = function(backbone, seed=seed) if takes_seed else function(backbone)
+    return {key: float(value) for key, value in found.items()}
 
-    One that was raised while TensorFlow traced a function begins with a listing of the
-    source, and says what it says below.
+
+def reason(error: ValueError) -> str:
+    """The message of an error, in one line.
+
+    When TensorFlow traces a function, its error starts with a listing of the source,
+    and the message of the original error follows below.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     mark = f"{ValueError.__name__}: "
     raised = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
     return (raised or lines or [mark])[0]
-
-
-def _numbers(function, trained, model, seed, takes_seed):
-    backbone = trained if model == "trained" else BASELINES[model](trained, seed)
-    found = function(backbone, seed=seed) if takes_seed else function(backbone)
-    return {key: float(value) for key, value in found.items()}

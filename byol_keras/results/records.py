@@ -108,8 +108,10 @@ def read(folder: pathlib.Path, name: str) -> dict | None:
     return record if isinstance(record, dict) else None
 
 
-def changes(record: dict, identity: Mapping[str, object]) -> list[str]:
-    """What of a record's identity is not as it is now; all of it if it has none.
+def changed_entries(record: dict, identity: Mapping[str, object]) -> list[str]:
+    """Names of the entries of an identity that differ from the record's.
+
+    A record without an identity, from an early version, differs in all of them.
 
     Args:
         record: as `read` returns it.

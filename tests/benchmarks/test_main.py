@@ -241,7 +241,7 @@ def test_second_run_does_only_what_is_missing(run_folder, tmp_path, capsys):
     assert stored(tmp_path, "toy") == first
     shown = capsys.readouterr().out
     assert f"toy: stored in {tmp_path / 'benchmarks/toy.json'}" in shown
-    assert "runs anew" not in shown
+    assert "runs again" not in shown
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_stored_result_of_other_settings_runs_anew(
     )
     assert toys(run_folder, tmp_path, *settings) == ["toy"]
     assert "toy" in toys(run_folder, tmp_path, *settings, *changed)
-    assert f"toy runs anew: other {what} than stored" in capsys.readouterr().out
+    assert f"toy runs again: other {what} than stored" in capsys.readouterr().out
 
 
 def test_stored_result_outlives_what_only_another_benchmark_refers_to(
@@ -295,7 +295,7 @@ def test_other_weights_run_anew(run_folder, tmp_path, capsys):
     toys(run_folder, tmp_path, *settings)
     export_backbone(tiny_backbone(channels=1), tmp_path / "other")
     assert toys(tmp_path / "other", tmp_path, *settings) == ["toy"]
-    assert "toy runs anew: other backbone than stored" in capsys.readouterr().out
+    assert "toy runs again: other backbone than stored" in capsys.readouterr().out
 
 
 def test_same_weights_elsewhere_do_not_run_anew(run_folder, tmp_path):
@@ -313,7 +313,7 @@ def test_changed_images_under_the_same_name_run_anew(
     toys(run_folder, tmp_path, *settings)
     monkeypatch.setattr(data.ImageData, "digest", lambda self: "other")
     assert toys(run_folder, tmp_path, *settings) == ["toy"]
-    assert "toy runs anew: other data than stored" in capsys.readouterr().out
+    assert "toy runs again: other data than stored" in capsys.readouterr().out
 
 
 def test_names_of_a_dict_are_those_of_the_files_and_scopes_tell_uses_apart(
@@ -343,8 +343,8 @@ def test_benchmarks_under_a_macro_are_found(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("benchmarks", "expected"),
     [
-        ("[@toy, @far/toy]", "must have one name for each, so give them names in a"),
-        ("{'a/b': @toy}", "must have names that are good for a file."),
+        ("[@toy, @far/toy]", "must have a different name for each function;"),
+        ("{'a/b': @toy}", "must have names that can name a file."),
         ("[]", "must be a list of functions"),
         ("{'a': 3}", "must be a list of functions"),
     ],
@@ -358,12 +358,18 @@ def test_names_that_cannot_be_are_one_line(
     assert " Received: " in line
 
 
-@pytest.mark.parametrize("binding", ["benchmark.seeds = 0", "benchmark.seed = 'a'"])
-def test_impossible_seeds_are_one_line(binding, run_folder, capsys):
+@pytest.mark.parametrize(
+    ("binding", "rule"),
+    [
+        ("benchmark.seeds = 0", "a positive int"),
+        ("benchmark.seed = 'a'", "an int of at least 0"),
+    ],
+)
+def test_impossible_seeds_are_one_line(binding, rule, run_folder, capsys):
     line = error_line(
         capsys, toys, run_folder, None, "benchmark.benchmarks = [@toy]", binding
     )
-    assert line.startswith(f"error: {binding.partition(' ')[0]} must be an int")
+    assert line.startswith(f"error: {binding.partition(' ')[0]} must be {rule}.")
 
 
 def test_seeds_of_a_function_that_takes_one(run_folder, tmp_path):
