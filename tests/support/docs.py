@@ -116,7 +116,7 @@ NOT_RUN = {
     "model.fit(views, steps_per_epoch=20": "test_readme.py runs it",
     "bash tests/run": "it runs these tests",
     "pip install": "changes the environment that the tests run in",
-    "python experiments/speed/run_all.py": "takes a quarter of an hour, alone",
+    "python experiments/speed/run_all.py": "takes half an hour, alone",
     "#SBATCH": "needs SLURM and several machines",
     "apiVersion: batch/v1": "needs Kubernetes",
 }
