@@ -1,0 +1,63 @@
+"""Progress bar: one line in the terminal for everything that takes long."""
+
+from rich import progress
+from rich.console import Console
+
+
+class ProgressBar:
+    """A line with a description, a count, a status, the time spent and the time left.
+
+    Used as a context manager, or through `start` and `stop`.
+
+    Args:
+        description: str. Name of the work.
+        total: int. Number of its steps.
+        completed: int. Steps that an earlier process has done. Defaults to 0.
+        stderr: bool. Where the line is written. Defaults to False, standard output.
+        transient: bool. Whether the line is removed at the end. Defaults to False.
+    """
+
+    def __init__(self, description, total, completed=0, stderr=False, transient=False):
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[status]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=stderr),
+            transient=transient,
+        )
+        self._task = self._bar.add_task(
+            description, total=total, completed=completed, status=""
+        )
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self) -> None:
+        """Shows the line."""
+        self._bar.start()
+
+    def stop(self) -> None:
+        """Ends the line. Another bar can start only after that."""
+        self._bar.stop()
+
+    def advance(self, steps: int = 1) -> None:
+        """Counts further steps."""
+        self._bar.advance(self._task, steps)
+
+    def update(
+        self,
+        completed: int | None = None,
+        description: str | None = None,
+        status: str | None = None,
+    ) -> None:
+        """Changes the count and the texts that are given, and keeps the others."""
+        texts = {"description": description, "status": status}
+        given = {name: text for name, text in texts.items() if text is not None}
+        self._bar.update(self._task, completed=completed, **given)
