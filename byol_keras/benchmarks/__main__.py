@@ -159,7 +159,7 @@ def check_configuration() -> None:
         Mistakes: with all mistakes found.
     """
     given = ("backbone_path", "model_dir")
-    Findings(find_mistakes(SELECTOR, given)).tell()
+    Findings(find_mistakes(SELECTOR, given)).raise_all()
 
 
 def main(_):

@@ -1,4 +1,15 @@
 """Ground floor: environment, command line, errors, devices, run folder, files.
 
-The door imports nothing: `environment` runs before TensorFlow is imported.
+This package imports nothing, since `environment` must run before TensorFlow is imported.
 """
+
+__all__ = [
+    "argument_checks",
+    "atomic_files",
+    "cli",
+    "devices",
+    "environment",
+    "errors",
+    "run_folder",
+    "workers",
+]

@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all: under another name first."""
+"""Atomic writes: write to a temporary path, then rename."""
 
 import os
 import pathlib
@@ -7,16 +7,18 @@ from collections.abc import Callable
 
 
 def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """Calls `write` with a temporary path, then moves the result to `path`.
+    """Calls `write` with a temporary path, then renames the result to `path`.
 
-    The temporary path has the suffix of `path`; what stands at `path` is replaced.
+    Args:
+        path: of a file or folder; an existing one is replaced.
+        write: writes a file or a folder to the path it gets, which has the same suffix.
     """
-    # Keras insists on the suffix, so the mark goes in front of it.
+    # Keras checks the suffix of the paths it writes to.
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     older = path.with_name(f"{path.stem}.older{path.suffix}")
     _remove(partial)
     write(partial)
-    if path.is_dir():  # unlike a file, a folder cannot be replaced in one step
+    if path.is_dir():  # a rename replaces files but no folders
         _remove(older)
         os.replace(path, older)
     os.replace(partial, path)
@@ -24,7 +26,7 @@ def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> 
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file of text whole or not at all."""
+    """Writes a text file atomically."""
     write_whole(path, lambda partial: partial.write_text(text))
 
 

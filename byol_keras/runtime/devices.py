@@ -4,21 +4,21 @@ import keras
 import tensorflow as tf
 
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
-# These refuse to start in a process that has used TensorFlow.
+# These fail in a process that has already run an operation of TensorFlow.
 EARLY_STRATEGIES = ("multiworker", "tpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of a name.
+    """Returns the `tf.distribute` strategy with a given name.
 
     Args:
-        name: "auto" (all GPUs of this machine, else the CPU), "cpu", "mirrored" (all
-            GPUs, or all logical CPU devices where there is no GPU), "multiworker"
-            (cluster from `TF_CONFIG`) or "tpu" (the TPU of the environment).
+        name: "auto" (all GPUs of this machine, or else the CPU), "cpu", "mirrored" (all
+            GPUs, or all logical CPU devices if there is no GPU), "multiworker" (the
+            cluster in `TF_CONFIG`) or "tpu" (the TPU of the environment).
 
     Raises:
-        ValueError: for an unknown name, and where there is no TPU.
+        ValueError: if the name is unknown, or no TPU is found.
     """
     check_strategy(name)
     if name == "cpu":
@@ -35,13 +35,13 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def check_strategy(name: str) -> None:
-    """Raises a `ValueError` unless the strategy is known."""
+    """Raises a `ValueError` if no strategy has this name."""
     if name not in STRATEGIES:
         raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {name!r}")
 
 
 def accelerators() -> list:
-    """Logical devices to train on: all GPUs, or the CPU's where there is none."""
+    """Logical devices to train on: all GPUs, or the CPUs if there is no GPU."""
     return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices(
         "CPU"
     )
@@ -51,8 +51,8 @@ def _mirrored_strategy():
     devices = [device.name for device in accelerators()]
     if "GPU" in devices[0]:
         return tf.distribute.MirroredStrategy(devices)
-    # TensorFlow's default on CPUs, a collective, fails in a process that has used
-    # another strategy before ("Shape mismatch in the collective instance").
+    # TensorFlow's default for CPUs is a collective operation, which fails in a process
+    # that has used another strategy ("Shape mismatch in the collective instance").
     return tf.distribute.MirroredStrategy(
         devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
@@ -63,7 +63,7 @@ def _tpu_strategy():
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            "strategy=tpu needs a TPU that TensorFlow can reach. Received: "
+            "strategy must not be tpu unless TensorFlow can reach a TPU. Received: "
             f"{str(error).splitlines()[0]}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
@@ -83,12 +83,12 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
     Args:
         seed: int.
-        deterministic: bool. Only operations that give the same result every time, for
-            the rest of the process. A CPU has no others in a BYOL step; a GPU has some,
-            faster ones.
+        deterministic: bool. Use deterministic operations only, for the rest of the
+            process. On a CPU all operations of a BYOL step are deterministic; on a GPU
+            some are not, and these are faster.
     """
     keras.utils.set_random_seed(seed)
     if deterministic:
-        # What keras-cv's layers draw from; without it they refuse to be made.
+        # The layers of keras-cv draw from this generator and fail without it.
         tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
         tf.config.experimental.enable_op_determinism()

@@ -1,12 +1,12 @@
-"""Environment variables that TensorFlow and Keras read when they are imported."""
+"""Environment variables, which TensorFlow and Keras read when they are imported."""
 
 import os
 import pathlib
 import sys
 import warnings
 
-# Without oneDNN, CPUs that lack AVX512 run convolutions several times slower; level 2
-# hides the notes on missing GPUs that TensorFlow prints at every start.
+# CPUs without AVX512 run convolutions several times slower without oneDNN. Log level 2
+# hides the lines on missing GPUs that TensorFlow prints at every start.
 DEFAULTS = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
     "KERAS_BACKEND": "tensorflow",
@@ -15,10 +15,10 @@ DEFAULTS = {
 
 
 def uses_onednn_itself(cpu_info: str) -> bool:
-    """Whether TensorFlow switches oneDNN on for such a CPU.
+    """Whether TensorFlow enables oneDNN on a CPU by default.
 
     Args:
-        cpu_info: str. Content of Linux's `/proc/cpuinfo`.
+        cpu_info: str. Content of `/proc/cpuinfo` on Linux.
     """
     return "avx512_vnni" in cpu_info
 
@@ -32,9 +32,9 @@ def _warn_if_too_late():
         and not uses_onednn_itself(cpu.read_text())
     ):
         warnings.warn(
-            "TensorFlow was imported before byol_keras, which could not switch oneDNN "
-            "on: convolutions on this CPU are several times slower without it. Import "
-            "byol_keras first, or set TF_ENABLE_ONEDNN_OPTS=1.",
+            "TensorFlow was imported before byol_keras, so oneDNN is off, which makes "
+            "convolutions on this CPU several times slower. Import byol_keras first, "
+            "or set TF_ENABLE_ONEDNN_OPTS=1.",
             stacklevel=4,
         )
 

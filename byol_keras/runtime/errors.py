@@ -1,20 +1,20 @@
-"""A user's mistakes: collected, so that all are told at once, each in one line."""
+"""A user's mistakes: collected, then reported together, one line each."""
 
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
 
-# What set-up raises for what it was given: our own checks raise ValueError, a value of
-# the wrong type ends in a TypeError somewhere, and gin raises RuntimeError for a
-# binding that is missing.
+# Errors that set-up code raises for wrong input: our own checks raise ValueError, a
+# value of the wrong type causes a TypeError somewhere, and gin raises RuntimeError for
+# a missing binding.
 KINDS = (ValueError, TypeError, RuntimeError, OSError)
 
 
 class Mistakes(ValueError):
-    """Several mistakes.
+    """Several mistakes in one error.
 
     Args:
-        lines: one for each: "argument must be rule. Received: value".
+        lines: one line per mistake, "argument must be rule. Received: value".
     """
 
     def __init__(self, lines: Sequence[str]):
@@ -23,9 +23,13 @@ class Mistakes(ValueError):
 
 
 class Findings:
-    """Collects mistakes of several checks, none of which keeps the next from running.
+    """Collects the mistakes of several checks, so that one does not hide the next.
 
-    `lines` holds what has been found so far, each line once.
+    Args:
+        lines: mistakes that are known already.
+
+    Attributes:
+        lines: list of all mistakes so far, without repetitions.
     """
 
     def __init__(self, lines: Sequence[str] = ()):
@@ -33,34 +37,36 @@ class Findings:
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """Takes note of a mistake that ends the block, which then is left."""
+        """Context manager that adds a mistake raised inside instead of passing it on."""
         try:
             yield
         except KINDS as error:
             self.add(lines_of(error))
 
     def add(self, lines: Sequence[str]) -> None:
-        """Adds lines that are not there yet."""
+        """Adds lines that are not in the list yet."""
         self.lines += [line for line in lines if line not in self.lines]
 
-    def tell(self) -> None:
+    def raise_all(self) -> None:
         """Raises `Mistakes` if there are any."""
         if self.lines:
             raise Mistakes(self.lines)
 
+    tell = raise_all
+
 
 def lines_of(error: Exception) -> tuple[str, ...]:
-    """What an error says: a line for each mistake."""
+    """The message of an error, reduced to one line per mistake."""
     if isinstance(error, Mistakes):
         return error.lines
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return (type(error).__name__,)
-    # Before what is raised while a graph is traced, TensorFlow lists the source.
+    # TensorFlow puts the source code before an error that is raised during tracing.
     if lines[0] == "in user code:":
         raised = [line for line in lines if re.match(r"\w*Error: ", line)]
         lines = [line.partition(": ")[2] for line in raised[-1:]] or lines
-    # Gin adds where it met an error, which helps if it was not raised by us.
+    # Gin appends the place of an error, which helps if the message is not one of ours.
     places = [line for line in lines[1:] if line.startswith("In call to")]
     if "Received" in lines[0] or not places:
         return (lines[0],)

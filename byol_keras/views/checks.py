@@ -51,7 +51,7 @@ def check_data(views: Any, data: ImageData) -> None:
         Mistakes: all that are found.
     """
     plan = Plan(views=views, data=data)
-    Findings([line for rule in RULES_WITH_DATA for line in rule(plan)]).tell()
+    Findings([line for rule in RULES_WITH_DATA for line in rule(plan)]).raise_all()
     for line in _without_effect(plan):
         logging.warning(line)
 
