@@ -1,4 +1,4 @@
-"""A file of embeddings, `.npz` or `.parquet`: written and read block by block."""
+"""Files of embeddings, `.npz` or `.parquet`, written and read block by block."""
 
 import importlib.util
 import json
@@ -13,15 +13,15 @@ import numpy as np
 from byol_keras.runtime.atomic_files import write_whole
 
 SUFFIXES = (".npz", ".parquet")
-# Rows that are read at once.
+# Rows per block when reading.
 _ROWS = 4096
 
 
 class Block(NamedTuple):
-    """Embeddings that follow one another.
+    """Some consecutive embeddings of a file.
 
     Args:
-        paths: of the images, relative to their folder, with "/".
+        paths: of the images, relative to their folder, with "/" as separator.
         features: float32 `[n, D]`.
     """
 
@@ -29,18 +29,18 @@ class Block(NamedTuple):
     features: np.ndarray
 
 
-def check_path(path: str | os.PathLike) -> pathlib.Path:
-    """The path of a file to be written or read.
+def check_out(out: str | os.PathLike) -> pathlib.Path:
+    """The path of a file of embeddings, to write or to read.
 
     Raises:
-        ValueError: for another ending, and for Parquet without pyarrow.
+        ValueError: for an unknown ending, and for Parquet without pyarrow.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(out)
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"--out must end in {' or '.join(SUFFIXES)}. Received: {path}")
+        raise ValueError(f"out must end in {' or '.join(SUFFIXES)}. Received: {path}")
     if path.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
         raise ValueError(
-            'a .parquet file needs pyarrow: pip install "byol_keras[embed]". '
+            'out needs pyarrow to end in .parquet: pip install "byol_keras[embed]". '
             f"Received: {path}"
         )
     return path
@@ -53,17 +53,18 @@ def write(
     dimensions: int,
     about: dict[str, Any],
 ) -> None:
-    """Writes embeddings, whole or not at all; memory holds one block.
+    """Writes embeddings atomically; memory holds one block.
 
-    `.npz` has the arrays `features`, float32 `[N, D]`, `paths` and `about`; `.parquet`
-    the columns `path` and `features`, and `about` among the metadata of its schema.
+    A `.npz` file has the arrays `features`, float32 `[N, D]`, `paths` and `about`. A
+    `.parquet` file has the columns `path` and `features`, and `about` in the metadata
+    of its schema.
 
     Args:
         path: of the file.
-        blocks: makes an iterator of all of them, in order; called more than once.
-        count: int. Embeddings in all blocks.
-        dimensions: int. Numbers of each, `D`.
-        about: what they are, in terms of JSON.
+        blocks: returns an iterator over all blocks, in order; called more than once.
+        count: int. Number of embeddings in all blocks, `N`.
+        dimensions: int. Length of an embedding, `D`.
+        about: what the embeddings depend on, for JSON.
     """
     text = json.dumps(about)
     if path.suffix == ".npz":
@@ -75,26 +76,26 @@ def write(
         )
 
 
-def read_about(path: pathlib.Path) -> dict[str, Any]:
-    """What the embeddings of a file are.
+def read_about(out: pathlib.Path) -> dict[str, Any]:
+    """What the embeddings of a file depend on, as given to `write`.
 
     Raises:
-        ValueError: if the file is none of ours.
+        ValueError: if the file is not a file of embeddings.
     """
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+        if out.suffix == ".npz":
+            with np.load(out, allow_pickle=False) as arrays:
                 return json.loads(str(arrays["about"]))
-        return json.loads(_parquet(path).schema_arrow.metadata[b"about"])
+        return json.loads(_parquet(out).schema_arrow.metadata[b"about"])
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"--out must be a file of embeddings ({type(error).__name__}). "
-            f"Received: {path}"
+            f"out must be a file of embeddings ({type(error).__name__}). "
+            f"Received: {out}"
         ) from error
 
 
 def read_blocks(path: pathlib.Path) -> Iterator[Block]:
-    """The embeddings of a file, in order, some thousand at a time."""
+    """The embeddings of a file, in order, in blocks of some thousand rows."""
     if path.suffix == ".npz":
         yield from _blocks_of_npz(path)
         return

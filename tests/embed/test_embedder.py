@@ -1,139 +1,68 @@
-"""A folder is embedded part by part; a run that is killed goes on where it was."""
+"""The embedder prepares images as the run and the benchmarks do."""
 
-import functools
-
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from byol_keras import data
-from byol_keras.embed import embedder, files
-from byol_keras.views.transforms import resize_center_crop
-
-from support.datasets import random_image, write
-
-odd_images = pytest.importorskip("odd_images", exc_type=ImportError)
-
-TRANSFORM = functools.partial(resize_center_crop, size=8, resize=8)
+from byol_keras.backbones import resnet18
+from byol_keras.embed.embedder import default_resize, make_embedder, trained_size
 
 
-class Killed(BaseException):
-    """As a signal would end a run."""
+def write_run(folder, size):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "operative_config.gin").write_text(size)
+    return folder
 
 
-@pytest.fixture
-def backbone():
-    images = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(4, 3)(images)
-    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RandomResizedCrop.size = 96\n",
+        "view1/RandomResizedCrop.size = 96\nRandomResizedCrop.size = 96\n",
+        "SIZE = 96\nRandomResizedCrop.size = %SIZE\n",
+    ],
+)
+def test_default_size_is_that_of_the_views_of_the_run(text, tmp_path):
+    assert trained_size(write_run(tmp_path, text)) == 96
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """50 images, 5 of them broken, in parts of 8."""
-    monkeypatch.setattr(embedder, "PART_BATCHES", 2)
-    rng = np.random.default_rng(0)
-    for number in range(50):
-        path = tmp_path / "images" / f"{number:02}.png"
-        encoded = tf.io.encode_png(random_image(rng, 9 + number, 20)).numpy()
-        write(path, encoded if number % 10 else encoded[:60])
-    return tmp_path / "images"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "RandomResizedCrop.area = (0.1, 1.0)\n",
+        "a/RandomResizedCrop.size = 96\nb/RandomResizedCrop.size = 32\n",
+        "RandomResizedCrop.size = (96, 32)\n",
+        "RandomResizedCrop.size = %SIZE\n",
+    ],
+)
+def test_size_must_be_given_if_the_run_has_none_or_several(text, tmp_path):
+    with pytest.raises(ValueError, match="size must be given unless"):
+        trained_size(write_run(tmp_path, text))
 
 
-def embed(backbone, folder, out, **about):
-    source = data.image_folder(folder, max_bad_share=1.0)
-    made = embedder.Embedder(backbone, TRANSFORM, "avgpool")
-    return embedder.embed(made, source, out, about, batch_size=4)
+def test_short_side_is_a_seventh_larger_except_for_thumbnails():
+    assert [default_resize(n) for n in (28, 32, 96, 224)] == [28, 32, 110, 256]
 
 
-def read(out):
-    blocks = [*files.read_blocks(out)]
-    names = [name for block in blocks for name in block.paths]
-    return names, np.concatenate([block.features for block in blocks])
+def test_embedder_accepts_images_of_any_size(tmp_path):
+    path = tmp_path / "backbone.keras"
+    resnet18(width=0.125).save(path)
+    embedder, sizes = make_embedder(None, str(path), size=32, resize=40)
+    assert sizes == {"size": 32, "resize": 40}
+    pixels = np.zeros((50, 90, 3), np.uint8)
+    prepared = embedder.transform(pixels)
+    assert prepared.shape == (32, 32, 3)
+    assert embedder(prepared[None]).shape == (1, 64)
 
 
-def test_embeddings_are_the_backbones_of_each_readable_image(
-    backbone, folder, tmp_path
-):
-    bad = embed(backbone, folder, tmp_path / "x.npz")
-    names, features = read(tmp_path / "x.npz")
-    assert names == [f"{n:02}.png" for n in range(50) if n % 10]
-    assert [path[-6:] for path in bad] == [f"{n:02}.png" for n in range(0, 50, 10)]
-    assert set(bad.values()) == {"PNG that is damaged or cut short"}
-    for place, name in enumerate(names):
-        image = tf.io.decode_png((folder / name).read_bytes())
-        expected = backbone(TRANSFORM(image)[None])
-        np.testing.assert_allclose(features[place], expected[0], atol=1e-5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "x.npz"]
-
-
-@pytest.mark.parametrize("after", [0, 3, 9, 12])
-def test_killed_run_goes_on_with_the_first_part_that_is_missing(
-    after, backbone, folder, tmp_path, monkeypatch
-):
-    embed(backbone, folder, tmp_path / "whole.npz")
-    calls, call = [], embedder.Embedder.__call__
-
-    def counted(self, images):
-        if len(calls) == after and not resumed:
-            raise Killed
-        calls.append(len(images))
-        return call(self, images)
-
-    resumed = False
-    monkeypatch.setattr(embedder.Embedder, "__call__", counted)
-    with pytest.raises(Killed):
-        embed(backbone, folder, tmp_path / "x.npz")
-    assert not (tmp_path / "x.npz").exists()
-    resumed = True
-    calls.clear()
-    bad = embed(backbone, folder, tmp_path / "x.npz")
-    assert len(calls) == 13 - 2 * (after // 2)
-    assert len(bad) == 5
-    for got, expected in zip(
-        read(tmp_path / "x.npz"), read(tmp_path / "whole.npz"), strict=True
+def test_errors_name_arguments():
+    for arguments, message in (
+        ((None, None), "model_dir or backbone must name a backbone"),
+        ((None, "x.keras"), "size must be given for a backbone without model_dir"),
     ):
-        np.testing.assert_array_equal(got, expected)
-
-
-def test_parts_of_other_settings_are_not_taken(backbone, folder, tmp_path, monkeypatch):
-    write_file = files.write
-
-    def killed(*arguments):
-        raise Killed
-
-    monkeypatch.setattr(files, "write", killed)
-    with pytest.raises(Killed):
-        embed(backbone, folder, tmp_path / "x.npz")
-    monkeypatch.setattr(files, "write", write_file)
-    backbone.set_weights([2 * weight for weight in backbone.get_weights()])
-    embed(backbone, folder, tmp_path / "x.npz")
-    embed(backbone, folder, tmp_path / "whole.npz")
-    np.testing.assert_array_equal(
-        read(tmp_path / "x.npz")[1], read(tmp_path / "whole.npz")[1]
-    )
-
-
-def test_whole_file_is_left_and_another_one_is_not_overwritten(
-    backbone, folder, tmp_path, monkeypatch
-):
-    out = tmp_path / "x.npz"
-    embed(backbone, folder, out, size=8)
-    before = out.stat().st_mtime_ns
-    assert embed(backbone, folder, out, size=8) == {}
-    assert out.stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match="--out must be a new file"):
-        embed(backbone, folder, out, size=9)
-
-
-def test_part_of_broken_images_only_is_empty(backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedder, "PART_BATCHES", 1)
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        encoded = tf.io.encode_png(random_image(rng, 9, 20)).numpy()
-        bad = 4 <= number < 8
-        write(tmp_path / "images" / f"{number:02}.png", b"" if bad else encoded)
-    bad = embed(backbone, tmp_path / "images", tmp_path / "x.npz")
-    assert len(bad) == 4
-    assert read(tmp_path / "x.npz")[1].shape == (8, 4)
+        with pytest.raises(ValueError, match=message):
+            make_embedder(*arguments)
+    with pytest.raises(
+        ValueError, match="size must be at least 1 and at most resize, 30"
+    ):
+        make_embedder(None, "x.keras", size=32, resize=30)

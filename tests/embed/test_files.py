@@ -1,4 +1,4 @@
-"""Both formats give back what was written, and read nothing else."""
+"""Both formats of embeddings are read back exactly, and other files are refused."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def written(folder, suffix):
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
-def test_file_gives_back_what_was_written(suffix, tmp_path, monkeypatch):
+def test_blocks_are_read_back_exactly(suffix, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_ROWS", 3)
     path = written(tmp_path, suffix)
     blocks = [*files.read_blocks(path)]
@@ -38,13 +38,13 @@ def test_file_gives_back_what_was_written(suffix, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_npz_is_read_by_numpy_alone(tmp_path):
+def test_npz_can_be_read_by_numpy(tmp_path):
     with np.load(written(tmp_path, ".npz")) as arrays:
         assert arrays["features"].shape == (4, 5)
         assert arrays["paths"].tolist()[-1] == "b/é.jpg"
 
 
-def test_parquet_is_read_by_pyarrow_alone(tmp_path):
+def test_parquet_can_be_read_by_pyarrow(tmp_path):
     path = written(tmp_path, ".parquet")
     from pyarrow import parquet
 
@@ -56,28 +56,28 @@ def test_parquet_is_read_by_pyarrow_alone(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
-def test_file_of_something_else_is_refused(suffix, tmp_path):
+def test_file_of_other_content_is_refused(suffix, tmp_path):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     path = tmp_path / f"other{suffix}"
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="--out must be a file of embeddings"):
+    with pytest.raises(ValueError, match="out must be a file of embeddings"):
         files.read_about(path)
 
 
-def test_npz_of_something_else_is_refused(tmp_path):
+def test_npz_of_other_arrays_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="--out must be a file of embeddings"):
+    with pytest.raises(ValueError, match="out must be a file of embeddings"):
         files.read_about(tmp_path / "other.npz")
 
 
-def test_another_ending_is_refused():
+def test_unknown_ending_is_refused():
     with pytest.raises(ValueError, match=r"must end in .npz or .parquet"):
-        files.check_path("embeddings.csv")
+        files.check_out("embeddings.csv")
 
 
 def test_missing_pyarrow_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install \"byol_keras\[embed\]\""):
-        files.check_path("embeddings.parquet")
-    assert files.check_path("embeddings.npz").name == "embeddings.npz"
+        files.check_out("embeddings.parquet")
+    assert files.check_out("embeddings.npz").name == "embeddings.npz"
