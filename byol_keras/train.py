@@ -14,10 +14,7 @@ import keras
 from absl import app, flags
 from rich.console import Console
 
-from byol_keras import gin_names  # noqa: F401
-from byol_keras.callbacks import RunPosition
-from byol_keras.checkpoints.callback import Checkpoints
-from byol_keras.checkpoints.signals import StopSignals
+from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
 from byol_keras.config import operative, parse
 from byol_keras.config.bindings import unused_line
 from byol_keras.config.syntax import Origin
@@ -25,22 +22,17 @@ from byol_keras.monitoring.collapse import CollapseDoctor
 from byol_keras.monitoring.nonfinite import NonfiniteGuard, load_dump
 from byol_keras.report import Report
 from byol_keras.results import provenance
-from byol_keras.runtime import cli, run_folder, workers
-from byol_keras.runtime.argument_checks import check_positive_ints
+from byol_keras.runtime import cli, workers
 from byol_keras.runtime.devices import (
     EARLY_STRATEGIES,
     STRATEGIES,
     check_strategy,
-    make_strategy,
-    set_precision,
-    set_seed,
 )
 from byol_keras.runtime.errors import Findings
-from byol_keras.schedules import RunLength
+from byol_keras.runtime.run_folder import check_model_dir
 from byol_keras.training import plan, rules
-from byol_keras.training.build import Run, make_watchers
+from byol_keras.training.build import Factories, Settings, build_run
 from byol_keras.training.run import execute, repeat
-from byol_keras.views import checks
 
 
 @gin.configurable(module="byol_keras")
@@ -76,130 +68,82 @@ def train(
 
     Args:
         model_dir: run folder; not needed for a dry run.
-        strategy: see `launch.make_strategy`.
-        dry_run: print what would run, and stop.
-        allow_config_change: resume also where that changes the result.
-        replay: the step that a run in `model_dir` was stopped at; see `replay`.
-        origin: what `launch.parse_gin` returned, for the report.
-        dataset_fn: () -> `image_data.ImageData`.
-        views_fn: () -> `views.TwoViews`.
+        strategy: see `devices.make_strategy`.
+        dry_run: print the plan of the run, and stop.
+        allow_config_change: resume even if the configuration differs from that of the
+            checkpoint in what determines the result.
+        replay: step to repeat, at which the run in `model_dir` stopped; see
+            `monitoring.replay`.
+        origin: what `config.parse.parse_gin` returned, for the report.
+        dataset_fn: () -> `ImageData`.
+        views_fn: () -> `TwoViews`.
         backbone_fn: (channels) -> `keras.Model`.
-        model_fn: (backbone) -> `byol.BYOL`.
+        model_fn: (backbone) -> `BYOL`.
         optimizer_fn: (learning_rate) -> Keras optimizer.
         learning_rate_fn: (run_length) -> schedule or float.
-        target_ema_fn: (total_steps, batch_size) -> `callbacks.TargetEMA`.
+        target_ema_fn: (total_steps, batch_size) -> `TargetEMA`.
         epochs: int. Passes over the data.
         batch_size: int. Images per optimizer step, over all devices and micro-batches.
         last_batch: "carry" or "pad"; see `schedules.RunLength`.
-        seed: int. Of initial weights, order of the data and augmentations.
-        precision: Keras dtype policy; see `launch.set_precision`.
+        seed: int. Determines initial weights, data order and augmentations.
+        precision: Keras dtype policy; see `devices.set_precision`.
         jit_compile: bool. Compile the step with XLA.
-        deterministic: bool. Only operations that give the same result every time; see
-            `launch.set_seed`.
+        deterministic: bool. Use deterministic operations only; see
+            `devices.set_seed`.
         log_every_steps: int. Steps between two lines of `metrics.jsonl`.
-        callbacks: further Keras callbacks: () -> callback, as `[@OnlineProbe]`, or made
-            already.
-        guard_fn, doctor_fn: see `watchers.make_watchers`; None switches one off.
-        report_fn: (model_dir, data, views, seed, pass_length) -> `report.Report`; None
-            switches it off.
+        callbacks: further Keras callbacks, or functions () -> callback, as
+            `[@OnlineProbe]`.
+        guard_fn: (every_steps, model_dir, describe) -> `NonfiniteGuard`; None trains
+            without it.
+        doctor_fn: (probe, batch_size, log_every_steps, model_dir) ->
+            `CollapseDoctor`; None trains without it.
+        report_fn: (model_dir, data, views, seed, pass_length) -> `Report`; None trains
+            without it.
     """
+    parts = Factories(
+        dataset_fn,
+        views_fn,
+        backbone_fn,
+        model_fn,
+        optimizer_fn,
+        learning_rate_fn,
+        target_ema_fn,
+        callbacks,
+        guard_fn,
+        doctor_fn,
+        report_fn,
+    )
     with cli.user_errors():
-        counts = {"epochs": epochs, "batch_size": batch_size}
-        counts |= {"log_every_steps": log_every_steps}
-        check_positive_ints(**{f"train.{name}": n for name, n in counts.items()})
-        set_precision(precision)
-        # Several workers find each other before any of them uses TensorFlow.
-        devices = make_strategy(strategy)
-        set_seed(seed, deterministic)
-        source, views = dataset_fn(), views_fn()
-        checks.check_data(views, source)
-        with devices.scope():
-            model = model_fn(backbone_fn(channels=source.channels))
-            length = RunLength(
-                source.num_examples,
-                batch_size,
-                epochs,
-                accumulation_steps=model.accumulation_steps,
-                last_batch=last_batch,
-            )
-            _check_divisible(length, devices.num_replicas_in_sync)
-            optimizer = optimizer_fn(learning_rate=learning_rate_fn(length))
-            _compile(model, views, source, optimizer, jit_compile)
-        ema = target_ema_fn(total_steps=length.total_steps, batch_size=batch_size)
-        is_chief = workers.is_chief(devices)
-        made = [_make_callback(callback, model) for callback in callbacks]
-        made = [c for c in made if is_chief or not workers.is_for_chief(c)]
-        position = RunPosition([length.step_at_epoch(n + 1) for n in range(epochs)])
-        report = None
-        if report_fn is not None and is_chief:
-            order = {"seed": seed, "pass_length": length.pass_length}
-            report = report_fn(model_dir=model_dir, data=source, views=views, **order)
-        run = Run(
-            strategy=devices,
-            data=source,
-            views=views,
-            model=model,
-            length=length,
-            target_ema=ema,
-            callbacks=made,
-            position=position,
-            seed=seed,
-            precision=precision,
-            log_every_steps=log_every_steps,
-            report=report,
+        settings = Settings(
+            epochs,
+            batch_size,
+            last_batch,
+            seed,
+            precision,
+            jit_compile,
+            deterministic,
+            log_every_steps,
         )
-        watchers = make_watchers(run, model_dir, guard_fn, doctor_fn)
-        checkpoints = Checkpoints(
-            model_dir or "",
-            model,
-            position,
-            [*watchers, *made],
-            StopSignals(),
-            writes=is_chief,
-        )
+        run = build_run(model_dir, strategy, parts, settings)
         _refuse_unused_bindings()
         rows = plan.rows(run)
+        is_chief = workers.is_chief(run.strategy)
         Console(quiet=not is_chief).print(plan.table(rows))
         if replay is not None and not dry_run:
-            load_dump(model_dir, replay, model)
+            load_dump(model_dir, replay, run.model)
     if dry_run:
         return
-    if replay is None:
-        start = functools.partial(
-            provenance.add_start, argv=sys.orig_argv, plan=rows, origin=origin
-        )
-        execute(run, watchers, checkpoints, model_dir, allow_config_change, start)
-    else:
+    if replay is not None:
         print(repeat(run, replay))
-
-
-def _compile(model, views, source, optimizer, jit_compile):
-    model.augment = views.on_device if views.place == "device" else None
-    if not model.built:  # its backbone does not know the shape of images
-        model.build((None, *views.shape(source)))
-    model.compile(optimizer=optimizer, jit_compile=jit_compile)
-    model.optimizer.build(model.trainable_variables)
-
-
-def _make_callback(callback, model):
-    if not isinstance(callback, keras.callbacks.Callback):
-        callback = callback()
-    # `fit` hands over the model too, but what does not fit it is to end here.
-    callback.set_model(model)
-    return callback
-
-
-def _check_divisible(length, replicas):
-    parts = replicas * length.accumulation_steps
-    if length.batch_size % parts:
-        raise ValueError(
-            "train.batch_size must be divisible by replicas x accumulation_steps = "
-            f"{replicas} x {length.accumulation_steps}. Received: {length.batch_size}"
-        )
+        return
+    start = functools.partial(
+        provenance.add_start, argv=sys.orig_argv, plan=rows, origin=origin
+    )
+    execute(run, model_dir, allow_config_change, start)
 
 
 def _refuse_unused_bindings():
-    Findings([unused_line(name) for name in operative.unused_bindings()]).tell()
+    Findings([unused_line(name) for name in operative.unused_bindings()]).raise_all()
 
 
 def main(_):
@@ -212,12 +156,12 @@ def main(_):
             check_strategy(strategy)
         with found.noted():
             if not dry_run:
-                run_folder.check_model_dir(model_dir)
+                check_model_dir(model_dir)
         with found.noted():
             origin = parse.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
             is_early = strategy in EARLY_STRATEGIES
             rules.check_configuration(trial=not is_early)
-        found.tell()
+        found.raise_all()
         if dry_run:
             operative.refuse_downloads()
     train(

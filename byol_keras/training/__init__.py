@@ -1,1 +1,3 @@
-"""What a configuration stands for: built, checked, run, evaluated."""
+"""A run: built from its configuration, checked, trained and evaluated."""
+
+__all__ = ["build", "evaluation", "plan", "rules", "run"]

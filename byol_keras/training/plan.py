@@ -38,7 +38,7 @@ def rows(run) -> dict[str, str]:
     """What will run, in words, by what it is about.
 
     Args:
-        run: `run.Run`.
+        run: `build.Run`.
     """
     length, model = run.length, run.model
     rates = [_learning_rate(model.optimizer, step) for step in _probe_steps(length)]
@@ -59,7 +59,7 @@ def rows(run) -> dict[str, str]:
         "parameters": f"backbone {_count(model.online.backbone):,}, projector "
         f"{_count(model.online.projector):,}, predictor {_count(model.predictor):,}",
         "devices": ", ".join(_devices(run.strategy)),
-        "precision": run.precision,
+        "precision": run.settings.precision,
         "views": f"on the {run.views.place}, {cores()} CPU threads",
         "exact resume": _exact_resume(run),
     }
