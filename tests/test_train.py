@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from byol_keras import train
 from byol_keras.checkpoints.run_lock import RunLock
-from byol_keras.config import operative, parse
+from byol_keras.config import parse
 from byol_keras.data import tfds
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
@@ -422,7 +422,7 @@ def test_checkpoint_of_another_model_is_refused_even_with_the_flag(unbroken, cap
     with pytest.raises(SystemExit) as stopped:
         run(unbroken, "BYOL.hidden_units = 24", allow_config_change=True)
     assert stopped.value.code == cli.EXIT_USER_ERROR
-    assert "checkpoint of another model" in capsys.readouterr().err
+    assert "checkpoints of this model and optimizer" in capsys.readouterr().err
 
 
 @gin.register
@@ -503,7 +503,7 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
         [f"tfds_dataset.data_dir = '{tmp_path}'"],
     )
     if dry_run:
-        operative.refuse_downloads()
+        rules.refuse_downloads()
     with pytest.raises(SystemExit):
         train.train(None, strategy="cpu", dry_run=dry_run)
     assert downloads == [not dry_run]

@@ -1,1 +1,3 @@
-"""Checkpoints: saving, resuming, and what keeps a run folder to one process."""
+"""Checkpoints: saving, resuming, run lock, shutdown on signals."""
+
+__all__ = ["callback", "files", "fingerprint", "run_lock", "signals", "variables"]

@@ -1,8 +1,8 @@
-"""Checkpoints of a training run: everything that its next step depends on.
+"""Checkpoint callback: saves everything that the next training step depends on.
 
-Data order and augmentations are pure functions of the step (`data`, `views`), so a
-checkpoint is the step, the variables of all networks, optimizer and metrics, and what
-other callbacks keep. `checkpoint_folder` has the files.
+Data order and augmentations are pure functions of the step, so a checkpoint holds the
+step, the variables of networks, optimizer and metrics, and the state of the other
+callbacks. `checkpoints.files` writes and reads the files.
 """
 
 import os
@@ -22,34 +22,36 @@ from byol_keras.runtime.run_folder import RunFolder
 
 @gin.configurable(module="byol_keras")
 class Checkpoints(keras.callbacks.Callback):
-    """Saves a compiled `BYOL` and the callbacks beside it; only the report comes later.
+    """Saves a compiled `BYOL` and the state of the other callbacks.
 
-    A checkpoint is a copy in the host's memory, which a thread writes while training
-    goes on. There is one at every end of an epoch, after what other callbacks do there,
-    and between these as often as `every_steps` or `every_minutes` says. An epoch that
-    another callback stops half-way leaves none. A signal is answered by one more.
+    The variables are copied to host memory, and a thread writes them while training
+    continues. A checkpoint is saved at the end of every epoch, after the other
+    callbacks, and in between as often as `every_steps` or `every_minutes` says. An
+    epoch that another callback stops half-way is not saved. After SIGTERM or SIGINT one
+    more checkpoint is saved and the run ends.
 
-    Another callback takes part by two methods, those of Keras's layers:
-    `save_own_variables(store)` puts arrays, variables or numbers into a dict, and
+    A callback has its state saved if it has the two methods that Keras layers have:
+    `save_own_variables(store)` puts arrays, variables or numbers into a dict;
     `load_own_variables(store)` reads them, as arrays, after `on_epoch_begin` of the
-    first epoch. What it keeps for one epoch only, it clears in `on_epoch_end`.
+    first epoch. State that is needed within an epoch only must be cleared in
+    `on_epoch_end`.
 
     Args:
         model_dir: path of the run folder.
-        model: built and compiled `BYOL`, whose optimizer is built too.
-        position: `RunPosition`, the first of the callbacks.
-        callbacks: the callbacks between that one and this one.
+        model: `BYOL`, built and compiled, with a built optimizer.
+        position: `RunPosition`, the first callback of the run.
+        callbacks: the callbacks between `position` and this one.
         signals: `StopSignals`.
-        writes: bool. False on a worker that only reads.
+        writes: bool. False on a worker that only reads checkpoints.
         every_steps: optional int. Steps between two checkpoints.
         every_minutes: optional number. Minutes between two checkpoints.
-        keep: int. How many of the newest stay on disk, at least 1.
-        keep_best: optional name of a quantity that is logged at ends of epochs, as
-            "knn/top1_k20". The checkpoint of its best value stays as well: the lowest
-            one where the name ends in "loss", else the highest.
+        keep: int. Number of newest checkpoints to keep, at least 1.
+        keep_best: optional name of a quantity in the logs at the end of an epoch, as
+            "knn/top1_k20". The checkpoint with its best value is kept too: the lowest
+            value if the name ends in "loss", otherwise the highest.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: if a value is out of range.
     """
 
     async_safe = False
@@ -82,19 +84,20 @@ class Checkpoints(keras.callbacks.Callback):
         self.set_model(model)
 
     def restore(self, found: Checkpoint) -> None:
-        """Brings model, optimizer and position to where a checkpoint was written.
+        """Loads a checkpoint into model, optimizer and position.
 
-        Metrics and callbacks follow when `fit` has reset them for its first epoch.
+        Metrics and callbacks are loaded later, since `fit` resets them at the start of
+        its first epoch.
 
         Raises:
-            ValueError: if its variables are not those of the model.
+            ValueError: if the checkpoint has other variables than the model.
         """
         load_arrays(self.model, found.arrays, self.folder.path)
         self.position.move_to(found.step)
         self._found = found
 
     def starting_anew(self, found: Checkpoint) -> list[str]:
-        """Callbacks with a state, of which a checkpoint holds nothing."""
+        """Names of callbacks with a state that a checkpoint does not contain."""
         return [name for name in self._callbacks if not _part(found, name)]
 
     def on_train_begin(self, logs=None):
@@ -115,7 +118,7 @@ class Checkpoints(keras.callbacks.Callback):
                 callback.load_own_variables(store)
 
     def on_train_batch_end(self, batch, logs=None):
-        # What other callbacks do at the end of an epoch belongs to its checkpoint.
+        # The checkpoint at the end of an epoch is saved after the other callbacks.
         if self.position.at_epoch_end:
             return
         if self.signals.received or self._is_due():
@@ -125,7 +128,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self.position.at_epoch_end:
             return
-        # The next epoch starts without them, in this process and in another.
+        # Metrics start anew with each epoch, also in a process that resumes here.
         self.model.reset_metrics()
         self._save(self._score(epoch, logs or {}))
         self._end_if_asked()
@@ -145,8 +148,8 @@ class Checkpoints(keras.callbacks.Callback):
             return self.keep_best, sign * float(logs[self.keep_best])
         if self.keep_best is not None and epoch == 0:
             print(
-                f"no best checkpoint yet: epoch 1 has not logged {self.keep_best!r}, "
-                f"but {', '.join(sorted(logs))}",
+                f"no best checkpoint yet: {self.keep_best!r} is not in the logs of "
+                f"epoch 1 ({', '.join(sorted(logs))})",
                 file=sys.stderr,
             )
         return None
@@ -164,19 +167,19 @@ class Checkpoints(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
     def _end_if_asked(self):
-        # Whoever does not write goes on until the one who does has left.
+        # The other workers train until the one that writes has left.
         if self.signals.received and self.writes:
             self.folder.wait()
             raise Interrupted(self.position.step)
 
 
 def has_state(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback takes part in checkpoints."""
+    """Whether a callback has state for checkpoints."""
     return hasattr(callback, "save_own_variables")
 
 
 def _named(callbacks):
-    """Callbacks with a state by the name of their class, numbered where it recurs."""
+    """Callbacks with a state by class name; repeated names are numbered."""
     found = {}
     for callback in filter(has_state, callbacks):
         name, number = type(callback).__name__, 2
@@ -187,7 +190,7 @@ def _named(callbacks):
 
 
 def _part(found, name):
-    """What a checkpoint holds of a callback."""
+    """The state of a callback in a checkpoint; empty if it has none."""
     prefix = f"callbacks/{name}/"
     return {
         key.removeprefix(prefix): array

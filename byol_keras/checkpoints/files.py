@@ -1,7 +1,7 @@
-"""The files of checkpoints: written whole, verified before they are believed.
+"""Checkpoint files: written atomically, checksums verified on load.
 
-A checkpoint is one `.npz` of arrays and of one JSON text, without pickled objects:
-reading it runs nothing that the file contains.
+A checkpoint is one `.npz` file of arrays and one JSON text. It holds no pickled
+objects, so reading it runs no code from the file.
 """
 
 import concurrent.futures
@@ -25,13 +25,13 @@ _ABOUT = "about.json"
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
-        step: int. Step of the run at which it was written.
+        step: int. Step of the run at which it was saved.
         arrays: name -> array.
-        about: what else was handed to `CheckpointFolder.save`.
-        damaged: lines on newer checkpoints that could not be read.
+        about: the other values that `CheckpointFolder.save` received.
+        damaged: one line for each newer checkpoint that could not be read.
     """
 
     step: int
@@ -43,12 +43,12 @@ class Checkpoint(NamedTuple):
 class CheckpointFolder:
     """The checkpoints of a run: the newest ones and the best one.
 
-    They are written by one thread in the background, one at a time. Each is complete
-    under another name, and on the disk, before it gets its own.
+    A background thread writes them, one at a time. Each is written to a temporary file,
+    flushed to disk and then renamed.
 
     Args:
-        path: of the folder; created when the first checkpoint is written.
-        keep: int. How many of the newest stay, at least 1.
+        path: of the folder; created with the first checkpoint.
+        keep: int. Number of newest checkpoints to keep, at least 1.
 
     Raises:
         ValueError: if `keep` is not a positive int.
@@ -68,17 +68,17 @@ class CheckpointFolder:
         about: Mapping,
         score: tuple[str, float] | None = None,
     ) -> None:
-        """Starts to write a checkpoint; first waits for the one before.
+        """Starts to write a checkpoint, after waiting for the previous one.
 
         Args:
             step: int. Step of the run.
-            arrays: name -> array, which nobody changes from now on.
-            about: anything else, as JSON knows it.
-            score: optional name and value. The checkpoint of the highest value of that
-                name stays as `best_step_*.npz`.
+            arrays: name -> array; they must not change any more.
+            about: other values, JSON types.
+            score: optional name and value. The checkpoint with the highest value under
+                that name is kept as `best_step_*.npz`.
 
         Raises:
-            OSError: if the one before could not be written.
+            OSError: if the previous checkpoint could not be written.
         """
         self.wait()
         about = {**about, "step": step, "score": score}
@@ -87,44 +87,44 @@ class CheckpointFolder:
         self._writing = self._thread.submit(self._write, step, arrays, score)
 
     def wait(self) -> None:
-        """Waits until nothing is being written; raises what writing has raised."""
+        """Waits until the checkpoint is written; raises the error if that failed."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def close(self) -> None:
-        """Waits until nothing is being written; raises nothing."""
+        """Waits until the checkpoint is written and ends the thread; never raises."""
         self._thread.shutdown(wait=True)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None if there is no checkpoint.
+        """Reads the newest undamaged checkpoint; None if the folder has none.
 
         Raises:
-            ValueError: if there are checkpoints, all of them damaged.
+            ValueError: if all checkpoints are damaged.
         """
         damaged = []
         for path in reversed(self._paths()):
             try:
                 return read_checkpoint(path)._replace(damaged=damaged)
-            except Exception as error:  # the readers raise whatever a file makes them
+            except Exception as error:  # damaged files raise many kinds
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 damaged.append(f"{path} cannot be read ({reason})")
         if damaged:
             raise ValueError(
-                f"{self.path} must hold a checkpoint that is whole; nothing has been "
-                f"deleted, use a new folder to start anew. Received: {damaged[0]}"
+                f"{self.path} must hold an undamaged checkpoint; nothing has been "
+                f"deleted, use a new folder to start again. Received: {damaged[0]}"
                 + (f", and {len(damaged) - 1} others" if len(damaged) > 1 else "")
             )
         return None
 
     def clean(self, step: int) -> None:
-        """Removes what an interrupted write has left, and sets newer files aside.
+        """Removes temporary files and renames newer checkpoints to `*.aside`.
 
-        They are damaged, or they would have been read. Under the name `*.aside` they
-        keep their contents, but take no place of a whole one.
+        Newer checkpoints are damaged, otherwise the run would resume from them. They
+        are kept for inspection but do not count among the newest `keep`.
 
         Args:
-            step: int. Of the checkpoint at which the run goes on.
+            step: int. Step of the checkpoint that the run resumes from.
         """
         for path in self.path.glob("*.tmp"):
             path.unlink()
@@ -160,7 +160,7 @@ class CheckpointFolder:
                 other.unlink()
 
     def _paths(self):
-        """Files of checkpoints, oldest first."""
+        """Checkpoint files, oldest first."""
         if not self.path.is_dir():
             return []
         found = [path for path in self.path.iterdir() if _NAME.fullmatch(path.name)]
@@ -168,7 +168,7 @@ class CheckpointFolder:
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an `.npz`, whole and on the disk, or not at all."""
+    """Writes an `.npz` file atomically and flushes it to disk."""
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
@@ -177,7 +177,7 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        # The room that a part of a file takes is what a full disk lacks.
+        # On a full disk the partial file would take the space of the next one.
         temporary.unlink(missing_ok=True)
         raise
 
@@ -187,10 +187,10 @@ def _step_of(path):
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """The contents of a file whose checksums are right.
+    """Reads a checkpoint file and verifies its checksums.
 
     Raises:
-        Exception: of whatever kind, if they are not, or it is no checkpoint.
+        Exception: of any kind, if the file is damaged or is no checkpoint.
     """
     with zipfile.ZipFile(path) as archive:
         wrong = archive.testzip()
@@ -203,17 +203,17 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def _score_of(path, name):
-    """Score of a checkpoint; the lowest possible one if it has none of that name."""
+    """Score of a checkpoint; minus infinity if it has none of that name."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             found = json.loads(saved[_ABOUT].tobytes())["score"]
-    except Exception:  # the readers raise whatever a damaged file makes them
+    except Exception:  # damaged files raise many kinds
         return -math.inf
     return found[1] if found[0] == name else -math.inf
 
 
 def _fsync(folder):
-    """Makes the names in a folder last, where the file system knows how to."""
+    """Flushes a folder to disk, if the file system supports that."""
     descriptor = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(OSError):
         os.fsync(descriptor)

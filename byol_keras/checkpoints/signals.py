@@ -1,4 +1,4 @@
-"""How a run ends before its end: by a signal, between two steps; by a full disk."""
+"""Graceful shutdown on SIGTERM/SIGINT, a full disk or a lost worker."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(Exception):
-    """The run has been stopped by a signal, and its last step has been saved.
+    """A signal has stopped the run after its last step was saved.
 
     Args:
-        step: int. That step.
+        step: int. The step that was saved.
     """
 
     def __init__(self, step: int):
@@ -23,9 +23,9 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT instead of dying of them, while it is entered.
+    """Context manager that records SIGTERM and SIGINT instead of ending the process.
 
-    A second signal interrupts at once, by a KeyboardInterrupt.
+    A second signal raises KeyboardInterrupt at once.
 
     Attributes:
         received: number of the first signal, or None.
@@ -36,7 +36,7 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of a process that the signal killed."""
+        """The exit code that a shell reports for a process killed by the signal."""
         return 128 + (self.received or signal.SIGINT)
 
     def __enter__(self):
@@ -53,21 +53,21 @@ class StopSignals:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
-        # `print` may be at work in the frame that the signal has interrupted.
+        # `print` is not reentrant, and the signal may have interrupted one.
         name = signal.Signals(number).name
-        os.write(2, f"\n{name}: this step ends, then it is saved\n".encode())
+        os.write(2, f"\n{name}: stopping after this step is saved\n".encode())
 
 
 class OneLineEnding:
-    """Ends an interrupted run, or one that cannot be written, with one line.
+    """Context manager that reports the early end of a run in one line on stderr.
 
-    It is entered around the run; `exit_if_ended` comes after it, when what the
-    exception held, such as the input pipeline, has been freed.
+    Call `exit_if_ended` after the block: by then the exception is gone, and with it the
+    input pipeline that it kept alive.
 
     Args:
-        signals: tells the exit code: 130 or 143.
+        signals: `StopSignals`, for the exit codes 130 and 143.
         model_dir: path of the run folder.
-        lost: exceptions that tell of another worker's end.
+        lost: exceptions that are raised when another worker has left.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class OneLineEnding:
         return True
 
     def exit_if_ended(self) -> None:
-        """Leaves the process if the run has been ended."""
+        """Exits if the run has ended early."""
         if self.exit_code is not None:
             sys.exit(self.exit_code)
 

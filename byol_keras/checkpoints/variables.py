@@ -1,4 +1,4 @@
-"""Variables of a model and its optimizer as named arrays, and back."""
+"""Conversion between the variables of a model and named arrays."""
 
 import pathlib
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from byol_keras.runtime import workers
 
 
 def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copies of all variables of a compiled `BYOL` and its optimizer."""
+    """Copies all variables of a compiled `BYOL` and its optimizer to arrays."""
     return copies_of(variables_of(model))
 
 
 def copies_of(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
-    """What variables hold now, by the same names."""
+    """Copies the values of variables to arrays, under the same names."""
     return {name: workers.value_here(variable) for name, variable in variables.items()}
 
 
 def load_arrays(
     model: keras.Model, arrays: Mapping[str, np.ndarray], path: pathlib.Path
 ) -> None:
-    """Gives the variables what `arrays_of` has copied.
+    """Assigns arrays to the variables that `arrays_of` copied them from.
 
     Args:
         model: compiled `BYOL`.
-        arrays: name -> array; those of callbacks are passed over.
-        path: where they come from, for the message.
+        arrays: name -> array; those of callbacks are ignored.
+        path: of their file, for the error message.
 
     Raises:
-        ValueError: if they are not of these variables.
+        ValueError: if names or shapes differ from those of the variables.
     """
     variables = variables_of(model)
     _check_same(variables, arrays, path)
@@ -39,7 +39,7 @@ def load_arrays(
 
 
 def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
-    """All variables of a compiled `BYOL` and its optimizer, by part and place."""
+    """All variables of a compiled `BYOL` and its optimizer, by part and position."""
     parts = {
         "online": model.online.variables,
         "target": model.target.variables,
@@ -53,19 +53,22 @@ def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def by_position(parts: dict[str, list]) -> dict[str, keras.Variable]:
-    """The variables of some parts under names that a second process gives them too.
+    """Variables under names that are the same in every process.
 
-    Keras numbers unnamed layers through a process, so paths are no stable names.
+    Paths of variables are not: Keras numbers unnamed layers in the order of a process.
+
+    Args:
+        parts: name of a part -> its variables.
     """
     return {
-        f"{part}/{place:04d}": variable
+        f"{part}/{position:04d}": variable
         for part, variables in parts.items()
-        for place, variable in enumerate(variables)
+        for position, variable in enumerate(variables)
     }
 
 
 def _as_dtype(array, dtype):
-    """NumPy's files know bfloat16 only as two bytes."""
+    """Restores bfloat16, which NumPy files store as two raw bytes."""
     return (
         array.view(keras.backend.standardize_dtype(dtype))
         if array.dtype.kind == "V"
@@ -83,7 +86,7 @@ def _check_same(variables, arrays, path):
     }
     if wrong:
         raise ValueError(
-            "model_dir holds a checkpoint of another model or optimizer; use a new "
-            f"folder. Received: {path}, {len(wrong)} variables differ, the first is "
+            "model_dir must hold checkpoints of this model and optimizer; use a new "
+            f"folder. Received: {path}, where {len(wrong)} variables differ, first "
             f"{min(wrong)}"
         )

@@ -1,1 +1,10 @@
-"""What watches a run: representation, collapse, non-finite steps, logs, speed."""
+"""Monitoring of a run: representation, collapse, non-finite steps, logs, speed."""
+
+__all__ = [
+    "collapse",
+    "logs",
+    "nonfinite",
+    "replay",
+    "representation",
+    "throughput",
+]

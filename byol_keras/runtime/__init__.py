@@ -1,6 +1,6 @@
 """Ground floor: environment, command line, errors, devices, run folder, files.
 
-This package imports nothing, since `environment` must run before TensorFlow is imported.
+This file imports nothing, since `environment` must run before TensorFlow is imported.
 """
 
 __all__ = [

@@ -1,6 +1,8 @@
 """Checks of arguments that several classes share, each with its one-line error."""
 
 import numbers
+import os
+import pathlib
 from collections.abc import Iterable
 
 
@@ -35,3 +37,15 @@ def check_choice(name: str, value: object, choices: Iterable) -> None:
     """Raises a `ValueError` unless the argument `name` is one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {tuple(choices)}. Received: {value!r}")
+
+
+def existing_folder(name: str, path: str | os.PathLike) -> pathlib.Path:
+    """The path of the argument `name`, with `~` expanded.
+
+    Raises:
+        ValueError: if it is not an existing folder.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"{name} must be an existing folder. Received: {path}")
+    return path

@@ -37,7 +37,7 @@ class Findings:
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """Context manager that adds a mistake raised inside instead of passing it on."""
+        """Context manager that adds a mistake raised inside and suppresses it."""
         try:
             yield
         except KINDS as error:

@@ -1,4 +1,4 @@
-"""Several processes that train as one: who writes, what each reads, who has left."""
+"""Training in several processes: roles, shares of a batch, agreement, lost workers."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# What the others end with when one of them has left.
+# Errors of the other workers when one worker has left.
 LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -19,7 +19,7 @@ LOST = (
     tf.errors.InternalError,
     tf.errors.UnavailableError,
 )
-# A worker that leaves sooner may end the others with an error of the network.
+# If a worker leaves sooner, the others may fail with a network error.
 LINGER_SECONDS = 3.0
 
 
@@ -29,25 +29,25 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_for_chief(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback is for the chief only: it says so by `chief_only = True`."""
+    """Whether a callback runs on the chief only: its class sets `chief_only = True`."""
     return getattr(callback, "chief_only", False)
 
 
 def are_several(strategy: tf.distribute.Strategy) -> bool:
-    """Whether the replicas are in more than one process."""
+    """Whether the replicas are spread over several processes."""
     multi_worker = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return multi_worker and bool(strategy.cluster_resolver.cluster_spec().as_dict())
 
 
 def require_same(strategy: tf.distribute.Strategy, **values: object) -> None:
-    """Waits for all workers, and refuses values that are not the same on all of them.
+    """Waits for all workers and checks that they hold the same values.
 
     Args:
-        strategy: of whatever kind; one process agrees with itself.
-        **values: anything that JSON knows.
+        strategy: any strategy; in a single process there is nothing to compare.
+        **values: JSON types.
 
     Raises:
-        ValueError: on every worker, with the names of what differs.
+        ValueError: on every worker, with the names of the values that differ.
     """
     if not are_several(strategy):
         return
@@ -61,22 +61,23 @@ def require_same(strategy: tf.distribute.Strategy, **values: object) -> None:
     ]
     if wrong:
         raise ValueError(
-            f"model_dir, configuration and data must be the same for all workers. "
-            f"Received: another {', '.join(wrong)} on some; here {values}"
+            "model_dir, configuration and data must be the same for all workers. "
+            f"Received: different {', '.join(wrong)}; this worker has {values}"
         )
 
 
 def linger(strategy: tf.distribute.Strategy) -> None:
-    """Stays for what other workers are still receiving of the last exchange."""
+    """Waits while other workers still receive data of the last exchange."""
     if are_several(strategy):
         time.sleep(LINGER_SECONDS)
 
 
 def value_here(variable: keras.Variable) -> np.ndarray:
-    """What a variable holds, without asking other workers, who may be elsewhere.
+    """The value of a variable, without communication with other workers.
 
-    Replicas hold parts of what is summed when it is read, as the total of a metric: the
-    parts of other workers are taken to be like those here. All else they hold alike.
+    Most variables have the same value on all replicas. Those that are summed when they
+    are read, such as the total of a metric, have a part on each replica; the parts of
+    other workers are estimated by the mean of the parts on this one.
     """
     value = variable.value
     is_distributed = isinstance(value, tf.distribute.DistributedValues)
@@ -91,16 +92,16 @@ def value_here(variable: keras.Variable) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The examples that one of several workers trains on; a source of `ImageData`.
+    """The examples of one worker: a source of `ImageData`.
 
-    Every batch of the run is cut into as many parts as there are workers. The others'
-    examples are read as they are stored, but neither decoded nor augmented.
+    Every batch of the run is split into one part per worker. A worker reads the stored
+    examples of the whole batch, and decodes and augments its own part only.
 
     Args:
-        source: of the whole data.
-        batch_size: int. Images of one step of the run.
-        workers: int. How many there are; divides `batch_size`.
-        worker: int. The place of this one.
+        source: the source of the whole data.
+        batch_size: int. Images per step, over all workers.
+        workers: int. Number of workers; divides `batch_size`.
+        worker: int. Index of this worker.
     """
 
     source: Any
@@ -121,12 +122,12 @@ class Share:
 def distribute(
     strategy: tf.distribute.Strategy, data: Any, batch_size: int, make: Callable
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Batches for `fit`, of which several workers make a part each.
+    """Batches for `fit`; each of several workers produces its part of them.
 
     Args:
-        strategy: of whatever kind.
-        data: `image_data.ImageData`.
-        batch_size: int. Images of one step of the run.
+        strategy: any strategy.
+        data: `ImageData`.
+        batch_size: int. Images per step, over all workers.
         make: (data, batch size) -> `tf.data.Dataset` of batches of that size.
     """
     if not are_several(strategy):
@@ -143,7 +144,7 @@ def distribute(
         return make(part, context.get_per_replica_batch_size(batch_size))
 
     batches = strategy.distribute_datasets_from_function(make_part)
-    # Keras asks for it, and before TensorFlow 2.21 this kind of dataset does not know.
+    # Keras reads the cardinality, which this class lacks before TensorFlow 2.21.
     if not hasattr(type(batches), "cardinality"):
         batches.cardinality = tf.data.INFINITE_CARDINALITY
     return batches

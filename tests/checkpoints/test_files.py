@@ -295,7 +295,7 @@ def test_pickle_under_the_name_of_a_checkpoint_runs_no_code(tmp_path, kind):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("about.json.npy", content)
-    with pytest.raises(ValueError, match="must hold a checkpoint that is whole"):
+    with pytest.raises(ValueError, match="must hold an undamaged checkpoint"):
         CheckpointFolder(tmp_path).newest()
     assert not witness.exists()
     assert os.path.exists(path)
