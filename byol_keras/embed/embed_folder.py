@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from rich import progress
-from rich.console import Console
 
 from byol_keras.data import ImageData, image_folder
 from byol_keras.embed import files
@@ -22,6 +20,7 @@ from byol_keras.embed.embedder import Embedder
 from byol_keras.embed.files import Block
 from byol_keras.export.digest import backbone_digest
 from byol_keras.runtime.atomic_files import write_text, write_whole
+from byol_keras.runtime.progress import ProgressBar
 
 # Batches of images per part.
 PART_BATCHES = 16
@@ -144,13 +143,13 @@ def _make_parts(embedder, data, parts, batch_size):
     batches = stream.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     batches = batches.batch(batch_size).prefetch(2)
     held, place = [], start
-    with progress.Progress(transient=True, console=Console(stderr=True)) as bar:
-        task = bar.add_task("images", total=data.num_examples, completed=start)
+    total = data.num_examples
+    with ProgressBar("images", total, start, stderr=True, transient=True) as bar:
         for images in batches:
             held.append(embedder(images))
             place += len(images)
-            bar.advance(task, len(images))
-            if len(held) == PART_BATCHES or place == data.num_examples:
+            bar.advance(len(images))
+            if len(held) == PART_BATCHES or place == total:
                 _write_part(data, parts, np.concatenate(held), place)
                 held.clear()
 
@@ -158,10 +157,10 @@ def _make_parts(embedder, data, parts, batch_size):
 def _write_part(data, parts, features, stop):
     """Writes a part that ends before image `stop`, without unreadable images."""
     start = stop - len(features)
-    found = data.source.files.bad
-    paths = data.source.files.paths[start:stop]
+    bad = {file.place: file for file in data.unreadable(start, stop)}
     # The stream has a substitute in place of each unreadable image.
-    good = np.array([path not in found for path in paths])
-    names = np.array(data.names[start:stop])[good].tolist()
-    bad = {path: found[path] for path in paths if path in found}
-    parts.write(start // parts.images, Block(names, features[good]), bad)
+    good = [place for place in range(start, stop) if place not in bad]
+    names = [data.names[place] for place in good]
+    block = Block(names, features[np.array(good, int) - start])
+    reasons = {file.path: file.reason for file in bad.values()}
+    parts.write(start // parts.images, block, reasons)

@@ -10,9 +10,11 @@ from byol_keras.export.backbone import (
 )
 
 __all__ = [
+    "digest",
     "export_backbone",
     "image_shape",
     "load_backbone",
+    "model_card",
     "pretrained_backbone",
     "reinitialized",
     "save_saved_model",

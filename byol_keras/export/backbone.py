@@ -21,12 +21,11 @@ from byol_keras.runtime.run_folder import ExportFolder, RunFolder
 def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
     """Writes `folder/backbone.keras` and `folder/saved_model/`.
 
-    Each is complete under another name before it takes the place of an older one, so
-    that a crash leaves the older one whole. The SavedModel needs TensorFlow only: with
-    `loaded = tf.saved_model.load(path)`, `loaded.serve(images)` takes float32 images in
-    0..1 or uint8 images in 0..255, `[B, H, W, C]`, and returns the dict of features, in
-    inference mode. `loaded` must stay alive: it owns the weights. The default signature
-    takes float32.
+    Both are written atomically, so that a crash leaves an older export intact. The
+    SavedModel needs TensorFlow only: after `loaded = tf.saved_model.load(path)`,
+    `loaded.serve(images)` takes float32 images in 0..1 or uint8 images in 0..255,
+    `[B, H, W, C]`, and returns the dict of features, in inference mode. Keep `loaded`
+    alive: it owns the weights. The default signature takes float32.
 
     Args:
         backbone: a built `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> a dict of
@@ -34,7 +33,7 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
         folder: where to write; created if missing.
 
     Raises:
-        ValueError: if `backbone` is not built, so that its channels are not known.
+        ValueError: if `backbone` is not built: its channels are not known then.
     """
     shape = image_shape(backbone)
     exported = ExportFolder(folder)
@@ -51,13 +50,13 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
     Args:
         path: a `.keras` file, a run folder (with `export/backbone.keras`), an export
             folder (with `backbone.keras`) or a SavedModel folder. A `.keras` file is
-            loaded in Keras's safe mode, which runs no code from the file. A SavedModel
-            is a program: load only one that you trust, and outside of the scope of a
-            `tf.distribute` strategy, where TensorFlow cannot run it.
+            loaded in Keras's safe mode, which executes no code from the file. A
+            SavedModel is a program: load only one that you trust, and outside of the
+            scope of a `tf.distribute` strategy, where TensorFlow cannot run it.
 
     Returns:
-        A `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> features. From a `.keras`
-        file it can be trained further; from a SavedModel it stays in inference mode.
+        A `keras.Model`, float32 `[B, H, W, C]` in 0..1 -> features. The model of a
+        `.keras` file can be trained; that of a SavedModel is in inference mode.
 
     Raises:
         ValueError: if no model is found at `path`, or if it does not load.
@@ -77,15 +76,15 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
 
 @gin.register(module="byol_keras")
 def pretrained_backbone(channels: int, file: str) -> keras.Model:
-    """A backbone whose weights training starts from: `train.backbone_fn`.
+    """A pretrained backbone as the start of training, for `train.backbone_fn`.
 
     Args:
         channels: int. Channels of the images.
-        file: what `load_backbone` takes, but for a SavedModel.
+        file: path for `load_backbone`; not a SavedModel.
 
     Returns:
-        A `keras.Model` as `load_backbone` returns it. Its dtype policy is the file's,
-        whatever the precision of the run is.
+        A `keras.Model` from `load_backbone`. Its dtype policy is the file's, which may
+        differ from the precision of the run.
 
     Raises:
         ValueError: if there is no such backbone, it takes images of other channels, or
@@ -96,7 +95,7 @@ def pretrained_backbone(channels: int, file: str) -> keras.Model:
     if shape[-1] != channels:
         raise ValueError(
             f"pretrained_backbone.file must be a backbone for images of {channels} "
-            f"channels. Received: {file}, which is for {shape[-1]}"
+            f"channels. Received: {file}, for {shape[-1]} channels"
         )
     if any(isinstance(layer, keras.layers.TFSMLayer) for layer in backbone.layers):
         raise ValueError(
@@ -107,19 +106,19 @@ def pretrained_backbone(channels: int, file: str) -> keras.Model:
 
 
 def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
-    """Returns the same architecture with fresh weights: the untrained baseline.
+    """Returns the same architecture with new random weights: the untrained baseline.
 
     Args:
         backbone: a built `keras.Model` that Keras can make from its configuration.
-        seed: int. The same seed gives the same weights. Initialisers that were given a
-            seed of their own keep it.
+        seed: int. The same seed gives the same weights. Initialisers with a seed of
+            their own keep it.
 
     Returns:
-        A new model. BatchNormalization statistics start anew; a Normalization layer
-        keeps the mean and the variance that it was given.
+        A new model. BatchNormalization has its initial statistics; a Normalization
+        layer keeps its mean and variance.
 
     Raises:
-        ValueError: if the model has no configuration, as one from a SavedModel.
+        ValueError: if the model has no configuration, such as one from a SavedModel.
     """
     with _keras_seed(seed):
         try:
@@ -136,9 +135,9 @@ def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
 
 @contextlib.contextmanager
 def _keras_seed(seed: int) -> Iterator[None]:
-    """Seeds the initialisers made inside, and leaves no trace.
+    """Seeds the initialisers that are created in the block, and nothing after it.
 
-    An initialiser without a seed draws one from Python's generator when it is made.
+    Keras takes the seed of an initialiser without one from Python's random generator.
     """
     state = random.getstate()
     random.seed(seed)
@@ -149,7 +148,7 @@ def _keras_seed(seed: int) -> Iterator[None]:
 
 
 def _find_backbone(path: Path) -> Path:
-    """The file that makes `path` a `.keras` file, a folder of ours or a SavedModel."""
+    """The `.keras` file or `saved_model.pb` at a path."""
     candidates = [
         RunFolder(path).backbone,
         ExportFolder(path).backbone,
@@ -167,10 +166,10 @@ def _find_backbone(path: Path) -> Path:
 
 
 def image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
-    """The shape of an image batch; height and width are None where they may vary."""
+    """The shape of an image batch; height and width are None if they may vary."""
     if getattr(backbone, "inputs", None):
         return (None, *backbone.inputs[0].shape[1:])
-    # A subclassed model knows only the shape that it was first called with.
+    # A subclassed model has only the shape of its first call.
     shape = (backbone.get_build_config() or {}).get("input_shape")
     if shape is None:
         raise ValueError(
@@ -183,7 +182,7 @@ def image_shape(backbone: keras.Model) -> tuple[int | None, ...]:
 def save_saved_model(
     backbone: keras.Model, shape: tuple[int | None, ...], path: Path
 ) -> None:
-    """Saves the backbone with one endpoint, `serve`, traced for both dtypes."""
+    """Writes a SavedModel with one endpoint, `serve`, traced for both dtypes."""
 
     @tf.function
     def serve(images):
@@ -192,7 +191,7 @@ def save_saved_model(
         outputs = backbone(images, training=False)
         return outputs if isinstance(outputs, dict) else {"avgpool": outputs}
 
-    # The first trace becomes the default signature.
+    # The first trace is the default signature.
     for dtype in (tf.float32, tf.uint8):
         serve.get_concrete_function(tf.TensorSpec(shape, dtype, name="images"))
     archive = keras.export.ExportArchive()
@@ -202,11 +201,11 @@ def save_saved_model(
 
 
 def _load_keras_file(path: Path) -> keras.Model:
-    """The model of a file that is whole and whose arrays are all the model's."""
+    """The model of a complete file, all arrays of which belong to the model."""
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
         if damaged:
-            raise ValueError(f"{damaged} in it is damaged")
+            raise ValueError(f"the part {damaged} is damaged")
         with archive.open("model.weights.h5") as weights:
             stored = _arrays_of_h5(weights)
     model = keras.saving.load_model(path, compile=False)
@@ -218,8 +217,8 @@ def _load_keras_file(path: Path) -> keras.Model:
             surplus.append(f"{name} {shape}")
     if surplus:
         raise ValueError(
-            f"{len(surplus)} arrays of it belong to no weight of its model, of these "
-            f"shapes: {', '.join(surplus)}"
+            f"{len(surplus)} arrays belong to no weight of the model: "
+            f"{', '.join(surplus)}"
         )
     return model
 
@@ -238,8 +237,8 @@ def _arrays_of_h5(file) -> dict[str, tuple[int, ...]]:
 
 
 def _load_saved_model(folder: Path) -> keras.Model:
-    """A functional model around the endpoint `serve`."""
-    # float32 whatever the precision policy is: the saved graph takes nothing else.
+    """A functional model with the endpoint `serve` as its only layer."""
+    # float32 under every dtype policy: the saved graph takes nothing else.
     serve = keras.layers.TFSMLayer(str(folder), call_endpoint="serve", dtype="float32")
     traced = serve.call_endpoint_fn.concrete_functions[0]
     shape = tf.nest.flatten(traced.structured_input_signature)[0].shape

@@ -10,7 +10,7 @@ def backbone_digest(backbone: keras.Model) -> str:
     """Hex digest of a backbone's weights and configuration.
 
     Args:
-        backbone: what `export.load_backbone` returns.
+        backbone: a `keras.Model` from `export.load_backbone`.
     """
     programs = [layer for layer in backbone.layers if _is_program(layer)]
     digest = hashlib.sha256()
@@ -26,5 +26,5 @@ def backbone_digest(backbone: keras.Model) -> str:
 
 
 def _is_program(layer):
-    """Whether a layer is a SavedModel, whose configuration is only its path."""
+    """Whether a layer is a SavedModel, the configuration of which is only a path."""
     return isinstance(layer, keras.layers.TFSMLayer)

@@ -1,4 +1,4 @@
-"""Writes a model in the formats of other runtimes, and compares what these compute."""
+"""Writes a model in the formats of other runtimes, and compares their outputs."""
 
 import importlib.util
 import pathlib
@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.export import image_shape, load_backbone, save_saved_model
+from byol_keras.runtime.argument_checks import check_choice
 from byol_keras.runtime.atomic_files import write_whole
 
-# Format -> file or folder, and how far its outputs may be from the model's, as a share
-# of the greatest of them.
+# Format -> name of its file or folder, and the largest difference allowed between its
+# outputs and the model's, relative to the largest output.
 FORMATS = {
     "keras": ("model.keras", 1e-4),
     "saved_model": ("saved_model", 1e-4),
@@ -22,44 +23,45 @@ FORMATS = {
 _ONNX_OPSET = 17
 
 
-def check_format(form: str) -> None:
-    """Raises a `ValueError` for an unknown format, or one whose extra is missing."""
-    if form not in FORMATS:
-        raise ValueError(f"--format must be one of {(*FORMATS,)}. Received: {form!r}")
-    needed = ("onnx", "tf2onnx", "onnxruntime") if form == "onnx" else ()
+def check_format(file_format: str) -> None:
+    """Raises a `ValueError` for an unknown format, and if its packages are missing."""
+    check_choice("file_format", file_format, FORMATS)
+    needed = ("onnx", "tf2onnx", "onnxruntime") if file_format == "onnx" else ()
     for name in needed:
         if not importlib.util.find_spec(name):
             raise ValueError(
-                'ONNX needs the extra: pip install "byol_keras[onnx]". '
-                f"Received: no module {name}"
+                'file_format needs an extra: pip install "byol_keras[onnx]". '
+                f"Received: {file_format!r}, no module {name}"
             )
 
 
-def write(model: keras.Model, form: str, path: pathlib.Path, size: int) -> None:
-    """Writes a model, whole or not at all.
+def write(model: keras.Model, file_format: str, path: pathlib.Path, size: int) -> None:
+    """Writes a model atomically.
 
     Args:
-        model: float32 `[B, H, W, C]` in 0..1 -> dict of outputs, or `[B, D]`, which
-            comes as `avgpool`.
-        form: a key of `FORMATS`.
+        model: float32 `[B, H, W, C]` in 0..1 -> dict of outputs, or `[B, D]`, which is
+            written as the output `avgpool`.
+        file_format: a key of `FORMATS`.
         path: of the file or folder.
-        size: int. Height and width of the images of a LiteRT model, which cannot vary.
+        size: int. Height and width of the images of a LiteRT model, which are fixed.
     """
     shape = image_shape(model)
-    if form == "keras":
+    if file_format == "keras":
         write_whole(path, model.save)
-    elif form == "saved_model":
+    elif file_format == "saved_model":
         write_whole(path, lambda part: save_saved_model(model, shape, part))
-    elif form == "onnx":
+    elif file_format == "onnx":
         write_whole(path, lambda part: part.write_bytes(_onnx(model, shape)))
     else:
         fixed = (None, size, size, shape[-1])
         write_whole(path, lambda part: part.write_bytes(_tflite(model, fixed)))
 
 
-def run(form: str, path: pathlib.Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What the runtime of a format computes for images, float32 `[B, H, W, C]`."""
-    if form == "onnx":
+def run(
+    file_format: str, path: pathlib.Path, images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Outputs of a format's runtime for images, float32 `[B, H, W, C]`."""
+    if file_format == "onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(
@@ -68,10 +70,10 @@ def run(form: str, path: pathlib.Path, images: np.ndarray) -> dict[str, np.ndarr
         names = [output.name for output in session.get_outputs()]
         values = session.run(names, {session.get_inputs()[0].name: images})
         return dict(zip(names, values, strict=True))
-    if form == "tflite":
+    if file_format == "tflite":
         interpreter = tf.lite.Interpreter(model_path=str(path))
         return interpreter.get_signature_runner()(images=images)
-    if form == "saved_model":
+    if file_format == "saved_model":
         loaded = tf.saved_model.load(path)
         return {k: v.numpy() for k, v in loaded.serve(tf.constant(images)).items()}
     return outputs_of(load_backbone(path), images)
@@ -87,20 +89,23 @@ def outputs_of(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in _named(model(images, training=False)).items()}
 
 
-def check(model: keras.Model, form: str, path: pathlib.Path, size: int) -> float:
-    """The greatest difference on random images, as a share of the greatest output.
+def check(model: keras.Model, file_format: str, path: pathlib.Path, size: int) -> float:
+    """The largest difference on random images, relative to the largest output.
+
+    Args:
+        model, file_format, path, size: see `write`.
 
     Raises:
-        RuntimeError: if it is more than the format allows.
+        RuntimeError: if the difference is above the limit of the format.
     """
     shape = (2, size, size, image_shape(model)[-1])
     images = np.random.default_rng(0).random(shape, np.float32)
-    expected, found = outputs_of(model, images), run(form, path, images)
+    expected, found = outputs_of(model, images), run(file_format, path, images)
     worst = max(
         float(np.abs(found[name] - value).max() / max(np.abs(value).max(), 1e-12))
         for name, value in expected.items()
     )
-    limit = FORMATS[form][1]
+    limit = FORMATS[file_format][1]
     if not worst <= limit:
         raise RuntimeError(f"{path} differs from the model by {worst:.2e} > {limit}")
     return worst
@@ -114,7 +119,7 @@ def _traced(model, shape):
     @tf.function
     def forward(images):
         outputs = _named(model(images, training=False))
-        # Under these names they come out of ONNX too.
+        # ONNX takes its names of outputs from these operations.
         return {name: tf.identity(x, name=name) for name, x in outputs.items()}
 
     spec = tf.TensorSpec(shape, tf.float32, name="images")
@@ -125,7 +130,7 @@ def _onnx(model, shape):
     import tf2onnx
     from tensorflow.python.framework import convert_to_constants
 
-    # Keras's own export to ONNX makes inputs of the constants of Normalization.
+    # Keras's own export to ONNX turns the constants of Normalization into inputs.
     frozen = convert_to_constants.convert_variables_to_constants_v2(
         _traced(model, shape)
     )
@@ -145,7 +150,7 @@ def _onnx(model, shape):
 
 
 def _rename(graph, names):
-    """Renames inputs and outputs of an ONNX graph, wherever they are used."""
+    """Renames inputs and outputs in all nodes of an ONNX graph."""
     for value in (*graph.input, *graph.output):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
@@ -155,8 +160,8 @@ def _rename(graph, names):
 
 
 def _tflite(model, shape):
-    # By way of a SavedModel: from a function the converter takes the constants of
-    # Normalization for inputs, and leaves them 0.
+    # Converted from a SavedModel: in a function, the converter treats the constants of
+    # Normalization as inputs, and sets them to 0.
     with tempfile.TemporaryDirectory() as folder:
         save_saved_model(model, shape, pathlib.Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(

@@ -1,4 +1,4 @@
-"""A model card: what an export is, what it was trained on, and how well it does."""
+"""Model card: inputs and outputs of an export, its recipe and its scores."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.run_folder import ExportFolder, RunFolder
 
-# Headings of its parts.
+# Headings of the card.
 _SCORES, _RECIPE = "## Scores", "## Data and recipe"
 
 
@@ -30,7 +30,7 @@ def write_card(
 
 
 def rewrite_scores(run_folder: pathlib.Path) -> None:
-    """Brings the scores in all cards of a run up to date; the rest stays as it is."""
+    """Updates the scores in all cards of a run, and leaves the rest unchanged."""
     for path in RunFolder(run_folder).model_cards():
         before, _, rest = path.read_text().partition(_SCORES)
         _, _, after = rest.partition(_RECIPE)
@@ -45,13 +45,14 @@ def model_card(
     facts: Mapping[str, str],
     licence: str | None = None,
 ) -> str:
-    """Markdown on an export.
+    """The text of a card, in Markdown.
 
     Args:
-        run_folder: whose `operative_config.gin` and `benchmarks/*.json` are told.
+        run_folder: folder of the run. The card has its operative configuration and the
+            results of its benchmarks.
         title: str.
         facts: rows of the first table.
-        licence: of the weights; None says that it is not stated.
+        licence: of the weights. None is shown as "not stated".
     """
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     config = RunFolder(run_folder).operative_config
@@ -63,7 +64,7 @@ def model_card(
 {rows}
 | licence | {licence or "not stated"} |
 
-Images come as they are, in 0..1: the normalisation is inside. Whoever made the images
+The model takes images with values in 0..1; normalisation is its first layer. The images
 that it was trained on may have terms of their own.
 
 {_SCORES}
@@ -79,7 +80,7 @@ that it was trained on may have terms of their own.
 
 
 def _scores(run_folder):
-    """A table of the results of the run's benchmarks, which are of the backbone."""
+    """A table of the benchmark results of the online backbone."""
     rows = []
     for path in RunFolder(run_folder).benchmark_results():
         results = json.loads(path.read_text())["results"]
@@ -90,7 +91,7 @@ def _scores(run_folder):
     if not rows:
         return "No benchmark of this run has been found."
     heads = [
-        "Of the online backbone:",
+        "Scores of the online backbone:",
         "",
         "| benchmark | metric | value |",
         "|---|---|---|",

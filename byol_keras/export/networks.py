@@ -1,71 +1,68 @@
-"""The networks of a run: online or target, with or without the projector."""
+"""The online or the target network of a run, with or without its projector."""
 
-import pathlib
+import os
 
 import keras
 
 from byol_keras.checkpoints.files import CheckpointFolder
 from byol_keras.export import load_backbone
 from byol_keras.networks import mlp_head
+from byol_keras.runtime.argument_checks import check_choice
 from byol_keras.runtime.run_folder import RunFolder
 
 NETWORKS = ("online", "target")
 PARTS = ("backbone", "projector")
-# Dense with bias, BatchNormalization, Dense: dimensions of their variables.
+# Ranks of the variables of Dense with bias, BatchNormalization and Dense.
 _HEAD = (2, 1, 1, 1, 1, 1, 2)
 
 
 def network_of_run(
-    run_folder: pathlib.Path, network: str = "online", part: str = "backbone"
+    model_dir: str | os.PathLike, network: str = "online", part: str = "backbone"
 ) -> keras.Model:
     """A network with the weights of the run's newest checkpoint.
 
     Args:
-        run_folder: with `export/backbone.keras` and `checkpoints/`; of the online
-            backbone alone the export is enough.
+        model_dir: run folder, with the exported backbone and, unless the online
+            backbone is requested, a checkpoint.
         network: "online" or "target".
-        part: "backbone", images -> features; or "projector", images -> a dict of
-            `projection`, float32 `[B, P]`: the backbone and the projector.
+        part: "backbone", images -> features; or "projector", images -> a dict with
+            `projection`, float32 `[B, P]`, computed by backbone and projector.
 
     Returns:
         `keras.Model` of float32 `[B, H, W, C]` in 0..1.
 
     Raises:
         ValueError: for another network or part, without a checkpoint, and for a
-            projector that is not the one of `byol.mlp_head`.
+            projector other than `mlp_head`.
     """
-    for name, value, known in (
-        ("network", network, NETWORKS),
-        ("part", part, PARTS),
-    ):
-        if value not in known:
-            raise ValueError(f"--{name} must be one of {known}. Received: {value!r}")
-    backbone = load_backbone(run_folder)
+    check_choice("network", network, NETWORKS)
+    check_choice("part", part, PARTS)
+    backbone = load_backbone(model_dir)
     if (network, part) == ("online", "backbone"):
         return backbone
-    arrays = _arrays(run_folder, network)
+    arrays = _arrays(model_dir, network)
     own, rest = arrays[: len(backbone.variables)], arrays[len(backbone.variables) :]
-    _assign(backbone, own, run_folder)
+    _assign(backbone, own, model_dir)
     return backbone if part == "backbone" else _with_projector(backbone, rest)
 
 
-def _arrays(run_folder, network):
-    """Variables of encoder and projector, in the order that Keras has them in."""
-    folder = CheckpointFolder(RunFolder(run_folder).checkpoints)
+def _arrays(model_dir, network):
+    """Variables of backbone and projector in the newest checkpoint, in order."""
+    folder = CheckpointFolder(RunFolder(model_dir).checkpoints)
     found = folder.newest()
     folder.close()
     if found is None:
-        raise ValueError(f"--model_dir must hold a checkpoint. Received: {run_folder}")
+        raise ValueError(f"model_dir must hold a checkpoint. Received: {model_dir}")
     names = sorted(name for name in found.arrays if name.startswith(f"{network}/"))
     return [found.arrays[name] for name in names]
 
 
-def _assign(model, arrays, run_folder):
+def _assign(model, arrays, model_dir):
     shapes = [tuple(variable.shape) for variable in model.variables]
     if shapes != [array.shape for array in arrays]:
         raise ValueError(
-            "--model_dir must hold a checkpoint of the backbone that it has exported. "
-            f"Received: {run_folder}"
+            "model_dir must hold a checkpoint of the exported backbone. "
+            f"Received: {model_dir}"
         )
     for variable, array in zip(model.variables, arrays, strict=True):
         variable.assign(array)
@@ -73,9 +70,10 @@ def _assign(model, arrays, run_folder):
 
 def _with_projector(backbone, arrays):
     if tuple(array.ndim for array in arrays) != _HEAD:
+        shapes = [array.shape for array in arrays]
         raise ValueError(
-            "--part=projector needs the projector of byol.mlp_head. "
-            f"Received: variables of {[array.shape for array in arrays]}"
+            'part must be "backbone" for a projector other than mlp_head. '
+            f"Received: 'projector', with variables of {shapes}"
         )
     images = keras.Input(backbone.inputs[0].shape[1:], name="images")
     outputs = backbone(images, training=False)

@@ -1,4 +1,4 @@
-"""What is reloaded is what was exported."""
+"""A reloaded backbone computes what the exported one computes."""
 
 import random
 import subprocess
@@ -66,7 +66,7 @@ def float32_afterwards():
 
 @pytest.fixture(scope="module")
 def backbone():
-    """A tiny backbone whose moving statistics are not the initial ones."""
+    """A tiny backbone with moving statistics other than the initial ones."""
     model = resnet18(width=0.125, stem="small")
     model(np.random.default_rng(1).random((8, 16, 16, 3), "float32"), training=True)
     return model
@@ -94,9 +94,7 @@ def assert_same_features(found, expected):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
 
-def test_both_formats_give_the_same_features_where_byol_keras_cannot_be_imported(
-    backbone, run_folder
-):
+def test_both_formats_have_the_same_features_without_byol_keras(backbone, run_folder):
     np.save(run_folder / "images.npy", uint8_images())
     subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=run_folder, check=True)
     expected = backbone(float_images(), training=False)
@@ -132,7 +130,7 @@ def test_loaded_keras_file_can_be_trained(backbone, run_folder):
     assert all(gradient is not None for gradient in gradients)
 
 
-def test_mixed_precision_backbone_gives_the_same_features_from_both_formats(
+def test_mixed_precision_backbone_has_the_same_features_in_both_formats(
     tmp_path, float32_afterwards
 ):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -170,7 +168,7 @@ def test_fixed_image_size_is_kept(tmp_path):
     np.testing.assert_allclose(loaded(float_images())["avgpool"], expected, atol=1e-5)
 
 
-def test_newer_export_replaces_the_older_one_and_what_a_crash_left(tmp_path):
+def test_newer_export_replaces_an_older_one_and_the_rest_of_a_crash(tmp_path):
     (tmp_path / "saved_model.partial").mkdir()
     (tmp_path / "saved_model.partial" / "rest").write_text("of a crash")
     (tmp_path / "backbone.partial.keras").write_text("of a crash")
@@ -187,7 +185,7 @@ def test_newer_export_replaces_the_older_one_and_what_a_crash_left(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_failed_export_leaves_the_older_saved_model_whole(tmp_path):
+def test_failed_export_leaves_the_older_saved_model_intact(tmp_path):
     plain = PlainBackbone()
     expected = plain(float_images())
     export_backbone(plain, tmp_path)
@@ -203,7 +201,7 @@ def test_unbuilt_model_is_not_exported(tmp_path):
         export_backbone(PlainBackbone(), tmp_path)
 
 
-def test_missing_path_names_what_was_looked_for(tmp_path):
+def test_error_on_a_missing_path_lists_the_candidates(tmp_path):
     with pytest.raises(ValueError) as error:
         load_backbone(tmp_path / "run")
     assert str(error.value) == (
@@ -232,7 +230,7 @@ def dense_model(*units):
 
 
 def with_weights_of(model, other, folder):
-    """A file of the one model that holds the weights of the other."""
+    """A file of one model with the weights of another."""
     path = folder / "mixed.keras"
     model.save(path)
     other.save_weights(folder / "other.weights.h5")
@@ -250,7 +248,7 @@ def with_weights_of(model, other, folder):
     [
         ((5, 2), r"dense0"),  # another shape
         ((4,), r"dense1"),  # one layer is missing
-        ((4, 2, 7), r"2 arrays .*belong to no weight.*dense_2/vars/0 \(2, 7\).*\(7,\)"),
+        ((4, 2, 7), r"2 arrays belong to no weight.*dense_2/vars/0 \(2, 7\).*\(7,\)"),
     ],
 )
 def test_weights_that_do_not_match_are_listed(other, message, tmp_path):
@@ -260,7 +258,7 @@ def test_weights_that_do_not_match_are_listed(other, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_damaged_bytes_are_noticed(tmp_path):
+def test_damaged_bytes_are_detected(tmp_path):
     path = tmp_path / "backbone.keras"
     dense_model(64, 64).save(path)
     content = bytearray(path.read_bytes())
@@ -271,7 +269,7 @@ def test_damaged_bytes_are_noticed(tmp_path):
         load_backbone(path)
 
 
-def test_code_in_a_keras_file_is_not_run(tmp_path):
+def test_code_in_a_keras_file_is_not_executed(tmp_path):
     images = keras.Input((16, 16, 3))
     model = keras.Model(images, keras.layers.Lambda(lambda x: x)(images))
     model.save(tmp_path / "backbone.keras")
@@ -279,7 +277,7 @@ def test_code_in_a_keras_file_is_not_run(tmp_path):
         load_backbone(tmp_path)
 
 
-def test_reinitialized_is_decided_by_the_seed(backbone):
+def test_reinitialized_weights_depend_on_the_seed_alone(backbone):
     first, same, other = (reinitialized(backbone, seed) for seed in (0, 0, 1))
     for a, b in zip(first.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -304,7 +302,7 @@ def test_reinitialized_has_initial_statistics_and_the_given_normalisation():
     assert float(normalised[0, 0, 0, 0]) == pytest.approx(1.0)
 
 
-def test_reinitialized_leaves_the_original_and_the_global_generator_alone(backbone):
+def test_reinitialized_changes_neither_the_original_nor_the_global_generator(backbone):
     weights = backbone.get_weights()
     random.seed(3)
     expected = random.random()
@@ -340,7 +338,7 @@ def narrow_resnet(tmp_path, **options):
     return backbone, str(tmp_path / "backbone.keras")
 
 
-def test_training_starts_from_the_weights_of_a_file(tmp_path):
+def test_training_starts_with_the_weights_of_a_file(tmp_path):
     backbone, file = narrow_resnet(tmp_path)
     model = BYOL(pretrained_backbone(3, file), 8, 4)
     for network in (model.online, model.target):

@@ -1,0 +1,25 @@
+"""Exporting a network writes the model and its card, or nothing."""
+
+import pytest
+
+from byol_keras.export.export_network import export_network
+
+
+def test_folder_has_the_model_and_its_card(run_folder):
+    folder = export_network(run_folder, "keras", "target", "projector", 24, "MIT")
+    assert folder == run_folder / "export/target_projector_keras"
+    assert {path.name for path in folder.iterdir()} == {"MODEL_CARD.md", "model.keras"}
+    lines = (folder / "MODEL_CARD.md").read_text().splitlines()
+    for line in (
+        "| network | target, projector |",
+        "| input | float32 [B, H, W, 3] in 0..1 |",
+        "| outputs | projection |",
+        "| licence | MIT |",
+    ):
+        assert line in lines
+
+
+def test_unknown_format_is_refused_before_the_run_is_read(tmp_path):
+    with pytest.raises(ValueError, match="file_format must be one of"):
+        export_network(tmp_path, "torch", "online", "backbone", 24)
+    assert list(tmp_path.iterdir()) == []
