@@ -1,12 +1,12 @@
-"""Draws what experiments have recorded, and what a trained backbone makes of images.
+"""Draws recorded curves of experiments, and maps of the features of a backbone.
 
     python experiments/figures.py curves experiments/FOLDER
     python experiments/figures.py cost experiments/FOLDER ...
     python experiments/figures.py representation RUN_FOLDER --data=FOLDER --out=FOLDER
 
-`curves` writes `curves.png` into the folder: loss, score and monitors of all its runs.
-`cost` writes `cost.png` beside this file: scores against the minutes of training.
-`representation` writes `map.png` and `neighbours.png`, of test images of Fashion-MNIST.
+`curves` writes `curves.png` to the folder: loss, score and monitors of all its runs.
+`cost` writes `cost.png` next to this file: scores by minutes of training.
+`representation` writes `map.png` and `neighbours.png` of test images of Fashion-MNIST.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from byol_keras import data, export
 from byol_keras.report import representation
 
 ROOT = pathlib.Path(__file__).parent
-# Key of a line of metrics, and the title of its panel.
+# Key in metrics.jsonl -> title of its panel.
 PANELS = {
     "loss": "loss",
     METRIC: "weighted kNN, k = 20, top-1 in percent",
@@ -38,7 +38,7 @@ LINES = ("-", "--", ":")
 
 
 def main():
-    """Draws what the command line asks for."""
+    """Draws the figures of one command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(required=True)
     curves = commands.add_parser("curves")
@@ -84,21 +84,21 @@ def draw_curves(folder: pathlib.Path) -> None:
 
 
 def _lines(records, key):
-    """Epochs and values of a panel by the name of the run, where there are any."""
+    """Epochs and values of a panel by name of the run, for runs that have any."""
     read = _scores if key == METRIC else functools.partial(_points, key=key)
     lines = {name: read(found) for name, found in records.items()}
     return {name: line for name, line in lines.items() if line}
 
 
 def _points(found, key):
-    """Epochs and values of a metric, where it was logged."""
+    """Epochs and values of a metric, from the epochs that logged it."""
     return [(x["epoch"], x[key]) for x in found["epochs"] if key in x]
 
 
 def _scores(found):
-    """Epochs and kNN while training; else, where that was asked for, at the end.
+    """Epochs and kNN accuracy during training, or else the final accuracy.
 
-    Never both in one line: while training it may be of fewer images.
+    One line never mixes both, because kNN during training may use fewer images.
     """
     final = [x["trained"][METRIC] for x in results_of([found], "knn")]
     last = found["epochs"][-1]["epoch"]
@@ -106,10 +106,9 @@ def _scores(found):
 
 
 def draw_cost(folders: list[pathlib.Path]) -> None:
-    """Scores during and after training against minutes, for runs that tell theirs.
+    """Scores by minutes of training, for runs with a recorded duration.
 
-    The minutes of an epoch are its share of those of the run, which are unknown where
-    it was cut short.
+    An interrupted run has none. All epochs of a run count as equally long.
     """
     figure, panel = pyplot.subplots(figsize=(8, 5), layout="constrained")
     for number, folder in enumerate(folders):
@@ -128,7 +127,7 @@ def draw_cost(folders: list[pathlib.Path]) -> None:
 def draw_representation(
     run_folder: pathlib.Path, test_data: str, out: pathlib.Path
 ) -> None:
-    """A map of 2,000 test images, and the neighbours of some of them."""
+    """Draws a map of 2,000 test images and the neighbours of some of them."""
     images = data.fashion_mnist_idx(test_data, "test")
     backbone = export.load_backbone(run_folder)
     sample = representation.take_sample(backbone, images, (28, 28, 1), 2000, 1, seed=0)

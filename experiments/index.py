@@ -1,4 +1,4 @@
-"""Prints the table of all experiments: what each has reached, and what it cost.
+"""Prints the table of all experiments: their main results and hours.
 
 python experiments/index.py
 """
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent
 
 
 def index_table() -> str:
-    """One row per experiment of which something has been recorded."""
+    """One row per experiment with recorded results."""
     rows = []
     for folder in sorted(path.parent for path in ROOT.glob("*/README.md")):
         found = _read_results(folder)
@@ -28,13 +28,13 @@ def index_table() -> str:
 
 
 def _read_results(folder):
-    """Every JSON of an experiment by its name, but second runs of a seed."""
+    """All JSON files of an experiment by name, without repeated runs of a seed."""
     paths = sorted([*folder.glob("*.json"), *folder.glob("results/*.json")])
     return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
 def _hours(records):
-    """Of training and benchmarks, or of a script; `>` where not all are told."""
+    """Recorded hours of training and benchmarks, or of a script; `>` if incomplete."""
     seconds = [x.get("train_seconds", x.get("seconds")) for x in records]
     benchmarks = itertools.chain(*(x.get("benchmarks", {}).values() for x in records))
     total = sum(x["seconds"] for x in benchmarks) + sum(filter(None, seconds))
@@ -43,7 +43,7 @@ def _hours(records):
 
 
 def _score(records, model="trained", benchmark="knn", metric=METRIC):
-    """Mean over records."""
+    """Mean score over records."""
     return statistics.mean(x[model][metric] for x in results_of(records, benchmark))
 
 
@@ -73,7 +73,7 @@ def _suite(folder):
 
 
 def _both(records, benchmark, metric):
-    """Means of the trained backbone and of the random weights that it began with."""
+    """Mean scores of the trained backbone and of its initial weights."""
     models = ("trained", "random_init")
     return [_score(records, model, benchmark, metric) for model in models]
 

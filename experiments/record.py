@@ -1,13 +1,12 @@
-"""Trains configurations, evaluates them, and records what came of it.
+"""Trains and evaluates configurations, and records the results.
 
     python experiments/record.py experiments/FOLDER/NAME.gin --seeds 0 1 2
 
-runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed, and writes
-`results/NAME_seedSEED.json` beside the file: values used, commit, machine, seconds,
-verdicts, the doctor's first readings, one line of metrics per epoch, and the results of
-the benchmarks. What is recorded already is not run again; what was interrupted goes on.
-With `--again` it is run and recorded once more, in `results/again/`: the same seed
-gives the same weights.
+runs `byol_keras.train` and `byol_keras.benchmarks` for each file and seed. It writes
+`results/NAME_seedSEED.json` next to the file: values used, commit, machine, seconds,
+verdicts, the doctor's first readings, one line of metrics per epoch, and benchmark
+results. Recorded runs are skipped, and interrupted ones resume. `--again` repeats
+recorded runs into `results/again/`; the same seed gives the same weights.
 """
 
 import argparse
@@ -39,7 +38,7 @@ def main():
             file = file.resolve()
             path = file.parent / "results" / again / f"{file.stem}_seed{seed}.json"
             if path.exists():
-                print(f"{path.name} is there already")
+                print(f"{path.name} exists: skipped")
                 continue
             run_folder = arguments.runs / again / file.parent.name / path.stem
             execute(file, seed, arguments.benchmarks, run_folder)
@@ -54,7 +53,7 @@ def execute(
     benchmarks: Sequence[pathlib.Path],
     run_folder: pathlib.Path,
 ) -> None:
-    """Trains, unless that has ended, and evaluates."""
+    """Trains, unless the run is complete, and evaluates."""
     if not (run_folder / "export/backbone.keras").exists():
         _command("train", file, f"train.seed={seed}", run_folder)
     for benchmark in benchmarks:
@@ -62,7 +61,7 @@ def execute(
 
 
 def _command(module, gin_file, binding, run_folder):
-    """Runs a command line; its configuration may import modules that lie beside it."""
+    """Runs a command; its gin file may import modules from its own folder."""
     given = {"gin_file": gin_file, "gin_param": binding, "model_dir": run_folder}
     words = [f"--{name}={value}" for name, value in given.items()]
     subprocess.run(
@@ -74,7 +73,7 @@ def _command(module, gin_file, binding, run_folder):
 
 
 def record(run_folder: pathlib.Path, seed: int) -> dict:
-    """What a run folder holds, for the tables of an experiment."""
+    """Reads from a run folder all that the tables of an experiment need."""
     run = read_run(run_folder)
     last_of_epoch = {}
     for line in run.metrics:
@@ -87,7 +86,7 @@ def record(run_folder: pathlib.Path, seed: int) -> dict:
         "commits": list(dict.fromkeys(start["commit"] for start in starts)),
         "machine": starts[-1]["machine"],
         "versions": starts[-1]["versions"],
-        # Unknown where a start was cut short.
+        # None if a start was interrupted.
         "train_seconds": None if None in seconds else sum(seconds),
         "verdicts": run.health.get("changes", []),
         "first": run.health.get("first"),
@@ -97,7 +96,7 @@ def record(run_folder: pathlib.Path, seed: int) -> dict:
 
 
 def _scores(found):
-    """The part of a benchmark's record that tables need, and the weights' digest."""
+    """The part of a benchmark record that tables need, with the weights' digest."""
     kept = ("results", "interval", "seeds", "seconds", "commit")
     return {
         **{name: found[name] for name in kept},
@@ -106,7 +105,7 @@ def _scores(found):
 
 
 def summary(path: pathlib.Path) -> str:
-    """The results of the trained backbone, in a line."""
+    """Scores of the trained backbone, in one line."""
     found = json.loads(path.read_text())["benchmarks"]
     return ", ".join(
         f"{metric} {value:.2f}"

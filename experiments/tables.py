@@ -1,4 +1,4 @@
-"""Prints the Markdown tables of an experiment from the JSON that the benchmarks wrote.
+"""Prints the Markdown tables of an experiment from its JSON files.
 
 python experiments/tables.py experiments/speed
 """
@@ -18,7 +18,7 @@ from byol_keras.results.records import mean_and_interval
 METRIC = "knn/top1_k20"
 BASELINES = {"raw_pixels": "raw pixels", "random_init": "random init"}
 MODELS = {**BASELINES, "trained": "BYOL"}
-# Benchmark of the suite, its metric, and the header of the column.
+# Benchmark, its metric, and the header of its column.
 SUITE = (
     ("knn", "knn/top1_k20", "kNN, k = 20"),
     ("linear", "linear/top1", "linear, AvgPool"),
@@ -31,7 +31,7 @@ SUITE = (
     ("finetune_100percent_rate_0.05", "finetune/top1", "all labels, rate 0.05"),
 )
 
-# Case of experiments/speed/views.json, and its title.
+# Case in experiments/speed/views.json -> title of its row.
 VIEWS = {
     "arrays_224": "224 px, from arrays",
     "arrays_96": "96 px, from arrays",
@@ -39,10 +39,10 @@ VIEWS = {
     "jpeg_224": "224 px, from JPEG files of 500 x 375",
 }
 
-# Case of experiments/speed/steps.json, and its title.
+# Case in experiments/speed/steps.json -> title of its rows.
 STEPS = {"resnet18_32px": "ResNet-18 at 32 px", "resnet50_96px": "ResNet-50 at 96 px"}
 
-# Benchmark of experiments/scenes_resnet18_dense, and its metrics.
+# Benchmark in experiments/scenes_resnet18_dense -> its metrics.
 SCENES = {
     "detection_voc_tiny": ["detection_voc/AP50"],
     "detection_coco_tiny": [
@@ -79,7 +79,7 @@ def views_table(folder: pathlib.Path) -> str:
 
 
 def ratios_table(folder: pathlib.Path) -> str:
-    """What `steps.json`, `runs.json` and `safety.json` set against each other."""
+    """Ratios of `steps.json`, `runs.json` and `safety.json`."""
     steps, runs, safety = (
         json.loads((folder / f"{name}.json").read_text())
         for name in ("steps", "runs", "safety")
@@ -89,7 +89,7 @@ def ratios_table(folder: pathlib.Path) -> str:
 
 
 def _step_rows(steps):
-    """The training step against its floor, and in 16 bits against 32."""
+    """Ratio of a training step to its floor, and of a step in 16 bits to 32 bits."""
     for name, title in STEPS.items():
         case = steps[name]
         yield [
@@ -109,7 +109,7 @@ def _step_rows(steps):
 
 
 def _cost_rows(steps):
-    """What the moving average and LARS take of a step, and the memory of all."""
+    """Share of EMA and LARS in a step, and peak memory."""
     share = steps["ema_and_lars"]
     memory = [steps[f"memory_{x}"]["gigabytes"] for x in ("byol", "supervised")]
     yield [
@@ -127,7 +127,7 @@ def _cost_rows(steps):
 
 
 def _fit_rows(runs, safety):
-    """What `fit` adds to the bare step, and how long a run takes to begin."""
+    """Ratio of `fit` to the bare step, and time until the first step of a run."""
     fit, start = runs["fit"], runs["start"]
     parts = [safety[part]["percent"] for part in ("guard", "doctor", "checkpoints")]
     yield [
@@ -154,7 +154,7 @@ def _fit_rows(runs, safety):
 
 
 def scenes_table(folder: pathlib.Path) -> str:
-    """One row per metric of the `results/*_tiny.json`, in percent, and what it took."""
+    """One row per metric of `results/*_tiny.json`: percent and seconds."""
     rows = []
     for name, metrics in SCENES.items():
         found = json.loads((folder / "results" / f"{name}.json").read_text())
@@ -165,7 +165,7 @@ def scenes_table(folder: pathlib.Path) -> str:
 
 
 def variants_table(folder: pathlib.Path) -> str:
-    """One row per configuration that `record.py` has recorded, the base first."""
+    """One row per recorded configuration, the base first."""
     found = by_variant(folder)
     rows = [
         [title, "", _scores(found["base"], model, "knn", METRIC), *["-"] * 3]
@@ -188,7 +188,7 @@ def variants_table(folder: pathlib.Path) -> str:
 
 
 def health_table(folder: pathlib.Path) -> str:
-    """One row per recorded run: the doctor's verdicts, and the readings behind them."""
+    """One row per recorded run: verdicts of the doctor and the readings behind them."""
     rows = []
     for name, found in read_records(folder).items():
         first, readings = found["first"], doctor_readings(found)
@@ -215,9 +215,9 @@ def health_table(folder: pathlib.Path) -> str:
 
 
 def scores_table(folder: pathlib.Path) -> str:
-    """One row per model, one column per benchmark, means over the recorded seeds.
+    """One row per model, one column per benchmark: means over the recorded seeds.
 
-    The last row has the gain of training, seed by seed.
+    The last row is the gain over random initialization, paired by seed.
     """
     (records,) = by_variant(folder).values()
     columns = suite_columns(records)
@@ -234,7 +234,7 @@ def scores_table(folder: pathlib.Path) -> str:
 
 
 def suite_columns(records) -> list[tuple[str, str, str]]:
-    """The rows of `SUITE` whose benchmark has been recorded, for some seeds or all."""
+    """The rows of `SUITE` whose benchmark is recorded for at least one seed."""
     columns = []
     for benchmark, metric, title in SUITE:
         count = len(results_of(records, benchmark))
@@ -245,7 +245,7 @@ def suite_columns(records) -> list[tuple[str, str, str]]:
 
 
 def _scores(records, model, benchmark, metric):
-    """Mean and interval of a metric over the seeds; a dash where the model has none."""
+    """Mean and interval of a metric over the seeds; a dash if the model has none."""
     found = results_of(records, benchmark)
     if model not in found[0]:
         return "-"
@@ -253,7 +253,7 @@ def _scores(records, model, benchmark, metric):
 
 
 def _gain(records, benchmark, metric):
-    """Mean and interval of what training adds to the random weights of its seed."""
+    """Mean and interval of the gain over random initialization, paired by seed."""
     found = results_of(records, benchmark)
     gains = [x["trained"][metric] - x["random_init"][metric] for x in found]
     return _with_interval(gains)
@@ -267,7 +267,7 @@ def _with_interval(values):
 
 
 def factors_table(folder: pathlib.Path) -> str:
-    """One row per configuration: accuracy of the probe of each factor, in percent."""
+    """One row per configuration: accuracy of each factor's probe, in percent."""
     found = by_variant(folder)
     factors = list(found["base"][0]["benchmarks"])
 
@@ -288,7 +288,7 @@ def factors_table(folder: pathlib.Path) -> str:
 
 
 def _minutes(records):
-    """Of training, on average; a dash where a run was cut short and none is known."""
+    """Mean minutes of training; a dash if no uninterrupted run is recorded."""
     known = [x["train_seconds"] for x in records if x["train_seconds"] is not None]
     return _mean([seconds / 60 for seconds in known]) if known else "-"
 
@@ -298,7 +298,7 @@ def _mean(values, digits=1):
 
 
 def difference(gin_file: pathlib.Path) -> str:
-    """What a configuration changes of the base, in the words of its first comment."""
+    """Difference of a configuration to the base, from its first comment."""
     lines = gin_file.read_text().splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     text = " ".join(line.strip("# ") for line in comment)
@@ -307,7 +307,7 @@ def difference(gin_file: pathlib.Path) -> str:
 
 
 def _worst_verdicts(records):
-    """The worst one of each seed, and all alike but once."""
+    """The worst verdict of each seed, without duplicates."""
     found = [[x["verdict"] for x in record["verdicts"]] for record in records]
     return ", ".join(dict.fromkeys(max(x, key=VERDICTS.index) for x in found))
 
@@ -326,7 +326,7 @@ TABLES = {
 
 
 def of_experiment(folder: pathlib.Path) -> list[str]:
-    """All tables of an experiment; none before anything of it has been recorded."""
+    """All tables of an experiment; none if it has no recorded results."""
     is_recorded = any(folder.glob("results/*")) or any(folder.glob("*.json"))
     return [make(folder) for make in TABLES[folder.name]] if is_recorded else []
 

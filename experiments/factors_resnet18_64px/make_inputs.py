@@ -2,9 +2,13 @@
 
     python experiments/factors_resnet18_64px/make_inputs.py runs/factors
 
-writes `images/`, to train on without labels, for every factor `FACTOR/train/VALUE/` and
-`FACTOR/test/VALUE/`, links to the first of these images and to new ones, sorted by the
-factor's value, and `examples.png`.
+writes
+
+- `images/`: training images, without labels;
+- `FACTOR/train/VALUE/` for every factor: links to the first of these images, sorted by
+  the factor's value;
+- `FACTOR/test/VALUE/`: new images, sorted likewise;
+- `examples.png`: the first images in one picture.
 """
 
 import os
@@ -33,11 +37,11 @@ _FINE = 2
 
 
 def draw(values: dict[str, str], rng: np.random.Generator) -> np.ndarray:
-    """An image with these values of the factors; all the rest of it is random.
+    """Draws an image with the given factors; everything else in it is random.
 
     Args:
         values: one of `FACTORS[name]` for each name.
-        rng: draws tilt, shades, and shifts within a value.
+        rng: for tilt, shades, and shifts within a value.
 
     Returns:
         uint8 `[64, 64, 3]`.
@@ -60,7 +64,7 @@ def draw(values: dict[str, str], rng: np.random.Generator) -> np.ndarray:
 
 
 def _inside(shape, z):
-    """Which complex numbers lie in a shape of radius 1 about 0."""
+    """Whether complex numbers are inside a shape of radius 1 around 0."""
     distance, angle = np.abs(z), np.angle(z)
     if shape == "circle":
         return distance < 0.9
@@ -93,7 +97,7 @@ def _paint(colour, rng):
 
 
 def _fill(fill, inner):
-    """What the paint is multiplied with, in 0..1."""
+    """Factor in 0..1 that the paint is multiplied with."""
     if fill == "solid":
         return np.ones(inner.shape)
     if fill == "stripes":
@@ -127,14 +131,14 @@ def _background(kind, y, x, rng):
 
 
 def numbered_image(number: int) -> tuple[dict[str, str], np.ndarray]:
-    """The values of the factors and the image of a number; always the same ones."""
+    """Factors and image of a number: a pure function of it."""
     rng = np.random.default_rng((0, number))
     values = {name: str(rng.choice(known)) for name, known in FACTORS.items()}
     return values, draw(values, rng)
 
 
 def write_sheet(file: pathlib.Path, rows: int = 3, columns: int = 12) -> None:
-    """Writes one picture of the first images."""
+    """Writes a picture of the first images."""
     images = [numbered_image(number)[1] for number in range(rows * columns)]
     framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     lines = [np.hstack(framed[i : i + columns]) for i in range(0, len(images), columns)]
@@ -151,8 +155,9 @@ def write_images(
 
     Args:
         folder: created if missing.
-        num_images: of `images/`, the first `num_labelled` of which are linked.
-        num_test: further images, of which only the sorted ones are kept.
+        num_images: number of images in `images/`.
+        num_labelled: number of these that are linked.
+        num_test: number of test images, which are not in `images/`.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for number in range(num_images + num_test):
@@ -175,4 +180,4 @@ if __name__ == "__main__":
         sys.exit(f"the folder must not exist yet. Received: {target}")
     write_images(target)
     write_sheet(target / "examples.png")
-    print(f"{NUM_IMAGES} images are in {target / 'images'}, sorted ones beside them")
+    print(f"{NUM_IMAGES} images are in {target / 'images'}, sorted ones in {target}")

@@ -1,4 +1,4 @@
-"""Heads that only the variants beside this file need."""
+"""Heads of the variants in this folder."""
 
 import gin
 import keras
@@ -6,13 +6,13 @@ import keras
 
 @gin.register
 def no_predictor():
-    """An identity in the predictor's place."""
+    """An identity in place of the predictor."""
     return keras.Sequential([keras.layers.Activation("linear")])
 
 
 @gin.register
 def plain_head(hidden_units=512, output_units=128):
-    """A head of the quickstart's size without BatchNormalization."""
+    """A head of the size used in the quickstart, without BatchNormalization."""
     layers = [
         keras.layers.Dense(hidden_units),
         keras.layers.ReLU(),

@@ -1,8 +1,8 @@
-"""Writes what the experiment starts from: scenes in three layouts, and a backbone.
+"""Writes the inputs of the experiment: scenes in three layouts, and a backbone.
 
 python experiments/scenes_resnet18_dense/make_inputs.py DIR
 
-DIR is then the run folder of the four commands in README.md beside this file.
+DIR is then the run folder of the four commands in README.md of this folder.
 """
 
 import pathlib
@@ -16,18 +16,18 @@ from byol_keras.export import export_backbone
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-import scenes  # noqa: E402
+from support import scenes  # noqa: E402
 
 
 def write_scenes(folder: pathlib.Path, train: int = 100, held_out: int = 40) -> None:
-    """Writes `VOCdevkit/`, `coco/` and `cityscapes/`, each of the same scenes.
+    """Writes `VOCdevkit/`, `coco/` and `cityscapes/` with the same scenes.
 
     Args:
         folder: created if missing.
-        train, held_out: int. Scenes to train on and to test on, of different seeds.
+        train, held_out: int. Numbers of training and test scenes, with different seeds.
     """
     seen, new = scenes.make_scenes(train), scenes.make_scenes(held_out, seed=1)
-    detection = {"trainval": seen[1::2]}  # the other half is in the list of 2007
+    detection = {"trainval": seen[1::2]}  # the other half is in the split of 2007
     scenes.write_vocdevkit(
         folder / "VOCdevkit",
         {

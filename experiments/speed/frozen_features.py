@@ -1,9 +1,9 @@
-"""Times kNN against its bare matrix product, and extraction against the forward pass.
+"""Times kNN against its matrix product, and feature extraction against a forward pass.
 
     python experiments/speed/frozen_features.py
 
-Each pair is measured side by side in one process, several times in turn; what counts is
-the median of the ratios. Writes `frozen_features.json` beside this file.
+The two of each pair are measured alternately in one process. The result is the median
+of their ratios. Writes `frozen_features.json` next to this file.
 """
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
@@ -25,7 +25,7 @@ IMAGES, IMAGE_SIZE, BATCH = 8_192, 32, 256
 
 
 def compare(ours, bare) -> dict[str, float]:
-    """Medians over interleaved repeats, after one call of each to warm up."""
+    """Medians over alternating repeats, after one warm-up call of each."""
     ours(), bare()
     pairs = [(seconds(ours), seconds(bare)) for _ in range(REPEATS)]
     return {
@@ -36,12 +36,12 @@ def compare(ours, bare) -> dict[str, float]:
 
 
 def peak_gigabytes() -> float:
-    """Largest memory that this process has had so far."""
+    """Peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure_knn() -> dict[str, float]:
-    """Nearest neighbours among random features; memory above the features."""
+    """Times nearest neighbours of random features, and measures additional memory."""
     rng = np.random.default_rng(0)
     train = rng.normal(size=(TRAIN, DIMENSIONS)).astype(np.float32)
     test = rng.normal(size=(TEST, DIMENSIONS)).astype(np.float32)
@@ -59,7 +59,7 @@ def measure_knn() -> dict[str, float]:
 
 
 def measure_extraction() -> dict[str, float]:
-    """Extraction from images in memory; the forward pass has its batches prepared."""
+    """Times extraction from images in memory against the forward pass of batches."""
     rng = np.random.default_rng(0)
     shape = (IMAGES, IMAGE_SIZE, IMAGE_SIZE, 3)
     images = rng.integers(0, 256, shape, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What the speed scripts share: interleaved medians, images, the file of results."""
+"""Shared by the speed scripts: alternating measurements, images, result files."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ def seconds(function) -> float:
 
 
 def interleaved(functions: dict, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every call: all functions in turn, after one call each to warm up."""
+    """Seconds of every call, with alternating functions after one warm-up call each."""
     for function in functions.values():
         function()
     times = {name: [] for name in functions}
@@ -32,7 +32,7 @@ def interleaved(functions: dict, repeats: int) -> dict[str, list[float]]:
 
 
 def median_ratio(numerators, denominators) -> float:
-    """Median of the ratios of what was measured in the same turn."""
+    """Median of the ratios of times that were measured in the same repeat."""
     pairs = zip(numerators, denominators, strict=True)
     return statistics.median(a / b for a, b in pairs)
 
@@ -43,7 +43,7 @@ def medians(times: dict[str, list[float]], scale: float = 1.0) -> dict[str, floa
 
 
 def photographs(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 `[count, height, width, 3]`: smooth shapes under a little noise."""
+    """uint8 `[count, height, width, 3]`: smooth shapes with weak noise."""
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(count, height, width, 3)).cumsum(1).cumsum(2)
     images -= images.min((1, 2), keepdims=True)
@@ -53,13 +53,13 @@ def photographs(count: int, height: int, width: int, seed: int = 0) -> np.ndarra
 
 
 def peak_gigabytes() -> float:
-    """Largest memory that this process has had so far."""
+    """Peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def write(results: dict) -> None:
-    """Prints the results of a script and keeps them beside it, under its name."""
-    # Not above: it imports TensorFlow, before which some scripts set variables.
+    """Prints the results of a script and writes them to `<script>.json` next to it."""
+    # Imported here, since it imports TensorFlow, and some scripts set variables before.
     from byol_keras.results import provenance
 
     taken = {"seconds": round(time.perf_counter() - _START, 1)}

@@ -1,9 +1,9 @@
-"""Measures all of this folder in one run, half an hour, and plots it.
+"""Runs all measurements of this folder, in half an hour, and plots them.
 
     pip install "byol_keras[report]"
     python experiments/speed/run_all.py
 
-Nothing else should be running. Writes the JSON of each script, and `speed.png`.
+Run nothing else meanwhile. Writes the JSON file of each script, and `speed.png`.
 """
 
 import json
@@ -24,7 +24,7 @@ OURS, OTHERS = "#1b6ca8", "#c9ced6"
 
 
 def plot() -> None:
-    """Draws what the JSON files hold."""
+    """Draws `speed.png` from the JSON files."""
     found = {
         name: json.loads((FOLDER / f"{name}.json").read_text()) for name in SCRIPTS
     }
@@ -99,7 +99,7 @@ def _plot_shares(axes, found):
 
 
 def main():
-    """Runs the scripts one after the other, then plots."""
+    """Runs the scripts one after another, then plots."""
     for name in SCRIPTS:
         print(f"{name}.py", flush=True)
         script = str(FOLDER / f"{name}.py")

@@ -1,13 +1,13 @@
-"""Whole runs: `fit` with all that a run does against the bare step, and the start.
+"""Times whole runs: `fit` with all callbacks against the bare step, and the start-up.
 
     python experiments/speed/runs.py
 
-A ResNet-18 on photographs of 32 x 32, batch 64. Blocks of steps are measured in turn:
-the bare step, which is `train_step` and the moving average, and `fit` with guard,
-doctor, meter, logs and progress line, on views that are cached and on views that are
-made meanwhile. Ends of epochs, with their checkpoints, are not in the blocks; what
-checkpoints cost is in `safety.json`. Then the quickstart is started, from the start of
-the process to the end of its first step. Writes `runs.json` beside this file.
+A ResNet-18 on photographs of 32 x 32, batch 64. Blocks of steps are measured
+alternately: the bare step (`train_step` and EMA update), and `fit` with guard, doctor,
+meter, logs and progress line, once on cached views and once on views that are computed
+during training. The blocks contain no end of an epoch and thus no checkpoint, whose
+cost is in `safety.json`. The script also times the quickstart from the start of the
+process to the end of its first step. Writes `runs.json` next to this file.
 """
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
@@ -47,7 +47,7 @@ QUICKSTART = pathlib.Path(__file__).parents[2] / "gin/pretrain/quickstart.gin"
 
 
 class Block(keras.callbacks.Callback):
-    """Notes when a block's steps begin and end; the first step starts the pipeline."""
+    """Records begin and end of a block; its first step only starts the pipeline."""
 
     async_safe = False
 
@@ -67,7 +67,7 @@ def new_model() -> BYOL:
 
 
 def bare_block():
-    """() -> seconds of a step; `train_step` and moving average without `fit`."""
+    """Returns a function that times `train_step` and EMA update without `fit`."""
     model, ema = new_model(), TargetEMA(total_steps=10**6)
     model.optimizer.build(model.trainable_variables)
     ema.set_model(model)
@@ -88,7 +88,7 @@ def bare_block():
 
 
 def fit_block(folder, cached: bool):
-    """() -> seconds of a step of `fit` with the callbacks of a run."""
+    """Returns a function that times a step of `fit` with the callbacks of a run."""
     model = new_model()
     source = data.arrays(photographs(256, IMAGE_SIZE, IMAGE_SIZE))
     dataset = ours(IMAGE_SIZE).dataset(source, BATCH_SIZE, seed=0)
@@ -125,7 +125,7 @@ def fit_block(folder, cached: bool):
 
 
 def measure_fit() -> dict:
-    """`fit` on cached and on fresh views against the bare step."""
+    """Times `fit` on cached and on fresh views against the bare step."""
     with tempfile.TemporaryDirectory() as folder:
         blocks = {
             "bare": bare_block(),
@@ -146,7 +146,7 @@ def measure_fit() -> dict:
 
 @gin.register
 class EndAtFirstStep(keras.callbacks.Callback):
-    """Tells the time at the end of the first step, and ends the process."""
+    """Prints the time at the end of the first step and ends the process."""
 
     async_safe = False
     stateless = True
@@ -164,7 +164,7 @@ def start(folder: str) -> None:
 
 
 def measure_start() -> dict:
-    """Seconds from the start of a process to its first step and to its imports' end."""
+    """Seconds from the start of a process to its first step, and of its imports."""
     whole, imports = [], []
     for _ in range(STARTS):
         with tempfile.TemporaryDirectory() as folder:

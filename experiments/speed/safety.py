@@ -1,12 +1,12 @@
-"""What guard, collapse doctor and checkpoints add to the training of a ResNet-18.
+"""Measures the cost of guard, collapse doctor and checkpoints in training.
 
     python experiments/speed/safety.py
 
 BYOL with the heads of the paper on images of 32 x 32, batch 64. Steps with and without
-`NonfiniteGuard` are measured in turn; so are blocks of steps with and without a
-checkpoint, which is written while they run. A reading of `CollapseDoctor` and a
-checkpoint are shared out over the steps between two of them, as many as the defaults
-say. Writes `safety.json` beside this file.
+`NonfiniteGuard` are measured alternately, and so are blocks of steps during which a
+checkpoint is or is not written. The cost of a reading of `CollapseDoctor` and of a
+checkpoint is divided by the default number of steps between two of them. Writes
+`safety.json` next to this file.
 """
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
@@ -31,7 +31,7 @@ REPEATS, STEPS_OF_A_BLOCK = 9, 6
 
 
 def default(function, parameter: str):
-    """The default of a parameter, which the shares rest on."""
+    """Default of a parameter, used to compute shares."""
     return inspect.signature(function).parameters[parameter].default
 
 
@@ -45,7 +45,7 @@ def new_model(views) -> BYOL:
 
 
 def traced_step(model, views):
-    """A training step on fixed views, with whatever guard the model has now."""
+    """A training step on fixed views, with the current guard of the model."""
     step = tf.function(lambda: model.train_step(views), autograph=False)
 
     def run():
@@ -56,7 +56,7 @@ def traced_step(model, views):
 
 
 def measure_guard(views) -> dict:
-    """Steps with a guard against steps without."""
+    """Times steps with a guard against steps without."""
     bare = traced_step(new_model(views), views)
     guarded_model = new_model(views)
     NonfiniteGuard().set_model(guarded_model)
@@ -68,7 +68,7 @@ def measure_guard(views) -> dict:
 
 
 def measure_doctor(views, step_seconds: float) -> dict:
-    """A reading, on as many images as a step has."""
+    """Times a reading on as many images as a step has."""
     doctor = CollapseDoctor(views)
     doctor.set_model(new_model(views))
     doctor.on_train_begin()
@@ -84,7 +84,7 @@ def measure_doctor(views, step_seconds: float) -> dict:
 
 
 def measure_checkpoints(views) -> dict:
-    """Blocks of steps while a checkpoint is written, against blocks without."""
+    """Times blocks of steps while a checkpoint is written, against blocks without."""
     model = new_model(views)
     step = traced_step(model, views)
     with tempfile.TemporaryDirectory() as folder:

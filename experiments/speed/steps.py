@@ -1,10 +1,11 @@
-"""The training step against the framework's own floor, EMA, LARS, and memory.
+"""Times the training step against the framework's own floor; EMA, LARS, and memory.
 
     python experiments/speed/steps.py
 
-The floor of a step of BYOL is what Keras and TensorFlow need for the same backbone: two
-supervised steps, since both views go forward and back, and two forward passes, for the
-target. Each case runs in a process of its own. Writes `steps.json` beside this file.
+The floor of a BYOL step is the cost of Keras and TensorFlow for the same backbone: two
+supervised steps, for the forward and backward pass of both views, and two forward
+passes, for the target. Each case runs in its own process. Writes `steps.json` next to
+this file.
 """
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
@@ -27,9 +28,9 @@ CASES = {
     "resnet18_32px": (resnet18, "small", 32, 64, 512),
     "resnet50_96px": (resnet50, "imagenet", 96, 16, 4096),
 }
-# What a CPU has for numbers of 16 bits, as Linux names it in this file.
+# Instructions of a CPU for 16-bit numbers, by their names in this file of Linux.
 CPU_INFO, FLAGS = pathlib.Path("/proc/cpuinfo"), ("amx_bf16", "avx512_bf16")
-# Of ResNet-50, for what EMA and LARS take of a step, and for its memory.
+# Of ResNet-50, for the share of EMA and LARS in a step and for its memory.
 BATCH_SIZE, SIZE = 64, 96
 
 
@@ -40,7 +41,7 @@ def pictures(batch_size, size):
 
 
 def byol_step(backbone, batch_size, size, hidden_units, optimizer):
-    """() -> one training step of BYOL with its moving average, on one batch."""
+    """A function that runs a BYOL step with EMA update; its model; its EMA."""
     model = BYOL(backbone, hidden_units)
     model.compile(optimizer, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
@@ -59,7 +60,7 @@ def byol_step(backbone, batch_size, size, hidden_units, optimizer):
 
 
 def supervised_step(backbone, batch_size, size, optimizer):
-    """() -> one supervised training step of the same backbone, and a forward pass."""
+    """Functions that run one supervised step and one forward pass of the backbone."""
     logits = keras.layers.Dense(1000)(backbone.output["avgpool"])
     model = keras.Model(backbone.input, logits)
     images = pictures(batch_size, size)
@@ -89,7 +90,7 @@ def backbone_of(case):
 
 
 def measure_step(case) -> dict:
-    """A step of BYOL against the floor."""
+    """Times a BYOL step against the floor."""
     *_, size, batch_size, hidden_units = CASES[case]
     ours, _, _ = byol_step(
         backbone_of(case), batch_size, size, hidden_units, keras.optimizers.SGD(0.01)
@@ -111,7 +112,7 @@ def measure_step(case) -> dict:
 
 
 def measure_share() -> dict:
-    """EMA and LARS in a ResNet-50 step: each by itself, against the whole step."""
+    """Times EMA and LARS separately against a whole ResNet-50 step."""
     step, model, ema = byol_step(
         resnet50(), BATCH_SIZE, SIZE, 4096, LARS(0.1, weight_decay=1e-6)
     )
@@ -141,7 +142,7 @@ def measure_share() -> dict:
 
 
 def measure_precision() -> dict:
-    """A step in mixed_bfloat16 against one in float32, for each case."""
+    """Times a step in mixed_bfloat16 against one in float32, for each case."""
     ratios = {}
     for case, (*_, size, batch_size, hidden_units) in CASES.items():
         steps = {}
@@ -160,7 +161,7 @@ def measure_precision() -> dict:
 
 
 class PerView(keras.layers.BatchNormalization):
-    """Normalises each half of the batch by itself, as two passes would."""
+    """Normalizes each half of the batch separately, as two passes do."""
 
     def call(self, inputs, training=None, mask=None):
         first, second = tf.split(inputs, 2)
@@ -169,7 +170,7 @@ class PerView(keras.layers.BatchNormalization):
 
 
 def measure_views_together() -> dict:
-    """A pass forward and back over both views as one batch, against one over each."""
+    """Times a pass forward and back over both views at once against one per view."""
     _, _, size, batch_size, _ = CASES["resnet18_32px"]
     apart = backbone_of("resnet18_32px")
 
@@ -201,7 +202,7 @@ def measure_views_together() -> dict:
 
 
 def memory_of_byol() -> dict:
-    """Peak of a process that takes steps of BYOL."""
+    """Peak memory of a process that runs BYOL steps."""
     step, _, _ = byol_step(
         resnet50(), BATCH_SIZE, SIZE, 4096, keras.optimizers.SGD(0.01)
     )
@@ -210,7 +211,7 @@ def memory_of_byol() -> dict:
 
 
 def memory_of_supervised() -> dict:
-    """Peak of a process that takes supervised steps at twice the batch."""
+    """Peak memory of a process that runs supervised steps at twice the batch size."""
     step, _ = supervised_step(
         resnet50(), 2 * BATCH_SIZE, SIZE, keras.optimizers.SGD(0.01)
     )
@@ -230,7 +231,7 @@ PARTS = {
 
 
 def main():
-    """Runs every part in a process of its own, prints and writes."""
+    """Runs every part in its own process, prints and writes."""
     if len(sys.argv) > 1:
         print(json.dumps(PARTS[sys.argv[1]]()))
         return

@@ -1,10 +1,10 @@
-"""Views per second: ours against stock keras-cv layers that are composed the same way.
+"""Measures views per second: ours against the same views by stock keras-cv layers.
 
     python experiments/speed/views.py
 
-From decoded arrays at 32, 96 and 224 pixels, from JPEG files of 500 x 375, and ours on
-the host against ours in the graph of the device. Pairs of pipelines are measured in
-turn. Writes `views.json` beside this file.
+The inputs are decoded arrays at 32, 96 and 224 pixels, and JPEG files of 500 x 375.
+Ours are also measured on the host against the graph of the device. Pipelines are
+measured alternately. Writes `views.json` next to this file.
 """
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
@@ -39,14 +39,14 @@ from byol_keras import data
 from byol_keras.views import kernels
 
 REPEATS = 5
-SECONDS = 2.0  # of one measurement, at least
-# Size of the view, of the decoded images, and of the batch.
+SECONDS = 2.0  # minimum of one measurement
+# Size of the views, size of the decoded images, batch size.
 CASES = {"224": (224, 256, 64), "96": (96, 128, 64), "32": (32, 32, 128)}
 JPEG_SIZE, JPEGS = (375, 500), 128
 
 
 def ours(size: int, place: str = "host") -> TwoViews:
-    """BYOL's two views, as gin/views/byol_deepmind_224.gin binds them."""
+    """BYOL's two views, configured like gin/views/byol_deepmind_224.gin."""
 
     def layers(*more):
         jitter = RandomApply(ColorJitter(), 0.8)
@@ -59,14 +59,14 @@ def ours(size: int, place: str = "host") -> TwoViews:
 
 
 def stock(size: int, gated: bool):
-    """The same of stock keras-cv: float32 batch in 0..1 -> two views.
+    """The same views by stock keras-cv layers, a function of a uint8 batch.
 
-    Its crop knows no bicubic interpolation, so it is bilinear, which costs less.
+    Its crop has no bicubic interpolation, so it is bilinear, which costs less.
 
     Args:
-        size: int.
-        gated: bool. With `RandomApply`, which goes image by image; or every layer on
-            every image, in whole batches.
+        size: int. Size of the views.
+        gated: bool. Whether to use `RandomApply`, which processes images one by one.
+            Otherwise every layer is applied to every image, in whole batches.
     """
     layers = keras_cv.layers
     taps = 2 * max(size // 20, 1) + 1
@@ -115,14 +115,14 @@ def stock(size: int, gated: bool):
 
 
 def stock_dataset(images, size, batch_size, gated) -> tf.data.Dataset:
-    """Endless batches of stock views of images in memory."""
+    """Infinite dataset of batches of stock views of images in memory."""
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     stream = tf.data.Dataset.from_tensor_slices(images).repeat().batch(batch_size)
     return stream.map(stock(size, gated), **parallel).prefetch(tf.data.AUTOTUNE)
 
 
 def stock_jpegs(folder, size, batch_size, gated) -> tf.data.Dataset:
-    """Endless batches of stock views of JPEG files, each decoded whole."""
+    """Infinite dataset of batches of stock views of fully decoded JPEG files."""
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     files = tf.data.Dataset.list_files(f"{folder}/*.jpg", shuffle=False).repeat()
 
@@ -135,9 +135,9 @@ def stock_jpegs(folder, size, batch_size, gated) -> tf.data.Dataset:
 
 
 def compare(datasets: dict, batch_size: int) -> dict:
-    """Pairs of views per second of endless datasets, and what ours gain on the others.
+    """Pairs of views per second of infinite datasets, and ratios of ours to the others.
 
-    Only one of them is alive at a time: others would read ahead meanwhile.
+    Only one of them is iterated at a time, since others would prefetch meanwhile.
     """
     seconds = {name: [] for name in datasets}
     for _ in range(REPEATS):
@@ -151,7 +151,7 @@ def compare(datasets: dict, batch_size: int) -> dict:
 
 
 def seconds_per_batch(dataset) -> float:
-    """Of a dataset at full speed, once what is read ahead has been used up."""
+    """Seconds per batch of a dataset, after its prefetched batches are consumed."""
     batches = iter(dataset)
     for _ in range(6):
         next(batches)
@@ -163,7 +163,7 @@ def seconds_per_batch(dataset) -> float:
 
 
 def from_arrays(size, source, batch_size) -> dict:
-    """Ours against stock, from decoded images in memory."""
+    """Compares ours with stock, from decoded images in memory."""
     images = photographs(64, source, source)
     mine = ours(size).dataset(data.arrays(images), batch_size, seed=0)
     kinds = {"stock": True, "stock_without_gates": False}
@@ -175,7 +175,7 @@ def from_arrays(size, source, batch_size) -> dict:
 
 
 def from_jpegs(size=224, batch_size=64) -> dict:
-    """Ours, which decodes only crops, against stock after decoding everything."""
+    """Compares ours, which decodes only crops, with stock after full decoding."""
     with tempfile.TemporaryDirectory() as folder:
         for number, image in enumerate(photographs(JPEGS, *JPEG_SIZE)):
             encoded = tf.io.encode_jpeg(image, quality=90).numpy()
@@ -188,7 +188,7 @@ def from_jpegs(size=224, batch_size=64) -> dict:
 
 
 def on_device(size, source, batch_size) -> dict:
-    """Host views against the same in the graph, on whatever device there is."""
+    """Compares views on the host with the same views in the graph of the device."""
     source = data.arrays(photographs(64, source, source))
     host = ours(size).dataset(source, batch_size, seed=0)
     views = ours(size, "device")
@@ -199,7 +199,7 @@ def on_device(size, source, batch_size) -> dict:
 
 
 class Made:
-    """What a function makes of the elements of a dataset, anew in every iteration."""
+    """A dataset with a function applied to its elements in every iteration."""
 
     def __init__(self, dataset, make):
         self.dataset, self.make = dataset, make
@@ -209,9 +209,9 @@ class Made:
 
 
 def bounds(size=224) -> dict:
-    """What this machine can do at all, one core: copies, and multiplications.
+    """Bounds of this machine with one core: memory copies and multiplications.
 
-    A view is written once by each of its operations; see the README of this folder.
+    Each operation of a view writes it once; see README.md in this folder.
     """
     view = np.random.default_rng(0).random((1, 3, size, size), np.float32)
     chosen, other = np.ones(1, bool), np.empty_like(view)
@@ -233,7 +233,7 @@ def bounds(size=224) -> dict:
 
 
 def reduced_decoding() -> dict:
-    """Milliseconds to decode a JPEG of 12 megapixels at fractions of its size."""
+    """Milliseconds to decode a JPEG of 12 megapixels at reduced sizes."""
     jpeg = tf.io.encode_jpeg(photographs(1, 3000, 4000)[0], quality=90)
 
     def at(ratio):
@@ -257,7 +257,7 @@ PARTS = {
 
 
 def main():
-    """Measures all parts, or those that are named, prints and writes."""
+    """Measures all parts or the given ones, prints and writes."""
     path = FOLDER / "views.json"
     results = json.loads(path.read_text()) if sys.argv[1:] else {}
     results["repeats"] = REPEATS
