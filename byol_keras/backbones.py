@@ -1,12 +1,12 @@
-"""ResNet v1 backbones: plain images in, named features out.
+"""ResNet v1 backbones: images in, named features out.
 
-The models are functional and made of stock Keras layers only, so that a saved
-one loads in a process that cannot import this package. Layer names are part of
-the interface: `stem_conv`, `stem_bn`, `stage2_block1_conv1`, `stage2_block1_bn1`,
-`stage3_block1_shortcut_conv`, ... Stages are numbered like the features they end in.
+The models are functional and use Keras' own layers only, so a saved model loads
+without this package. Layer names are part of the interface: `stem_conv`, `stem_bn`,
+`stage2_block1_conv1`, `stage2_block1_bn1`, `stage3_block1_shortcut_conv`, ... The
+output of stage n is `feature<n>`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import NamedTuple
 
@@ -15,7 +15,9 @@ import keras
 import numpy as np
 from keras import layers
 
-# Depth -> (is it made of bottleneck blocks, blocks in stages 2 to 5).
+from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
+
+# Depth -> (uses bottleneck blocks, numbers of blocks in stages 2 to 5).
 # Source: He et al. 2016, table 1; ResNet-200 as in DeepMind's byol/utils/networks.py.
 DEPTHS = {
     18: (False, (2, 2, 2, 2)),
@@ -26,7 +28,7 @@ DEPTHS = {
     200: (True, (3, 24, 36, 3)),
 }
 
-# Stem -> (kernel size, stride, is there a max-pool after it).
+# Stem -> (kernel size, stride, followed by a max-pool).
 _STEMS = {"imagenet": (7, 2, True), "cifar": (3, 1, False), "small": (3, 2, False)}
 
 _PADDINGS = ("same", "torch")
@@ -54,7 +56,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class _Recipe(NamedTuple):
-    """What every block of one network has in common."""
+    """Options that all blocks of a network share."""
 
     padding: str
     initializer: str
@@ -62,9 +64,9 @@ class _Recipe(NamedTuple):
 
 
 def _conv_bn(x, filters, kernel_size, stride, names, recipe, gamma="ones"):
-    """Convolution without bias and BatchNormalization; `names` is "stem_{}", say."""
+    """Convolution without bias, then BatchNormalization; `names` such as "stem_{}"."""
     padding = "same"
-    # "same" and torch differ only where a stride leaves an uneven rest to pad.
+    # "same" and torch differ only for strides, where "same" pads unevenly.
     if recipe.padding == "torch" and kernel_size > 1 and stride > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=names.format("pad"))(x)
         padding = "valid"
@@ -74,7 +76,7 @@ def _conv_bn(x, filters, kernel_size, stride, names, recipe, gamma="ones"):
         stride,
         padding=padding,
         use_bias=False,
-        # One object per layer: Keras draws the same numbers from a shared one.
+        # One object per layer: a shared one would draw the same numbers for all.
         kernel_initializer=keras.initializers.VarianceScaling(
             **_INITIALIZERS[recipe.initializer]
         ),
@@ -90,7 +92,7 @@ def _conv_bn(x, filters, kernel_size, stride, names, recipe, gamma="ones"):
 
 
 def _block(x, filters, stride, bottleneck, name, recipe):
-    """One residual block; a bottleneck puts out `4 * filters` channels."""
+    """One residual block; the output of a bottleneck has `4 * filters` channels."""
     if bottleneck:
         convs = [(filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1)]
     else:
@@ -114,20 +116,20 @@ def _block(x, filters, stride, bottleneck, name, recipe):
 def _max_pool(x, padding):
     """3x3 max-pool of stride 2."""
     if padding == "torch":
-        # After a ReLU, padding with zeros cannot win against a value of the image,
-        # so it is the same as torch's padding with minus infinity.
+        # After a ReLU no value is below 0, so zeros have the same effect as torch's
+        # padding with minus infinity.
         x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
         return layers.MaxPooling2D(3, 2, padding="valid", name="stem_pool")(x)
     return layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
 
 
 def _float32(x, name):
-    """Names an output and returns it in float32 under any precision policy."""
+    """Names an output and casts it to float32."""
     return layers.Identity(dtype="float32", name=name)(x)
 
 
 def _features(x, depth, width, stem, recipe):
-    """The network behind the normalisation, as a dict of its outputs."""
+    """The network after the normalisation; a dict of its outputs."""
     bottleneck, stage_sizes = DEPTHS[depth]
     kernel_size, stem_stride, pool = _STEMS[stem]
     filters = [max(1, round(64 * 2**i * width)) for i in range(4)]
@@ -147,35 +149,24 @@ def _features(x, depth, width, stem, recipe):
     return features
 
 
-def _check_number(argument: str, value: float, kind: type, rule: str) -> None:
-    if not isinstance(value, kind) or value <= 0:
-        raise ValueError(f"{argument}, must be {rule}. Received: {value!r}")
-
-
-def _check_choice(argument: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        known = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{argument}, must be one of {known}. Received: {value!r}")
-
-
 def _per_channel(argument, value, rgb_default, default, channels):
-    """`value`, or else its default, as a tuple of one number per channel."""
+    """`value`, or its default if None, as a tuple of one number per channel."""
     if value is None:
         return rgb_default if channels == 3 else (default,) * channels
     if np.shape(value) != (channels,):
         raise ValueError(
-            f"{argument}, must have one number for each of the {channels} channels. "
+            f"{argument} must have one number for each of the {channels} channels. "
             f"Received: {value!r}"
         )
     return tuple(float(number) for number in value)
 
 
 def _normalization(channels, mean, std):
-    """The layer that brings images in 0..1 to about zero mean and unit variance."""
+    """Layer that scales images in 0..1 to about zero mean and unit variance."""
     mean = _per_channel("mean", mean, _IMAGENET_MEAN, 0.5, channels)
     std = _per_channel("std", std, _IMAGENET_STD, 0.25, channels)
     if min(std) <= 0:
-        raise ValueError(f"std, must be positive. Received: {std!r}")
+        raise ValueError(f"std must be positive. Received: {std!r}")
     return layers.Normalization(
         mean=mean,
         variance=tuple(value**2 for value in std),
@@ -187,8 +178,8 @@ def _normalization(channels, mean, std):
 _DOCSTRING = """Builds a ResNet-{depth} v1, with the stride on the 3x3 convolutions.
 
     The model takes float32 images `[B, H, W, channels]`, values in 0..1, and returns a
-    dict of float32 tensors, whatever the precision policy is: `feature1` (stem, before
-    the max-pool), `feature2` to `feature5` (stages) `[B, h, w, c]`, all 0 or more, and
+    dict of float32 tensors, under any precision policy: `feature1` (stem, before the
+    max-pool), `feature2` to `feature5` (stages) `[B, h, w, c]`, all 0 or more, and
     `avgpool` `[B, D]`, the mean of `feature5` over height and width.
 
     Args:
@@ -199,16 +190,17 @@ _DOCSTRING = """Builds a ResNet-{depth} v1, with the stride on the 3x3 convoluti
             "cifar" (3x3 of stride 1, no pool) or "small" (3x3 of stride 2, no pool: a
             quarter of the cost of "cifar", for images of 28 to 64 pixels on a CPU).
             Defaults to "imagenet".
-        padding: "same" (TensorFlow's and DeepMind's, which pads more at the right and
+        padding: "same" (as TensorFlow and DeepMind, with more padding at the right and
             bottom) or "torch" (symmetric; needed for ported torch weights).
             Defaults to "same".
         zero_last_gamma: bool. Whether the last BatchNormalization of each block starts
             with gamma 0, so that the block starts as the identity. Defaults to False.
-        initializer: "deepmind" (normal of sigma 1 / sqrt(fan_in), cut at two sigma) or
-            "mmselfsup" (normal of sigma sqrt(2 / fan_out)). Defaults to "deepmind".
-        mean: numbers, one per channel, on the 0..1 scale. Subtracted from the images.
+        initializer: "deepmind" (normal of sigma 1 / sqrt(fan_in), truncated at two
+            sigma) or "mmselfsup" (normal of sigma sqrt(2 / fan_out)). Defaults to
+            "deepmind".
+        mean: numbers, one per channel, on the 0..1 scale; subtracted from the images.
             Defaults to ImageNet's for 3 channels, else to 0.5.
-        std: numbers, one per channel. The images are then divided by it. Defaults to
+        std: numbers, one per channel; divides the images after that. Defaults to
             ImageNet's for 3 channels, else to 0.25.
         name: name of the model. Defaults to "resnet{depth}".
 
@@ -216,19 +208,19 @@ _DOCSTRING = """Builds a ResNet-{depth} v1, with the stride on the 3x3 convoluti
         A functional `keras.Model`.
 
     Raises:
-        ValueError: if an argument is outside of what is listed here.
+        ValueError: if an argument is not among the values listed here.
 
     Source: He et al. 2016; byol/utils/networks.py of DeepMind's BYOL and haiku's ResNet
     for padding, initialiser, width and BatchNormalization (decay 0.9, epsilon 1e-5).
-    Deviation: DeepMind's code starts the last gamma of a bottleneck at 0, the paper's
-    results had 1, which is the default here. A block has a projection where it changes
-    the shape, as in torchvision and haiku; DeepMind's BYOL also has one in the first
-    block of ResNet-18 and ResNet-34. Moving statistics are not zero-debiased.
+    Deviation: DeepMind's code starts the last gamma of a bottleneck at 0. The results
+    of the paper were obtained with 1, the default here. A block that changes the shape
+    has a projection, as in torchvision and haiku; DeepMind's BYOL also has one in the
+    first block of ResNet-18 and ResNet-34. Moving statistics are not zero-debiased.
     """
 
 
 def _builder(depth: int) -> Callable[..., keras.Model]:
-    """Returns the public function `resnet<depth>`; all depths share one signature."""
+    """Returns the public function `resnet<depth>`; all have the same signature."""
 
     def build(
         channels: int = 3,
@@ -241,11 +233,12 @@ def _builder(depth: int) -> Callable[..., keras.Model]:
         std: Sequence[float] | None = None,
         name: str | None = None,
     ) -> keras.Model:
-        _check_number("channels", channels, int, "a whole number from 1")
-        _check_number("width", width, Real, "a positive number")
-        _check_choice("stem", stem, _STEMS)
-        _check_choice("padding", padding, _PADDINGS)
-        _check_choice("initializer", initializer, _INITIALIZERS)
+        check_positive_ints(channels=channels)
+        if not (isinstance(width, Real) and width > 0):
+            raise ValueError(f"width must be a positive number. Received: {width!r}")
+        check_choice("stem", stem, _STEMS)
+        check_choice("padding", padding, _PADDINGS)
+        check_choice("initializer", initializer, _INITIALIZERS)
         normalization = _normalization(channels, mean, std)
         recipe = _Recipe(padding, initializer, zero_last_gamma)
         images = keras.Input((None, None, channels), dtype="float32", name="images")

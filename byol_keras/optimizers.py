@@ -1,4 +1,4 @@
-"""LARS, and the momentum SGD of the frameworks that the protocols come from."""
+"""LARS, and momentum SGD as torch and optax define it."""
 
 import re
 
@@ -6,11 +6,13 @@ import gin
 import keras
 from keras import ops
 
+from byol_keras.runtime.argument_checks import check_choice
+
 DEFAULT_EXCLUDE = (r"(^|/)(bias|gamma|beta)$",)
 
-# The 0.x recipes of mmselfsup look for "bn", "gn" or "bias" in a parameter's name and
-# so miss the BatchNormalization scales of the shortcuts ("downsample.1.weight"): these
-# are decayed and adapted. The published checkpoints were trained like that.
+# The 0.x recipes of mmselfsup exclude parameters with "bn", "gn" or "bias" in the name.
+# This misses the BatchNormalization scales of the shortcuts ("downsample.1.weight"),
+# which are decayed and adapted. The published checkpoints were trained this way.
 # Source: open-mmlab/mmselfsup@6faad816, optimizer settings of the BYOL recipes.
 MMSELFSUP_0X_EXCLUDE = (r"(^|/)(bias|beta)$", r"(^|(?<!shortcut_bn)/)gamma$")
 
@@ -24,7 +26,7 @@ _MMSELFSUP_NORM_EPSILON = 1e-8
 @gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class LARS(keras.optimizers.Optimizer):
-    """Momentum SGD whose step is scaled, per tensor, to the norm of its weights.
+    """Momentum SGD with a step scaled, per tensor, to the norm of the weights.
 
     With gradient g, weights w, weight decay d, trust coefficient c, momentum m and
     u = g + d w, one step is
@@ -32,14 +34,14 @@ class LARS(keras.optimizers.Optimizer):
     - `form="deepmind"`: r = c|w| / |u|; v <- m v + r u; w <- w - lr v
     - `form="mmselfsup"`: r = c|w| / (|g| + d|w| + 1e-8); v <- m v + lr r u; w <- w - v
 
-    r is 1 where |w| or the gradient's norm (|u|, respectively |g|) is 0. Excluded
-    variables take u = g and r = 1, and keep their momentum.
+    r is 1 where |w| or the gradient's norm (|u|, respectively |g|) is 0. For excluded
+    variables u = g and r = 1; momentum applies to them too.
 
     Args:
         learning_rate: float, or a `LearningRateSchedule` of the optimizer step.
-        momentum: float, in 0..1, 1 not included. Defaults to 0.9.
-        weight_decay: float, not negative. Part of the gradient that is adapted, not
-            decoupled from it as in Keras' other optimizers. Defaults to 0.
+        momentum: float, in 0..1, 1 excluded. Defaults to 0.9.
+        weight_decay: float, not negative. Added to the gradient before it is adapted;
+            Keras' other optimizers decouple it. Defaults to 0.
         trust_coefficient: float, positive. Defaults to 1e-3.
         form: "deepmind" or "mmselfsup".
         exclude: sequence of regular expressions, searched in `variable.path` (such as
@@ -65,23 +67,17 @@ class LARS(keras.optimizers.Optimizer):
         exclude=DEFAULT_EXCLUDE,
         **kwargs,
     ):
-        if not 0 <= momentum < 1:
-            raise ValueError(f"`momentum` must be in [0, 1). Received: {momentum!r}")
-        if not weight_decay >= 0:  # so that NaN is refused too
-            raise ValueError(
-                f"`weight_decay` must not be negative. Received: {weight_decay!r}"
-            )
+        _check_momentum_and_decay(momentum, weight_decay)
         if not trust_coefficient > 0:
             raise ValueError(
-                f"`trust_coefficient` must be positive. Received: {trust_coefficient!r}"
+                f"trust_coefficient must be positive. Received: {trust_coefficient!r}"
             )
-        if form not in _LARS_FORMS:
-            raise ValueError(f"`form` must be one of {_LARS_FORMS}. Received: {form!r}")
+        check_choice("form", form, _LARS_FORMS)
         _check_patterns(exclude)
         super().__init__(learning_rate, **kwargs)
         self.momentum = momentum
-        # Not under the name `weight_decay`: the base class would apply that one a
-        # second time, decoupled from the gradient and to excluded variables too.
+        # The base class would apply an attribute named `weight_decay` a second time,
+        # decoupled from the gradient and to excluded variables too.
         self.coupled_weight_decay = weight_decay
         self.trust_coefficient = trust_coefficient
         self.form = form
@@ -106,7 +102,7 @@ class LARS(keras.optimizers.Optimizer):
         if not self._excluded[index]:
             gradient = self._adapt(gradient, variable)
         if self.form == "mmselfsup":
-            # The rate goes in, so that past steps keep the rate of their own time.
+            # With the rate inside, past gradients keep the rate of their own step.
             gradient, learning_rate = learning_rate * gradient, 1.0
         velocity = self.momentum * self.momentums[index] + gradient
         self.assign(self.momentums[index], velocity)
@@ -143,21 +139,21 @@ class LARS(keras.optimizers.Optimizer):
 @gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class MomentumSGD(keras.optimizers.Optimizer):
-    """SGD with momentum and coupled weight decay, as torch and optax compute it.
+    """SGD with momentum and coupled weight decay, as in torch and optax.
 
     With gradient g, weights w, weight decay d, momentum m and u = g + d w, one step is
     v <- m v + u, then w <- w - lr v, or with Nesterov w <- w - lr (u + m v).
 
-    `keras.optimizers.SGD` is another optimizer wherever the learning rate changes or
-    weights decay: it keeps the learning rate inside v, so that past gradients keep the
-    rate of their own time, and its decay w <- w - lr d w leaves v alone.
+    `keras.optimizers.SGD` differs if the learning rate changes or weights decay. Its v
+    includes the learning rate, so past gradients keep the rate of their own step, and
+    its decay w <- w - lr d w does not enter v.
 
     Args:
         learning_rate: float, or a `LearningRateSchedule` of the optimizer step.
-        momentum: float, in 0..1, 1 not included. Defaults to 0.9.
+        momentum: float, in 0..1, 1 excluded. Defaults to 0.9.
         nesterov: bool. Defaults to False.
-        weight_decay: float, not negative. Of every variable that was not given to
-            `exclude_from_weight_decay`. Defaults to 0.
+        weight_decay: float, not negative. Applies to every variable that
+            `exclude_from_weight_decay` does not list. Defaults to 0.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -170,16 +166,11 @@ class MomentumSGD(keras.optimizers.Optimizer):
     def __init__(
         self, learning_rate, momentum=0.9, nesterov=False, weight_decay=0.0, **kwargs
     ):
-        if not 0 <= momentum < 1:
-            raise ValueError(f"`momentum` must be in [0, 1). Received: {momentum!r}")
-        if not weight_decay >= 0:  # so that NaN is refused too
-            raise ValueError(
-                f"`weight_decay` must not be negative. Received: {weight_decay!r}"
-            )
+        _check_momentum_and_decay(momentum, weight_decay)
         super().__init__(learning_rate, **kwargs)
         self.momentum = momentum
         self.nesterov = nesterov
-        # Under the name `weight_decay` the base class would apply it a second time.
+        # The base class would apply an attribute named `weight_decay` a second time.
         self.coupled_weight_decay = weight_decay
 
     def build(self, variables):
@@ -213,9 +204,19 @@ def _norm(x):
     return ops.sqrt(ops.sum(ops.square(ops.cast(x, "float32"))))
 
 
+def _check_momentum_and_decay(momentum, weight_decay):
+    # Written so that NaN fails too.
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1). Received: {momentum!r}")
+    if not weight_decay >= 0:
+        raise ValueError(
+            f"weight_decay must not be negative. Received: {weight_decay!r}"
+        )
+
+
 def _check_patterns(exclude: object) -> None:
-    rule = "`exclude` must be a sequence of regular expressions"
-    # A lone string would be read as a sequence of one-letter patterns.
+    rule = "exclude must be a sequence of regular expressions"
+    # A string is a sequence of one-letter patterns.
     if not isinstance(exclude, (list, tuple)):
         raise ValueError(f"{rule}. Received: {exclude!r}")
     for pattern in exclude:

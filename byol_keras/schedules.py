@@ -1,16 +1,20 @@
 """The length of a run in optimizer steps, and learning-rate schedules over it.
 
-Everywhere in this module a step is one real update of the weights, however many
-micro-batches its gradient was accumulated over.
+A step is one update of the weights, for any number of accumulated micro-batches.
 """
 
 import dataclasses
 import math
-import numbers
 
 import gin
 import keras
 from keras import ops
+
+from byol_keras.runtime.argument_checks import (
+    check_choice,
+    check_int,
+    check_positive_ints,
+)
 
 _LAST_BATCH_RULES = ("carry", "pad")
 _MMSELFSUP_WARMUP_RATIO = 1e-4
@@ -26,14 +30,14 @@ class RunLength:
             micro-batch.
         epochs: int. Passes over the dataset.
         accumulation_steps: int. Micro-batches of one update.
-        last_batch: what happens where a pass ends inside a batch. "carry": the batch
-            goes on with images of the next pass, as DeepMind does. "pad": every pass
-            is filled up to whole micro-batches, as mmselfsup does.
+        last_batch: rule for a pass that ends inside a batch. "carry": the batch is
+            completed with images of the next pass, as in DeepMind's code. "pad": every
+            pass is padded to a whole number of micro-batches, as in mmselfsup.
 
     Raises:
         ValueError: if a number is not a positive int, `batch_size` is not divisible
             by `accumulation_steps` or larger than `num_examples`, or `last_batch` is
-            neither of the two.
+            unknown.
 
     Source: deepmind-research `byol/byol_experiment.py` ("carry"); mmselfsup 0.x
         samplers and `core/hooks/optimizer_hook.py` ("pad"), whose updates also
@@ -49,40 +53,35 @@ class RunLength:
     def __post_init__(self):
         for name in ("num_examples", "batch_size", "epochs", "accumulation_steps"):
             value = getattr(self, name)
-            _check_positive_int(name, value)
+            check_positive_ints(**{name: value})
             # NumPy integers would overflow where Python's do not.
             object.__setattr__(self, name, int(value))
-        _check(
-            self.last_batch in _LAST_BATCH_RULES,
-            f"`last_batch` must be one of {_LAST_BATCH_RULES}",
-            self.last_batch,
-        )
+        check_choice("last_batch", self.last_batch, _LAST_BATCH_RULES)
         _check(
             self.batch_size % self.accumulation_steps == 0,
-            f"`batch_size` must be divisible by `accumulation_steps` "
+            f"batch_size must be divisible by accumulation_steps "
             f"({self.accumulation_steps})",
             self.batch_size,
         )
         _check(
             self.batch_size <= self.num_examples,
-            f"`batch_size` must not be larger than `num_examples` "
-            f"({self.num_examples})",
+            f"batch_size must not be larger than num_examples ({self.num_examples})",
             self.batch_size,
         )
 
     @property
     def iterations_per_epoch(self) -> int:
-        """Micro-batches of one pass; only "pad" makes that a whole number."""
+        """Micro-batches of one pass, a whole number only for "pad"."""
         _check(
             self.last_batch == "pad",
-            '`last_batch` must be "pad" to count the iterations of an epoch',
+            'last_batch must be "pad" where the iterations of an epoch are counted',
             self.last_batch,
         )
         return _ceil_div(self.num_examples, self.batch_size // self.accumulation_steps)
 
     @property
     def pass_length(self) -> int:
-        """Images of one pass, with those that fill it up."""
+        """Images of one pass, padding included."""
         if self.last_batch == "carry":
             return self.num_examples
         return self.iterations_per_epoch * (self.batch_size // self.accumulation_steps)
@@ -93,13 +92,13 @@ class RunLength:
         return self.step_at_epoch(self.epochs)
 
     def step_at_epoch(self, epoch: int) -> int:
-        """The number of updates after `epoch` passes: the first step of that epoch."""
+        """Number of updates in the first `epoch` passes, the first step of `epoch`."""
         if self.last_batch == "carry":
             return epoch * self.num_examples // self.batch_size
         return _ceil_div(epoch * self.iterations_per_epoch, self.accumulation_steps)
 
     def epoch_of_step(self, step: int) -> int:
-        """The epoch that a 0-based step belongs to, in the sense of `step_at_epoch`."""
+        """Epoch of a step, both counted from 0; the inverse of `step_at_epoch`."""
         if self.last_batch == "carry":
             return ((step + 1) * self.batch_size - 1) // self.num_examples
         return step * self.accumulation_steps // self.iterations_per_epoch
@@ -111,7 +110,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak_learning_rate: float. Reached at step `warmup_steps`.
-        total_steps: int. Steps of the whole run, with the warm-up. 0 from there on.
+        total_steps: int. Steps of the whole run, with the warm-up. The rate is 0 after.
         warmup_steps: int. Optimizer steps, not epochs. Defaults to 0.
 
     Raises:
@@ -121,7 +120,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak_learning_rate, total_steps, warmup_steps=0):
-        _check_positive_int("total_steps", total_steps)
+        check_positive_ints(total_steps=total_steps)
         _check_warmup("warmup_steps", warmup_steps, "total_steps", total_steps)
         self.peak_learning_rate = peak_learning_rate
         self.total_steps = total_steps
@@ -146,16 +145,16 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="byol_keras")
 class WarmupEpochCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A cosine staircase, one stair per epoch, times a linear warm-up.
+    """Cosine decay that is constant within an epoch, times a linear warm-up.
 
-    The cosine runs over all epochs, those of the warm-up included, so that the peak
-    is never quite reached. The warm-up is a factor that grows with every
-    micro-iteration, from 1e-4. An update takes the rate of its last micro-iteration;
-    the run's last update may have fewer micro-iterations than the others.
+    The cosine includes the epochs of the warm-up, so the rate stays below its peak. The
+    warm-up factor increases with every micro-iteration, from 1e-4. An update uses the
+    rate of its last micro-iteration. The last update of a run can have fewer
+    micro-iterations than the others.
 
     Args:
         peak_learning_rate: float. Start of the cosine.
-        epochs: int. The last stair is above 0; steps after the end stay on it.
+        epochs: int. The rate of the last epoch is above 0 and holds after the end too.
         warmup_epochs: int.
         iterations_per_epoch: int. Micro-batches of one pass.
         accumulation_steps: int. Micro-batches of one update. Defaults to 1.
@@ -176,9 +175,11 @@ class WarmupEpochCosine(keras.optimizers.schedules.LearningRateSchedule):
         iterations_per_epoch,
         accumulation_steps=1,
     ):
-        _check_positive_int("epochs", epochs)
-        _check_positive_int("iterations_per_epoch", iterations_per_epoch)
-        _check_positive_int("accumulation_steps", accumulation_steps)
+        check_positive_ints(
+            epochs=epochs,
+            iterations_per_epoch=iterations_per_epoch,
+            accumulation_steps=accumulation_steps,
+        )
         _check_warmup("warmup_epochs", warmup_epochs, "epochs", epochs)
         self.peak_learning_rate = peak_learning_rate
         self.epochs = epochs
@@ -255,16 +256,16 @@ def warmup_epoch_cosine(
 @gin.register(module="byol_keras")
 def constant_learning_rate(run_length: RunLength, learning_rate: float) -> float:
     """The same learning rate at every step, not scaled to the batch size."""
-    del run_length  # Schedules are all called alike; this one has no use for it.
+    del run_length  # All schedules have the same first argument.
     return float(learning_rate)
 
 
 def _half_cosine(remaining, length):
     """Computes `(1 + cos(pi (1 - remaining / length))) / 2`, and 0 if none remain.
 
-    Written as a squared sine of the remaining part: near the end the sum of 1 and a
-    cosine near -1 keeps no digits in float32, whereas this keeps all of them. The
-    difference that makes `remaining` is one of integers and therefore exact.
+    The formula is the squared sine of the remaining part. Near the end, the sum of 1
+    and a cosine near -1 would lose all its digits in float32. `remaining` is a
+    difference of integers and therefore exact.
     """
     remaining = ops.cast(ops.maximum(remaining, 0), "float32")
     return ops.square(ops.sin(0.5 * math.pi * remaining / length))
@@ -279,13 +280,8 @@ def _check(holds: bool, rule: str, received: object) -> None:
         raise ValueError(f"{rule}. Received: {received!r}")
 
 
-def _check_positive_int(name: str, value: object) -> None:
-    is_positive_int = isinstance(value, numbers.Integral) and value > 0
-    _check(is_positive_int, f"`{name}` must be a positive int", value)
-
-
 def _check_warmup(name: str, warmup: object, length_name: str, length: int) -> None:
-    is_count = isinstance(warmup, numbers.Integral) and warmup >= 0
-    _check(is_count, f"`{name}` must be an int of at least 0", warmup)
-    rule = f"`{name}` must be smaller than `{length_name}` ({length})"
-    _check(warmup < length, rule, warmup)
+    check_int(name, warmup, least=0)
+    _check(
+        warmup < length, f"{name} must be smaller than {length_name} ({length})", warmup
+    )

@@ -272,14 +272,14 @@ MISTAKES = {
     "unknown name": ("train.views_fn = @ThreeViews", "ThreeViews"),
     "wrong type": ("train.epochs = 'ten'", "train.epochs must be an int"),
     "no epochs": ("train.epochs = 0", "train.epochs must be a positive int"),
-    "batch too large": ("train.batch_size = 96", "`num_examples` (80). Received: 96"),
+    "batch too large": ("train.batch_size = 96", "num_examples (80). Received: 96"),
     "accumulation": (
         "BYOL.accumulation_steps = 3",
-        "batch_size` must be divisible by `accumulation_steps`",
+        "batch_size must be divisible by accumulation_steps",
     ),
     "warm-up": (
         "warmup_cosine.warmup_epochs = 3",
-        "warmup_cosine.warmup_epochs must be smaller than `epochs` (3). Received: 3",
+        "warmup_cosine.warmup_epochs must be smaller than epochs (3). Received: 3",
     ),
     "crop size": ("RandomResizedCrop.size = 0", "size must be an int"),
     "precision": ("train.precision = 'float8'", "train.precision must be one of"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import gin
 import keras
 
+from byol_keras.runtime.argument_checks import is_positive_int
 from byol_keras.schedules import RunLength, scaled_learning_rate
 
 
@@ -48,7 +49,7 @@ def step_decay(
 
 def _check_milestones(milestones):
     whole = isinstance(milestones, (list, tuple)) and all(
-        isinstance(epoch, int) and epoch > 0 for epoch in milestones
+        is_positive_int(epoch) for epoch in milestones
     )
     if not (
         whole and milestones and all(a < b for a, b in itertools.pairwise(milestones))

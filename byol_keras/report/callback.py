@@ -10,6 +10,7 @@ import keras
 from absl import logging
 
 from byol_keras.report import run_folder
+from byol_keras.runtime.argument_checks import check_int
 from byol_keras.runtime.run_folder import RunFolder
 
 # What the page is made with: the extra "report".
@@ -77,8 +78,7 @@ class Report(keras.callbacks.Callback):
         max_share: float = 0.01,
     ):
         super().__init__()
-        if not isinstance(images, int) or isinstance(images, bool) or images < 8:
-            raise ValueError(f"images must be an int of at least 8. Received: {images}")
+        check_int("images", images, least=8)
         if not isinstance(max_share, int | float) or not 0.0 <= max_share <= 1.0:
             raise ValueError(f"max_share must be within 0..1. Received: {max_share!r}")
         self.folder = None if model_dir is None else RunFolder(model_dir)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.runtime.argument_checks import is_positive_int
 from byol_keras.views import kernels
 from byol_keras.views.augmentations import (
     ImageAugmentation,
@@ -47,8 +48,8 @@ class GaussianBlur(ImageAugmentation):
         super().__init__(**kwargs)
         self.sigma = interval("sigma", sigma)
         require(
-            radius is None or (isinstance(radius, int) and radius >= 1),
-            "radius must be None or an int of at least 1",
+            radius is None or is_positive_int(radius),
+            "radius must be None or a positive int",
             radius,
         )
         self.radius = radius

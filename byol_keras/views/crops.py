@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.runtime.argument_checks import is_positive_int
 from byol_keras.views.augmentations import (
     ImageAugmentation,
     between,
@@ -232,7 +233,7 @@ def _height_width(size) -> tuple:
     """The argument `size`, an int or (height, width), as (height, width)."""
     pair = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
     require(
-        len(pair) == 2 and all(isinstance(n, int) and n >= 1 for n in pair),
+        len(pair) == 2 and all(map(is_positive_int, pair)),
         "size must be an int or (height, width), each at least 1",
         size,
     )

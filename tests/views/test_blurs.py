@@ -89,8 +89,8 @@ def test_sigma_is_uniform_between_its_bounds():
     [
         ({"sigma": (0.0, 1.0)}, "sigma must be"),
         ({"sigma": (2.0, 1.0)}, "sigma must be"),
-        ({"radius": 0}, "radius must be None or an int of at least 1"),
-        ({"radius": 1.5}, "radius must be None or an int of at least 1"),
+        ({"radius": 0}, "radius must be None or a positive int"),
+        ({"radius": 1.5}, "radius must be None or a positive int"),
         ({"semantics": "pil"}, "semantics must be one of"),
     ],
 )

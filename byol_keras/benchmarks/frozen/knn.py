@@ -10,6 +10,7 @@ import tensorflow as tf
 from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import extract_features
 from byol_keras.benchmarks.splits import check_splits
+from byol_keras.runtime.argument_checks import is_positive_int
 
 
 @gin.register(module="byol_keras")
@@ -63,7 +64,7 @@ def knn(
 
 def _check_arguments(k, temperature, num_examples):
     counts = k if isinstance(k, (list, tuple)) and k else [0]
-    if not all(isinstance(n, int) and 1 <= n <= num_examples for n in counts):
+    if not all(is_positive_int(n) and n <= num_examples for n in counts):
         raise ValueError(
             f"knn.k must be a list of ints within 1 and the {num_examples} training "
             f"images. Received: {k!r}"

@@ -19,6 +19,7 @@ from byol_keras.benchmarks.frozen.heads import Head, train_heads, training_feed
 from byol_keras.benchmarks.frozen.pooling import LEVELS
 from byol_keras.benchmarks.precision import check_batch_size
 from byol_keras.benchmarks.splits import check_splits
+from byol_keras.runtime.argument_checks import check_int
 from byol_keras.schedules import RunLength
 
 # Source: Grill et al. 2020, appendix C.1.
@@ -303,8 +304,7 @@ def _check_arguments(name, optimizer_fn, learning_rate_fn, seed):
                 f"{name}.{argument} must be a function, as @LARS without parentheses. "
                 f"Received: {function!r}"
             )
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"{name}.seed must be an int of 0 or more. Received: {seed!r}")
+    check_int(f"{name}.seed", seed, least=0)
 
 
 def _check_rates(rates):

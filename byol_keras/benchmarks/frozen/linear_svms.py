@@ -7,6 +7,7 @@ from absl import logging
 from rich import progress
 
 from byol_keras.benchmarks.average_precision import average_precision
+from byol_keras.runtime.argument_checks import check_int
 
 # Of equally good costs the earlier one is taken.
 # Source: mmselfsup 0.x, svm_helper.py.
@@ -118,14 +119,6 @@ def check_costs(argument: str, costs: Sequence[float]) -> None:
     if not all(isinstance(cost, (int, float)) and cost > 0 for cost in numbers):
         raise ValueError(
             f"{argument} must be a list of positive numbers. Received: {costs!r}"
-        )
-
-
-def check_int(argument: str, value: int, least: int) -> None:
-    """Raises a ValueError for anything but an int of `least` or more."""
-    if not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"{argument} must be an int of {least} or more. Received: {value!r}"
         )
 
 

@@ -13,10 +13,10 @@ from rich.progress import track
 from byol_keras.benchmarks.frozen.features import Features, extract_features
 from byol_keras.benchmarks.frozen.linear_svms import (
     check_costs,
-    check_int,
     require_scikit_learn,
 )
 from byol_keras.benchmarks.splits import check_splits, split_places
+from byol_keras.runtime.argument_checks import check_int
 
 # 45 strengths from 1e-6 to 1e5, evenly spaced in their logarithm.
 # Source: arXiv 2006.07733 appendix D.2.

@@ -13,7 +13,6 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     LINEAR_SVC,
     check_costs,
     check_counts,
-    check_int,
     check_jobs,
     class_targets,
     in_processes,
@@ -22,6 +21,7 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     unit_length,
     warn_of_unconverged,
 )
+from byol_keras.runtime.argument_checks import check_int
 
 
 @gin.register(module="byol_keras")

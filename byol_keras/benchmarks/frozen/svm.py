@@ -14,7 +14,6 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     LINEAR_SVC,
     check_costs,
     check_counts,
-    check_int,
     check_jobs,
     class_targets,
     in_processes,
@@ -23,6 +22,7 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     unit_length,
     warn_of_unconverged,
 )
+from byol_keras.runtime.argument_checks import check_int
 
 
 @gin.register(module="byol_keras")

@@ -172,13 +172,13 @@ def test_unconverged_svms_are_counted_and_reported_once(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"ks": [1, 0]}, r"ks, each of the list, must be an int of 1 or more\. Rec"),
-        ({"ks": []}, r"ks, each of the list, must be an int of 1 or more\. Rec"),
-        ({"ks": "12"}, r"ks, each of the list, must be an int of 1 or more\. Rec"),
-        ({"samples": 0}, r"samples must be an int of 1 or more\. Received: 0"),
-        ({"seed": -1}, r"seed must be an int of 0 or more\. Received: -1"),
+        ({"ks": [1, 0]}, r"ks, each of the list, must be a positive int\. Rec"),
+        ({"ks": []}, r"ks, each of the list, must be a positive int\. Rec"),
+        ({"ks": "12"}, r"ks, each of the list, must be a positive int\. Rec"),
+        ({"samples": 0}, r"samples must be a positive int\. Received: 0"),
+        ({"seed": -1}, r"seed must be an int of at least 0\. Received: -1"),
         ({"costs": (-1.0,)}, r"costs must be a list of positive numbers\. Received: "),
-        ({"jobs": "2"}, r"jobs must be an int of 1 or more\. Received: '2'"),
+        ({"jobs": "2"}, r"jobs must be a positive int\. Received: '2'"),
         ({"ks": [2, 50]}, r"train_data must have 50 or more images of every class\. "),
     ],
 )

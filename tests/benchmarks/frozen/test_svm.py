@@ -183,8 +183,8 @@ def test_unconverged_svms_are_counted_and_reported_once(monkeypatch, caplog):
     [
         ({"costs": (1.0, 0)}, r"svm\.costs must be a list of positive numbers\. Rec"),
         ({"costs": ()}, r"svm\.costs must be a list of positive numbers\. Rec"),
-        ({"folds": 1}, r"svm\.folds must be an int of 2 or more\. Received: 1"),
-        ({"jobs": 0}, r"svm\.jobs must be an int of 1 or more\. Received: 0"),
+        ({"folds": 1}, r"svm\.folds must be an int of at least 2\. Received: 1"),
+        ({"jobs": 0}, r"svm\.jobs must be a positive int\. Received: 0"),
         ({"features": "pooled5"}, r"svm\.features must be a list of diff.*'pooled5'"),
         (
             {"features": ["pooled5", "feature5"]},
