@@ -1,1 +1,3 @@
-"""Results: what a benchmark leaves, where it comes from, and how it is shown."""
+"""Results of benchmarks: records, tables, published figures, provenance."""
+
+__all__ = ["provenance", "published", "records", "table"]

@@ -1,6 +1,6 @@
-"""What a result comes from: command, source, versions, machine, seconds.
+"""Provenance of results: command, commit, versions, machine and duration.
 
-`environment.json` of the run folder has them of every start of a run.
+The run folder has a list of every start of a run, in `RunFolder.environment`.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-import byol_keras
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.run_folder import RunFolder
+from byol_keras.version import __version__
 
-# Results that have been written anew do not change what others come from.
+# Changed files of these do not count as changes of the source.
 RESULTS = "experiments/*.json"
 PACKAGES = ("tensorflow", "keras", "keras-cv", "gin-config", "numpy", "numba")
 
@@ -34,14 +34,14 @@ def add_start(
     step: int,
     total_steps: int,
 ) -> None:
-    """Adds a start of the run, its first or one that resumes it, to its list.
+    """Adds a start of the run, the first one or a resumed one, to the list.
 
     Args:
         folder: the run folder.
         argv: the interpreter and all its arguments.
-        plan: what will run, in words; see `plan.rows`.
-        origin: `gin_syntax.Origin`, where a gin file was read.
-        step, total_steps: int. Where the run goes on, and where it will end.
+        plan: the plan of the run, as text by name; see `training.plan`.
+        origin: `config.syntax.Origin` of the gin files, or None without any.
+        step, total_steps: ints. First and last step of this start.
     """
     path = RunFolder(folder).environment
     start = {
@@ -58,7 +58,7 @@ def add_start(
 
 
 def add_seconds(folder: pathlib.Path, seconds: float) -> None:
-    """Adds to the newest start how long it has trained, if it came to its end."""
+    """Adds the duration of training to the newest start, at the end of a run."""
     *earlier, last = starts(folder)
     last["seconds"] = round(seconds, 1)
     path = RunFolder(folder).environment
@@ -66,7 +66,7 @@ def add_seconds(folder: pathlib.Path, seconds: float) -> None:
 
 
 def starts(folder: pathlib.Path) -> list[dict]:
-    """All starts of a run, the first one first; empty where none is written."""
+    """All starts of a run in order; empty if the folder has none."""
     try:
         found = json.loads(RunFolder(folder).environment.read_text())
     except (OSError, ValueError):
@@ -74,15 +74,13 @@ def starts(folder: pathlib.Path) -> list[dict]:
     return [x for x in found if isinstance(x, dict)] if isinstance(found, list) else []
 
 
-def command_line(
-    argv: Sequence[str], here: pathlib.Path, home: pathlib.Path | None = None
-) -> str:
-    """The command as a shell takes it, with paths that other machines may share.
+def command_line(argv: Sequence[str], here: pathlib.Path, home: pathlib.Path) -> str:
+    """The command for a shell, without paths of this machine.
 
     Args:
         argv: the interpreter and all its arguments.
-        here: the working directory, below which paths become relative.
-        home: the home folder, which becomes `~`.
+        here: the working directory. Paths below it are shown as relative.
+        home: the home folder, shown as `~`.
     """
     words = []
     for word in ["python", *argv[1:]]:
@@ -93,15 +91,15 @@ def command_line(
 
 
 def made_by() -> dict:
-    """What a result is made by: `commit`, `versions` and `machine`, for JSON."""
+    """The `commit`, `versions` and `machine` behind a result, for JSON."""
     return {"commit": commit(), "versions": versions(), "machine": machine()}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that it rests on."""
-    found = {"python": platform.python_version(), "byol_keras": byol_keras.__version__}
+    """Versions of Python, of this package and of its main requirements."""
+    found = {"python": platform.python_version(), "byol_keras": __version__}
     for name in PACKAGES:
-        # TensorFlow has other names too, as tensorflow-cpu.
+        # TensorFlow may be installed under another name, such as tensorflow-cpu.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -111,11 +109,11 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The commit of this package's source, with a "+" if files differ from it.
 
-    Untracked ones do not count, and neither do the results of experiments.
-    None for an installed package, and where there is no git.
+    Untracked files and results of experiments are ignored. None for an installed
+    package, and without git.
     """
-    root = pathlib.Path(byol_keras.__file__).parents[1]
-    # An installed one may lie in a repository of somebody else's.
+    root = pathlib.Path(__file__).parents[2]
+    # An installed package may be inside of another repository.
     if not (root / ".git").exists():
         return None
     try:
@@ -134,7 +132,7 @@ def _git(root, *arguments):
 
 
 def machine() -> dict:
-    """The kind of this machine: system, CPUs, accelerators. It has no name."""
+    """System, CPUs and accelerators of this machine, without its host name."""
     devices = []
     for device in tf.config.list_physical_devices():
         details = tf.config.experimental.get_device_details(device)
@@ -147,5 +145,5 @@ def machine() -> dict:
 
 
 def _unnamed(text):
-    """A text without the name of the user whose home folder it speaks of."""
+    """The text with "~" in place of the home folder, which has the user's name."""
     return text.replace(str(pathlib.Path.home()), "~")

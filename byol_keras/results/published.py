@@ -1,7 +1,7 @@
-"""Published figures of BYOL: the rows that a table of results is held against.
+"""Published figures of BYOL, as rows to compare results with.
 
-All are of a ResNet-50 that was pre-trained on ImageNet-1k, in percent. A benchmark that
-runs under another name than its function's has that name in front of its keys:
+All figures are of a ResNet-50 pre-trained on ImageNet-1k, in percent. Keys begin with
+the name of the benchmark, which may differ from the name of its function:
 `linear_features_places205/feature1_top1`.
 """
 
@@ -12,10 +12,12 @@ KNN_K = (10, 20, 100, 200)
 
 
 class Reference(NamedTuple):
-    """One pre-training run and its figures.
+    """One published pre-training run.
 
-    `label` says what was trained, `source` who published it, and `figures` maps metric
-    keys to percent, as precisely as they were published.
+    Args:
+        label: what was trained.
+        source: who published it.
+        figures: metric key -> percent, with the published digits.
     """
 
     label: str
@@ -34,7 +36,7 @@ def _levels(name, *figures):
 
 
 def _avgpool(figure):
-    # Published of the best epoch on the test images; held against both.
+    # Published for the best epoch on the test images; a row for both metrics.
     return {"linear/top1": figure, "linear/top1_best_epoch": figure}
 
 
@@ -45,12 +47,12 @@ def _knn(*figures):
 _PAGE = "mmselfsup's BYOL page (0.x)"
 _OPENSELFSUP = "OpenSelfSup's model zoo (detection by detectron2)"
 
-# By the name of the published configuration.
+# Name of the published configuration -> its figures.
 REFERENCES = {
     "byol_resnet50_8xb32-accum16-coslr-200e_in1k": Reference(
         "ResNet-50, ImageNet-1k, 200 epochs, 8xb32-accum16",
-        # Its rows come from at least two training runs: those of SVM, detection and
-        # segmentation are older than the weights of the others.
+        # The figures come from at least two training runs: those of SVM, detection and
+        # segmentation are older than the weights behind the others.
         _PAGE,
         {
             "svm/best_mAP": 86.31,
@@ -109,7 +111,7 @@ REFERENCES = {
         "ResNet-50, ImageNet-1k, 1000 epochs, batch 4096",
         "arXiv 2006.07733, tables 1 and 2, protocols of its own",
         {
-            # Not under "linear": the page's AvgPool is another protocol.
+            # Another protocol than "linear", the page's AvgPool.
             "linear_sweep/top1": 74.3,
             "finetune_1percent/top1": 53.2,
             "finetune_10percent/top1": 68.8,

@@ -1,4 +1,4 @@
-"""Records of benchmarks: what was measured, of what, and whether it still holds."""
+"""Records of benchmarks: scores, and the identity of everything that they depend on."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 
 @functools.cache
 def t_quantile(degrees: int) -> float:
-    """The t within -t..t of which Student's distribution has 95 % of its mass.
+    """The t for which Student's distribution has 95 % of its mass in -t..t.
 
     Args:
         degrees: int. Degrees of freedom, at least 1.
@@ -41,8 +41,8 @@ def mean_and_interval(
         runs: metric -> value, of every seed; all with the same metrics.
 
     Returns:
-        Metric -> mean, and metric -> t s / √n, with s the standard deviation (n - 1);
-        the latter empty for a single seed.
+        Metric -> mean, and metric -> t s / √n, with s the standard deviation (n - 1).
+        The second dict is empty for a single seed.
     """
     columns = {key: [run[key] for run in runs] for key in runs[0]}
     means = {key: statistics.fmean(values) for key, values in columns.items()}
@@ -60,14 +60,14 @@ def make_record(
     identity: Mapping[str, object],
     seconds: float,
 ) -> dict:
-    """What is written of one benchmark.
+    """The record of one benchmark.
 
     Args:
-        per_seed: model -> metric -> value, one per seed, or a single one where nothing
-            is random.
+        per_seed: model -> list of metric -> value, one per seed; a single one if the
+            benchmark has no random part.
         missing: model -> why it has no result.
-        identity: all that the results are a function of: "seeds" and others.
-        seconds: float. What it took, all models together.
+        identity: everything that the results depend on: "seeds" and others.
+        seconds: float. Duration for all models together.
 
     Returns:
         A dict for JSON; `results` and `interval` are model -> metric -> number.
@@ -90,14 +90,14 @@ def make_record(
 
 
 def write(folder: pathlib.Path, name: str, record: dict) -> pathlib.Path:
-    """Writes a record, whole or not at all, and returns its path."""
+    """Writes a record atomically, and returns its path."""
     path = folder / f"{name}.json"
     write_text(path, json.dumps(record, indent=1) + "\n")
     return path
 
 
 def read(folder: pathlib.Path, name: str) -> dict | None:
-    """The stored record; None if there is none, or if it is no JSON object."""
+    """The stored record; None without a file, or if it is not a JSON object."""
     path = folder / f"{name}.json"
     if not path.is_file():
         return None
@@ -114,8 +114,8 @@ def changed_entries(record: dict, identity: Mapping[str, object]) -> list[str]:
     A record without an identity, from an early version, differs in all of them.
 
     Args:
-        record: as `read` returns it.
-        identity: names -> values as JSON returns them: lists, no tuples.
+        record: from `read`.
+        identity: names -> values as in JSON, with lists in place of tuples.
     """
     stored = record.get("identity", {})
     return [name for name, value in identity.items() if stored.get(name) != value]

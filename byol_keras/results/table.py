@@ -8,7 +8,7 @@ from rich.table import Table
 from byol_keras.results.published import REFERENCES
 
 ABSENT = "-"
-# Ends the name of a benchmark on a few small images, in the layout of published data.
+# Suffix of benchmarks on few small images in the layout of published data.
 TINY = "_tiny"
 
 # Metric key -> column header, in the order of mmselfsup's BYOL page.
@@ -32,16 +32,16 @@ _HEADERS = (
 def markdown(records: Mapping[str, dict]) -> str:
     """One row per model and per published reference, one column per metric.
 
-    The metrics are those of mmselfsup's BYOL page; a benchmark without one of them
-    shows all that it has. A reference has a row if it has one of the figures. Where the
-    name of a benchmark ends in "_tiny", its data are not those of the published
-    figures, which have columns of their own.
+    The metrics are those of mmselfsup's BYOL page. A benchmark with none of them has a
+    column for each of its metrics. A reference has a row if it has a figure for any
+    column. A benchmark whose name ends in "_tiny" uses other data than the published
+    figures, which are then in columns of their own.
 
     Args:
-        records: benchmark name -> record, as `results.make_record` makes it.
+        records: benchmark name -> record; see `records.make_record`.
 
     Returns:
-        Markdown of several lines: the table, and below it what its signs mean.
+        Markdown of several lines: the table, and notes below it.
     """
     header, *body = rows(records)
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]
@@ -51,10 +51,10 @@ def markdown(records: Mapping[str, dict]) -> str:
 
 
 def rows(records: Mapping[str, dict]) -> list[list[str]]:
-    """The cells of `markdown`'s table: its header, then one row per model.
+    """The cells of the table in `markdown`: the header, then one row per model.
 
     Args:
-        records: benchmark name -> record, as `results.make_record` makes it.
+        records: benchmark name -> record; see `records.make_record`.
     """
     columns = list(_columns(records))
     found = [["percent", *(_header(name, key) for name, key in columns)]]
@@ -73,7 +73,7 @@ def rows(records: Mapping[str, dict]) -> list[list[str]]:
 
 
 def of_record(record: dict, name: str) -> Table:
-    """All metrics of one benchmark, for the terminal: a column per model."""
+    """A table of all metrics of one benchmark for the terminal, a column per model."""
     shown = Table(name)
     for model in record["results"]:
         shown.add_column(model.replace("_", " "), justify="right")
@@ -83,7 +83,7 @@ def of_record(record: dict, name: str) -> Table:
 
 
 def cell(record: dict, model: str, key: str) -> str:
-    """A mean, with the half-width of its interval if there are several seeds."""
+    """A mean, followed by the half-width of its interval for several seeds."""
     mean = record["results"].get(model, {}).get(key)
     if mean is None:
         return ABSENT
@@ -110,7 +110,7 @@ def _columns(records) -> Iterator[tuple[str, str]]:
 
 
 def _place(key):
-    """The place of a metric's pattern among the headers; their number for no place."""
+    """Index of a metric's pattern among the headers; their number if none matches."""
     for place, (pattern, _) in enumerate(_HEADERS):
         if re.fullmatch(pattern, key):
             return place
@@ -120,7 +120,7 @@ def _place(key):
 def _header(name, key):
     place, function = _place(key), key.partition("/")[0]
     if name.endswith(TINY):
-        return _published_key(name, key)  # names no data
+        return _published_key(name, key)  # the header of a metric names its data set
     text = key
     if place < len(_HEADERS):
         text = re.fullmatch(_HEADERS[place][0], key).expand(_HEADERS[place][1])
@@ -143,7 +143,7 @@ def _models(records):
 
 
 def notes(records: Mapping[str, dict]) -> list[str]:
-    """What the table does not say itself; why there are gaps, each reason once."""
+    """Notes for below the table: protocols, intervals, and the reasons for gaps."""
     found = []
     tiny = [name for name in records if name.endswith(TINY)]
     if tiny:

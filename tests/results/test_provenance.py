@@ -1,11 +1,13 @@
+"""Provenance: commands without private paths, commits, versions and machines."""
+
 import json
 import pathlib
 import platform
 import subprocess
 
-import byol_keras
 from byol_keras.config.syntax import Origin
 from byol_keras.results import provenance
+from byol_keras.version import __version__
 
 HERE, HOME = pathlib.Path("/somewhere/project"), pathlib.Path("/somewhere")
 
@@ -14,7 +16,7 @@ def command(*words):
     return provenance.command_line(["/usr/bin/python3", *words], HERE, HOME)
 
 
-def test_command_has_the_words_that_a_shell_takes_back():
+def test_command_can_be_pasted_into_a_shell():
     words = ("-m", "byol_keras.train", '--gin_param=image_folder.path="a b"')
     expected = "python -m byol_keras.train '--gin_param=image_folder.path=\"a b\"'"
     assert command(*words) == expected
@@ -39,7 +41,7 @@ def add(folder, step):
     )
 
 
-def test_every_start_is_kept_in_their_order(tmp_path):
+def test_starts_are_kept_in_order(tmp_path):
     add(tmp_path, 0)
     add(tmp_path, 20)
     first, second = provenance.starts(tmp_path)
@@ -48,11 +50,11 @@ def test_every_start_is_kept_in_their_order(tmp_path):
     assert first["differences"] == {"train.epochs": ["36", "4"]}
     assert first["plan"] == {"data": "images in ~/images"}
     assert first["total_steps"] == 40
-    assert first["versions"]["byol_keras"] == byol_keras.__version__
+    assert first["versions"]["byol_keras"] == __version__
     assert first["machine"]["cpus"] >= 1
 
 
-def test_newest_start_knows_how_long_it_has_trained(tmp_path):
+def test_duration_is_added_to_the_newest_start(tmp_path):
     add(tmp_path, 0)
     add(tmp_path, 20)
     provenance.add_seconds(tmp_path, 12.34)
@@ -69,8 +71,9 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-def test_commit_is_that_of_the_source_and_tells_of_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(byol_keras, "__file__", str(tmp_path / "package/__init__.py"))
+def test_commit_of_the_source_has_a_mark_for_changes(tmp_path, monkeypatch):
+    file = tmp_path / "package/results/provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(file))
     found = provenance.commit.__wrapped__
     assert found() is None
     git(tmp_path, "init")
@@ -98,13 +101,13 @@ def test_folder_without_starts_has_none(tmp_path):
     assert provenance.starts(tmp_path) == [{"step": 3}]
 
 
-def test_package_of_another_name_has_no_version(monkeypatch):
+def test_missing_package_has_no_version(monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package"))
     assert {"numpy", "python"} <= set(provenance.versions())
     assert "no-such-package" not in provenance.versions()
 
 
-def test_machine_is_a_kind_and_has_no_name():
+def test_machine_has_no_host_name():
     machine = provenance.machine()
     assert machine.keys() == {"platform", "cpus", "devices"}
     assert machine["cpus"] >= 1 and "CPU" in machine["devices"]

@@ -1,4 +1,4 @@
-"""Claims about the published figures: typed here once more, from their sources."""
+"""Published figures, typed a second time from their sources."""
 
 import pytest
 
@@ -39,21 +39,21 @@ PAGE_300 = "byol_resnet50_8xb32-accum16-coslr-300e_in1k"
         ("paper_resnet50_1000e", "finetune_10percent/top1", 68.8),
     ],
 )
-def test_figure_is_the_published_one(configuration, key, figure):
+def test_figure_equals_the_published_one(configuration, key, figure):
     assert REFERENCES[configuration].figures[key] == figure
 
 
-def test_page_has_no_figure_where_it_published_none():
+def test_page_has_no_unpublished_figures():
     assert "knn/top1_k10" not in REFERENCES[PAGE_200_LARGE].figures
     assert "svm/best_mAP" not in REFERENCES[PAGE_300].figures
     assert "detection_voc/AP" not in REFERENCES[PAGE_200].figures
 
 
-def test_paper_has_no_figure_under_the_other_protocol_of_the_page():
+def test_paper_has_no_figure_of_the_protocol_of_the_page():
     assert "linear/top1" not in REFERENCES["paper_resnet50_1000e"].figures
 
 
-def test_label_of_every_reference_says_backbone_data_and_epochs():
+def test_label_has_backbone_data_and_epochs():
     for reference in REFERENCES.values():
         assert reference.label.startswith("ResNet-50, ImageNet-1k, ")
         assert " epochs, " in reference.label

@@ -1,4 +1,4 @@
-"""Claims about the Markdown table: its text, character by character."""
+"""The Markdown table of results, character by character."""
 
 from rich.console import Console
 
@@ -67,7 +67,7 @@ def test_table_of_two_benchmarks_is_this_text():
     )
 
 
-def test_entry_of_another_name_has_it_in_the_header_and_no_figure_of_the_function():
+def test_renamed_benchmark_has_its_name_in_the_header_and_no_published_figure():
     text = table.markdown(
         {
             "small": record({"trained": [{"knn/top1_k20": 1.0}]}),
@@ -83,7 +83,7 @@ def test_entry_of_another_name_has_it_in_the_header_and_no_figure_of_the_functio
     )
 
 
-def test_tiny_benchmark_stands_beside_published_figures_and_not_below_them():
+def test_tiny_benchmark_and_published_figures_have_separate_columns():
     keys = ("detection_voc/AP50", "detection_voc/AP")
     tiny = record({"trained": [dict.fromkeys(keys, 99.0)]})
     assert table.markdown({"detection_voc_tiny": tiny}) == (
@@ -98,7 +98,7 @@ def test_tiny_benchmark_stands_beside_published_figures_and_not_below_them():
     )
 
 
-def test_published_column_appears_once_where_the_benchmark_itself_was_run_too():
+def test_published_column_appears_once_beside_the_full_benchmark():
     mean_iou = record({"trained": [{"segmentation_voc/mIoU": 50.0}]})
     records = {"segmentation_voc_tiny": mean_iou, "segmentation_voc": mean_iou}
     assert table.markdown(records).splitlines()[:3] == [
@@ -108,7 +108,7 @@ def test_published_column_appears_once_where_the_benchmark_itself_was_run_too():
     ]
 
 
-def test_cityscapes_shows_its_mean_and_not_every_class():
+def test_cityscapes_has_a_column_for_its_mean_only():
     keys = ("segmentation_cityscapes/mIoU", "segmentation_cityscapes/IoU_road")
     records = {"segmentation_cityscapes": record({"trained": [dict.fromkeys(keys, 1)]})}
     assert table.markdown(records).splitlines()[0] == (
@@ -137,7 +137,7 @@ def test_columns_are_in_the_order_of_the_published_page():
     )
 
 
-def test_low_shot_columns_say_that_their_cost_is_chosen_on_test_images():
+def test_low_shot_has_a_note_on_the_choice_of_its_cost():
     key = "low_shot_svm/k1_mAP_cost_chosen_on_test"
     low_shot = record({"trained": [{"low_shot_svm/k1_mAP": 1.0, key: 2.0}]})
     lines = table.markdown({"low_shot_svm": low_shot}).splitlines()
@@ -148,14 +148,14 @@ def test_low_shot_columns_say_that_their_cost_is_chosen_on_test_images():
     )
 
 
-def test_benchmark_that_the_page_lacks_shows_all_its_metrics():
+def test_benchmark_without_a_published_metric_has_all_its_metrics():
     text = table.markdown({"own": record({"trained": [{"own/a": 1.0, "own/b": 2.0}]})})
     assert text == (
         "| percent | own/a | own/b |\n| --- | ---: | ---: |\n| trained | 1.00 | 2.00 |"
     )
 
 
-def test_terminal_shows_every_metric_of_a_record():
+def test_terminal_table_has_every_metric_of_a_record():
     console = Console(width=200)
     with console.capture() as capture:
         console.print(table.of_record(knn_record(), "small"))
