@@ -158,12 +158,14 @@ def main(_):
             if not dry_run:
                 check_model_dir(model_dir)
         with found.noted():
-            origin = parse.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+            origin = parse.parse_gin(
+                flags.FLAGS.gin_file, flags.FLAGS.gin_param, recipes="pretrain"
+            )
             is_early = strategy in EARLY_STRATEGIES
             rules.check_configuration(trial=not is_early)
         found.raise_all()
         if dry_run:
-            operative.refuse_downloads()
+            rules.refuse_downloads()
     train(
         model_dir,
         strategy=strategy,

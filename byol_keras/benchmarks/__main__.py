@@ -158,8 +158,7 @@ def check_configuration() -> None:
     Raises:
         Mistakes: with all mistakes found.
     """
-    given = ("backbone_path", "model_dir")
-    Findings(find_mistakes(SELECTOR, given)).raise_all()
+    Findings(find_mistakes(SELECTOR)).raise_all()
 
 
 def main(_):

@@ -13,6 +13,7 @@ import keras
 
 from byol_keras import benchmarks as registered
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.config.graph import lines_for
 from byol_keras.results import records
 from byol_keras.runtime.argument_checks import check_int
 from byol_keras.version import __version__
@@ -157,51 +158,11 @@ def _bindings(task, selectors) -> list[str]:
     Bindings that only other benchmarks refer to are left out. Those of a function that
     is `gin.configurable`, as `extract_all`, act wherever it is called, and are kept.
     """
-    lines = _configuration()
-    of_others = set()
-    for scope, selector in lines:
-        name = selector.rpartition(".")[2]
-        if selector in selectors or name in registered.__all__:
-            of_others |= _reached(scope.split("/") if scope else [], selector)
-    left_out = of_others - _reached(task.scopes, task.selector)
-    kept = {key: found for key, found in lines.items() if key not in left_out}
-    kept.pop(("", "byol_keras.benchmark"))  # the identity has its own entries for it
-    return [line for found in kept.values() for line in found if CACHE not in line]
-
-
-def _configuration() -> dict[tuple[str, str], list[str]]:
-    """Scope and selector -> all that is bound there, as lines of gin."""
-    lines = {}
-    for line in gin.config_str(max_line_length=10**6).splitlines():
-        name, equals, _ = line.partition(" = ")
-        if equals and not line.startswith("#"):
-            key = (name, "gin.macro")
-            if "." in name:
-                key = gin.config.ParsedBindingKey.parse(name).config_key
-            lines.setdefault(key, []).append(line)
-    return lines
-
-
-def _reached(scopes, selector) -> set[tuple[str, str]]:
-    """Scopes and selectors of all bindings that a call in these scopes refers to."""
-    reached, waiting = set(), [(scopes, selector)]
-    while waiting:
-        scopes, selector = waiting.pop()
-        if (tuple(scopes), selector) in reached:
-            continue
-        reached.add((tuple(scopes), selector))
-        with gin.config_scope(list(scopes)):
-            values = gin.get_bindings(selector, resolve_references=False)
-        for reference in gin.config.iterate_references(values):
-            # A reference without a scope is called in that of its caller.
-            waiting.append(
-                (reference.scopes or scopes, reference.configurable.selector)
-            )
-    return {
-        ("/".join(scopes[:depth]), selector)
-        for scopes, selector in reached
-        for depth in range(len(scopes) + 1)
-    }
+    others = {*selectors, *(f"byol_keras.{name}" for name in registered.__all__)}
+    lines = lines_for(task.scopes, task.selector, others)
+    # The identity has its own entries for the bindings of `benchmark`.
+    kept = [line for line in lines if not line.startswith("benchmark.")]
+    return [line for line in kept if CACHE not in line]
 
 
 def measured_record(

@@ -1,185 +1,141 @@
-"""What gin binds against what is called: types, what is missing, what is unused."""
+"""Gin bindings against the functions they are for: types, missing and unused ones."""
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
 
-from byol_keras.config.graph import (
-    CONSTANT,
-    MACRO,
-    Use,
-    bound,
-    function_of,
-    is_reference,
-    resolved,
-    result_of,
-    walk,
-)
+from byol_keras.config import graph
+from byol_keras.config.graph import Use
 from byol_keras.config.types import Returned, accepts, describe, parameters_of, type_of
 from byol_keras.runtime.errors import Findings
 
-# Bindings that a recipe may hide, or have replaced: see `gin_syntax.Reading`.
-_defaults: set[tuple[str, str, str]] = set()
-_replaced: set[tuple[str, str, str]] = set()
+# Bindings that need no use: those that only included files have.
+_spare: set[graph.Binding] = set()
 
 
-def set_defaults(
-    defaults: set[tuple[str, str, str]], replaced: set[tuple[str, str, str]]
-) -> None:
-    """Tells which of the bindings that gin holds come from included files only.
-
-    Args:
-        defaults, replaced: as of `gin_syntax.Reading`.
-    """
-    for kept, given in ((_defaults, defaults), (_replaced, replaced)):
-        kept.clear()
-        kept.update(given)
-
-
-def default_names() -> set[str]:
-    """The bindings from included files only, as a user writes them."""
-    return {_name(*binding) for binding in _defaults}
-
-
-def replaced_names() -> set[str]:
-    """Those of them that need no use, as what used them has been replaced."""
-    return {_name(*binding) for binding in _replaced}
+def forgive(spare: Collection[graph.Binding]) -> None:
+    """Declares the bindings that need no use; an earlier declaration ends."""
+    _spare.clear()
+    _spare.update(spare)
 
 
 def find_mistakes(
-    root: str,
-    given: Sequence[str] = (),
-    calls: Mapping[str, Sequence[str]] | None = None,
+    root: str, calls: Mapping[str, Sequence[str]] | None = None
 ) -> list[str]:
-    """Lines on bindings of a wrong type, missing ones, and those that nothing uses.
+    """Messages on bindings of a wrong type, missing ones and unused ones.
 
     Args:
-        root: whole name of the function that the command line calls.
-        given: names of its arguments that the command line gives.
+        root: selector of the function that the command line calls. Gin binds its
+            keyword-only arguments; the command line passes the others.
         calls: argument of the root that is a function -> names of the arguments that
             the root calls it with.
     """
-    uses = walk(root)
-    wrong = [wrong_type(*binding) for binding in _bindings()]
+    package = root.partition(".")[0]
+    wrong = [wrong_type(package, *binding) for binding in graph.all_bindings()]
     found = Findings([line for line in wrong if line])
-    found.add([*missing(Use((), root, True, frozenset()), given)])
-    for use in uses:
-        if use.called and use.selector not in (root, MACRO, CONSTANT):
-            found.add([*missing(use, ())])
+    uses = graph.walk(root)
+    passed = [
+        name
+        for name, parameter in (parameters_of(graph.function_of(root)) or {}).items()
+        if parameter.kind is not parameter.KEYWORD_ONLY
+    ]
+    found.add([*missing(uses[-1], passed)])  # the root is the last one
+    for use in uses[:-1]:
+        if use.called:
+            found.add([*missing(use)])
     for parameter, names in (calls or {}).items():
-        reference = bound((), root).get(parameter, ("", None))[1]
-        found.add([*_wrong_calls(root, parameter, resolved(reference), names)])
-    found.add([*_unused(uses)])
+        found.add([*_wrong_calls(root, parameter, names)])
+    used = graph.used_by(uses)
+    found.add([unused_line(name) for name in unused(used, called_by_code=True)])
     return found.lines
 
 
-def bind_everywhere(selector: str, parameter: str, value: Any) -> None:
-    """Binds a parameter for all calls of a function that the configuration names."""
-    scopes = [scope for scope, name in gin.config._CONFIG if name == selector]
-    bound_in = [s for s in scopes if parameter in gin.config._CONFIG[s, selector]]
-    with gin.unlock_config():
-        for scope in {*bound_in, ""} if scopes else ():
-            gin.bind_parameter((scope, selector, parameter), value)
+def wrong_type(
+    package: str, scope: str, selector: str, parameter: str, value: Any
+) -> str | None:
+    """The message on a binding whose value is not of the parameter's type, if so.
 
-
-def _bindings() -> Iterator[tuple[str, str, str, Any]]:
-    for (scope, selector), parameters in gin.config._CONFIG.items():
-        for name, value in parameters.items():
-            yield scope, selector, name, value
-
-
-def _name(scope, selector, parameter):
-    """A binding as a user writes it."""
-    if selector == MACRO:
-        return scope
-    short = gin.config._REGISTRY.minimal_selector(selector)
-    return f"{scope}/{short}.{parameter}" if scope else f"{short}.{parameter}"
-
-
-def wrong_type(scope: str, selector: str, parameter: str, value: Any) -> str | None:
-    """A line on a binding whose value is not of the parameter's type."""
-    if selector == MACRO:
+    Args:
+        package: see `types.type_of`.
+        scope, selector, parameter, value: the binding.
+    """
+    if selector == graph.MACRO:
         return None
-    name, value = _name(scope, selector, parameter), resolved(value)
-    if is_reference(value) and value.evaluate and parameter.endswith("_fn"):
+    name, value = graph.name_of(scope, selector, parameter), graph.resolved(value)
+    if graph.is_reference(value) and value.evaluate and parameter.endswith("_fn"):
         return f"{name} must be a function, as @name without (). Received: {value!r}"
-    kind = type_of(function_of(selector), parameter)
-    if not accepts(kind, _stand_in(value)):
+    kind = type_of(graph.function_of(selector), parameter, package)
+    if not accepts(kind, graph.map_leaves(_stand_in, value)):
         return f"{name} must be {describe(kind)}. Received: {value!r}"
     return None
 
 
-def missing(use: Use, given: Iterable[str]) -> Iterator[str]:
-    """Lines on arguments of a use that have no value, beside the given ones."""
-    parameters = parameters_of(function_of(use.selector)) or {}
-    values = bound(use.scopes, use.selector)
+def _stand_in(value):
+    """What `types.accepts` can judge in place of a reference."""
+    if not graph.is_reference(value):
+        return value
+    function = value.configurable.wrapped
+    return Returned(graph.result_of(function)) if value.evaluate else function
+
+
+def missing(use: Use, passed: Collection[str] = ()) -> Iterator[str]:
+    """Messages on arguments of a call that are neither bound, nor passed by code."""
+    parameters = parameters_of(graph.function_of(use.selector)) or {}
+    values = graph.bound(use.scopes, use.selector)
     for name, parameter in parameters.items():
-        has_default = parameter.default not in (parameter.empty, gin.REQUIRED)
-        if not has_default and name not in values and name not in given:
-            name = _name("/".join(use.scopes), use.selector, name)
-            yield f"{name} must be bound. Received: nothing"
+        if name not in {*values, *passed} and not graph.has_value(parameter.default):
+            yield graph.missing_line("/".join(use.scopes), use.selector, name)
 
 
-def _wrong_calls(root, parameter, reference, names):
-    """Lines on a function that the root calls with arguments of these names."""
-    if not is_reference(reference) or reference.evaluate:
+def _wrong_calls(root, parameter, names):
+    """Messages on a function that the root calls with arguments of these names."""
+    reference = graph.resolved(graph.bound((), root).get(parameter, ("", None))[1])
+    if not graph.is_reference(reference) or reference.evaluate:
         return
-    function = reference.configurable.wrapped
-    known = parameters_of(function)
+    known = parameters_of(reference.configurable.wrapped)
     for name in names:
         if known is not None and name not in known:
-            shown = _name("", root, parameter)
+            shown = graph.name_of("", root, parameter)
             yield f"{shown} must be a function of {name}. Received: {reference!r}"
             return
-    use = Use(tuple(reference.scopes), reference.config_key[1], False, frozenset())
+    use = Use(tuple(reference.scopes), reference.config_key[1], False, {}, frozenset())
     yield from missing(use, names)
 
 
-def _unused(uses):
-    used = set()
-    for use in uses:
-        for name, (scope, _) in bound(use.scopes, use.selector).items():
-            used.add((scope, use.selector, name))
-            outer = {(s, use.selector, name) for s in _outer_scopes(scope)}
-            used |= outer & _defaults
-    for scope, selector, parameter, _ in _bindings():
-        is_used = (scope, selector, parameter) in used | _replaced
-        if not is_used and not _is_called_by_code(selector):
-            yield unused_line(_name(scope, selector, parameter))
+def unused(
+    used: Collection[graph.Binding],
+    called_by_code: bool = False,
+    with_included: bool = False,
+) -> list[str]:
+    """Names of the bindings that are not used and are not forgiven.
 
-
-def _outer_scopes(scope):
-    scopes = scope.split("/") if scope else []
-    return {"/".join(scopes[:depth]) for depth in range(len(scopes))}
+    Args:
+        used: the others.
+        called_by_code: whether to forgive bindings of functions that code can call.
+        with_included: whether to list those that only included files have, too.
+    """
+    return [
+        graph.name_of(scope, selector, parameter)
+        for scope, selector, parameter, _ in graph.all_bindings()
+        if (scope, selector, parameter) not in used
+        and (with_included or (scope, selector, parameter) not in _spare)
+        and not (called_by_code and graph.is_called_by_code(selector))
+    ]
 
 
 def unused_line(name: str) -> str:
-    """What is said of a binding that nothing uses."""
+    """The message on a binding that nothing uses."""
     return (
         "every gin binding must be used by what the configuration builds. "
         f"Received: {name}, which nothing uses"
     )
 
 
-def _is_called_by_code(selector):
-    """Whether code may call it with gin's bindings, without any reference to it.
-
-    Of what is decorated by `gin.configurable` its module holds gin's wrapper.
-    """
-    function = function_of(selector)
-    module = sys.modules.get(function.__module__)
-    wrapper = gin.config._REGISTRY[selector].wrapper
-    return getattr(module, function.__name__, None) is wrapper
-
-
-def _stand_in(value):
-    """The value with references replaced by what `value_types.accepts` can judge."""
-    value = resolved(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_stand_in, value))
-    if not is_reference(value):
-        return value
-    function = value.configurable.wrapped
-    return Returned(result_of(function)) if value.evaluate else function
+def bind_everywhere(selector: str, parameter: str, value: Any) -> None:
+    """Binds a parameter for all calls of a function that the configuration names."""
+    found = [b[:3:2] for b in graph.all_bindings() if b[1] == selector]
+    scopes = {scope for scope, name in found if name == parameter} | {""}
+    with gin.unlock_config():
+        for scope in scopes if found else ():
+            gin.bind_parameter((scope, selector, parameter), value)

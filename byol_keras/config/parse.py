@@ -1,61 +1,54 @@
 """Parses gin files and bindings into one configuration."""
 
-import contextlib
-import logging as standard_logging
 import pathlib
+from collections.abc import Sequence
 
 import gin
 
-from byol_keras.config import bindings, syntax
-from byol_keras.runtime.errors import Mistakes
+from byol_keras.config import bindings
+from byol_keras.config.syntax import Origin, Reader
+from byol_keras.runtime.errors import Findings, Mistakes
 
 
-def parse_gin(gin_files: list[str], gin_params: list[str]) -> syntax.Origin:
-    """Parses gin files and bindings; includes are found from the files' own tree.
+def parse_gin(
+    gin_files: Sequence[str], gin_params: Sequence[str], recipes: str | None = None
+) -> Origin:
+    """Parses gin files and bindings.
+
+    Includes are searched in the working directory, and in the folders above the files
+    that hold a folder `gin`.
 
     Args:
         gin_files: paths, absolute or relative to the working directory.
-        gin_params: bindings in gin syntax; they win over the files.
+        gin_params: bindings in gin syntax; they replace those of the files.
+        recipes: name of the folder of recipes; see `Reader`.
 
     Returns:
         The recipe among the files, and what differs from it.
 
     Raises:
-        Mistakes: for missing files, syntax errors, unknown names and parameters, all
-            that there are.
+        Mistakes: with a message for each missing file, syntax error, unknown name and
+            unknown parameter.
     """
     if not gin_files:
-        raise ValueError("--gin_file must name at least one gin file. Received: none")
+        raise ValueError("gin_files must name at least one gin file. Received: none")
     paths = [pathlib.Path(name).resolve() for name in gin_files]
     absent = [path for path in paths if not path.is_file()]
     if absent:
-        rule = "--gin_file must be an existing file. Received: "
+        rule = "gin_files must exist. Received: "
         raise Mistakes([f"{rule}{path}" for path in absent])
     folders = [f for path in paths for f in path.parents if (f / "gin").is_dir()]
-    reading = syntax.read(paths, gin_params, folders)
-    if reading.mistakes:
-        raise Mistakes(reading.mistakes)
-    bindings.set_defaults(reading.defaults, reading.replaced)
-    for folder in folders:
-        gin.add_config_file_search_path(str(folder))
+    reader = Reader(folders, recipes)
+    for path in paths:
+        reader.read_file(path)
+    for text in gin_params:
+        reader.read(text)
+    reader.check_macros()
+    Findings(reader.mistakes).raise_all()
     try:
-        with _without_notes_of_gin():
-            gin.parse_config_files_and_bindings([str(p) for p in paths], gin_params)
+        gin.parse_config(reader.lines)
+        gin.finalize()
     except (SyntaxError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ValueError(f"gin configuration cannot be read: {error}") from error
-    return reading.origin
-
-
-@contextlib.contextmanager
-def _without_notes_of_gin():
-    """Gin logs an error for every place that it does not find an included file in."""
-
-    def is_wanted(record):
-        return not str(record.msg).startswith("Path not found")
-
-    root = standard_logging.getLogger()
-    root.addFilter(is_wanted)
-    try:
-        yield
-    finally:
-        root.removeFilter(is_wanted)
+    bindings.forgive(reader.included)
+    return reader.origin()

@@ -1,100 +1,92 @@
-"""Makes what gin would make, to hear at once of all that its constructors refuse."""
+"""Instantiates everything the config references, to report all errors together."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import gin
 
+from byol_keras.config import graph
 from byol_keras.config.bindings import missing, wrong_type
-from byol_keras.config.graph import (
-    CONSTANT,
-    MACRO,
-    bound,
-    function_of,
-    is_reference,
-    resolved,
-    result_of,
-    walk,
-)
 from byol_keras.config.types import parameters_of
 from byol_keras.runtime.errors import Findings, lines_of
 
-# What gin adds to the message of whatever is raised in a call.
-_CALL = re.compile(
-    r"In call to configurable '([\w.]+)'.*?(?: in scope '([\w/]+)')?$", re.MULTILINE
-)
-
 
 class Trial:
-    """A trial of what a function of the command line is given by gin.
+    """Makes what a configuration references, before the command makes it.
 
-    At once it makes all that gin itself calls. What has a mistake that reading the
-    bindings has shown, and what that is a part of, is left out.
+    The constructor makes everything that gin itself calls, parts first. A call is left
+    out if its bindings have a mistake, or if one of its parts has been left out or has
+    failed.
 
     Args:
-        root: whole name of the function that the command line calls.
-        unlike: type. Neither what returns it nor what that is a part of is made.
-        found: takes a line on everything that fails.
+        root: selector of the function that the command line calls.
+        unlike: type. Functions that return it, and what they are a part of, are left
+            out.
+        found: receives a message for every failure.
     """
 
     def __init__(self, root: str, unlike: type, found: Findings):
-        self.root = root
-        self.found = found
+        self.root, self.found = root, found
         self._left_out = set()
-        self._uses = {(use.scopes, use.selector): use for use in walk(root)}
-        for use in walk(root):
-            key = (use.scopes, use.selector)
-            if result_of(function_of(use.selector)) is unlike or self._cannot(use):
-                self._left_out.add(key)
-            elif use.called and use.selector not in (root, MACRO, CONSTANT):
-                with gin.config_scope(list(use.scopes)):
-                    self._try(key, gin.config._REGISTRY[use.selector].wrapper)
+        self._uses = {}
+        for use in graph.walk(root):
+            self._uses[use.scopes, use.selector] = use
+            returned = graph.result_of(graph.function_of(use.selector))
+            if returned is unlike or self._has_mistake(use):
+                self._left_out.add((use.scopes, use.selector))
+            elif use.called and use.selector not in (root, graph.MACRO, graph.CONSTANT):
+                selector = "/".join([*use.scopes, use.selector])
+                self._try(use, gin.get_configurable(selector))
 
     def call(self, parameter: str, **arguments) -> Any:
         """Calls the function that an argument of the root refers to.
 
         Returns:
-            What it returns; None if it cannot be called or fails.
+            Its result; None if it cannot be called or fails.
         """
-        reference = resolved(bound((), self.root).get(parameter, ("", None))[1])
-        if not is_reference(reference) or reference.evaluate:
+        reference = graph.resolved(
+            graph.bound((), self.root).get(parameter, (0, None))[1]
+        )
+        if not graph.is_reference(reference) or reference.evaluate:
             return None
-        key = (tuple(reference.scopes), reference.config_key[1])
-        if key in self._left_out or any(missing(self._uses[key], arguments)):
+        key = tuple(reference.scopes), reference.config_key[1]
+        use = self._uses[key]
+        if key in self._left_out or any(missing(use, arguments)):
             return None
-        return self._try(key, reference.scoped_configurable_fn, **arguments)
+        return self._try(use, reference.scoped_configurable_fn, **arguments)
 
-    def _cannot(self, use):
-        if use.parts & self._left_out or (use.called and any(missing(use, ()))):
-            return use.selector != self.root
-        return any(
-            wrong_type(scope, use.selector, name, value)
-            for name, (scope, value) in bound(use.scopes, use.selector).items()
+    def _has_mistake(self, use):
+        if use.selector == self.root:
+            return False
+        package = self.root.partition(".")[0]
+        found = graph.bound(use.scopes, use.selector).items()
+        return (
+            bool(use.parts & self._left_out)
+            or (use.called and any(missing(use)))
+            or any(
+                wrong_type(package, scope, use.selector, name, value)
+                for name, (scope, value) in found
+            )
         )
 
-    def _try(self, key, function: Callable, **arguments):
+    def _try(self, use, function: Callable, **arguments):
         try:
             return function(**arguments)
-        except Exception as error:  # whatever anybody's constructor raises
-            self._left_out.add(key)
-            self.found.add(_told(error))
+        except Exception as error:  # constructors raise errors of any kind
+            self._left_out.add((use.scopes, use.selector))
+            self.found.add(_messages(error, use))
 
 
-def _told(error):
-    """Lines on what has been raised, with the name of what gin called."""
+def _messages(error, use):
+    """Messages on a failed call, with the name of what gin called."""
     lines = lines_of(error)
-    met = _CALL.search(str(error))
-    if len(lines) > 1 or not met:
-        return lines
-    name, scope = met[1], met[2] or ""
-    selector = gin.config._REGISTRY.matching_selectors(name)[0]
     argument, _, rule = lines[0].partition(" ")
-    if "Received" in rule:
+    name = use.selector.rpartition(".")[2]
+    if len(lines) > 1 or "Received" in rule:
         argument = argument.strip("`,")
-        is_its_own = argument in (parameters_of(function_of(selector)) or ())
-        return [f"{name}.{argument} {rule}"] if is_its_own else lines
-    values = bound(scope.split("/") if scope else (), selector)
-    shown = ", ".join(f"{key}={value!r}" for key, (_, value) in values.items())
+        is_its_own = argument in (parameters_of(graph.function_of(use.selector)) or ())
+        return [f"{name}.{argument} {rule}"] if is_its_own and not lines[1:] else lines
+    values = graph.bound(use.scopes, use.selector).items()
+    shown = ", ".join(f"{key}={value!r}" for key, (_, value) in values)
     reason = lines[0].partition(" (In call to")[0]
     return [f"{name} must be given what it takes ({reason}). Received: {shown}"]

@@ -10,38 +10,24 @@ import json
 import pathlib
 import sys
 
-import gin
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras import gin_names  # noqa: F401
-from byol_keras.config import parse
+from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
+from byol_keras.config import graph, parse
 from byol_keras.preview.contact_sheet import plot_contact_sheet, require_matplotlib
 from byol_keras.preview.inspection import Preview, for_json, inspect_views
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 
 EXIT_FINDINGS = 1
+# The name that gin files bind a training under.
+TRAIN = "byol_keras.train"
 
 
-def preview(
-    images: int,
-    rows: int,
-    *,
-    dataset_fn=gin.REQUIRED,
-    views_fn=gin.REQUIRED,
-    seed: int = 0,
-    **of_training,
-) -> Preview:
-    """Measures the views of the first images of a run; see `inspect_views`.
-
-    Args:
-        images, rows: ints. How many images to measure and to show.
-        dataset_fn, views_fn, seed: see `train.train`.
-        of_training: the other arguments of `train.train`, which views do not depend on.
-    """
-    return inspect_views(dataset_fn(), views_fn(), seed, images, rows)
+def train_signature(*, dataset_fn, views_fn, seed: int = 0, **others) -> None:
+    """The arguments of `train.train` that views depend on, among all that gin binds."""
 
 
 def print_report(found: Preview, console: Console) -> None:
@@ -86,10 +72,13 @@ def main(_):
         if not given.out:
             raise ValueError("--out must name a PNG file. Received: none")
         require_matplotlib()
-        # Files bind what they bind for training; here that root is this function.
-        previewed = gin.external_configurable(preview, "train", module="byol_keras")
+        # The gin files are those of a training, which is not part of this command.
+        graph.declare(TRAIN, train_signature)
         parse.parse_gin(given.gin_file, given.gin_param)
-        found = previewed(given.images, given.rows)
+        dataset_fn, views_fn, seed = (
+            graph.value_of(TRAIN, name) for name in ("dataset_fn", "views_fn", "seed")
+        )
+        found = inspect_views(dataset_fn(), views_fn(), seed, given.images, given.rows)
         title = f"{found.data_name}\n{' '.join(given.gin_file)}"
         path = pathlib.Path(given.out)
         plot_contact_sheet(found.samples, found.effects, title, path)

@@ -1,12 +1,12 @@
-"""Rules of a pre-training run, so that a mistake ends it before an epoch is spent.
+"""Checks of the configuration of a pre-training run, before any data are read.
 
-Every constructor checks its own arguments; here is what needs several of them at once,
-and what others' constructors leave unchecked.
+Constructors check their own arguments. The rules here need several of them at once, or
+check what the constructors of Keras do not.
 """
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -25,15 +25,7 @@ from byol_keras.views.checks import (
 )
 
 ROOT = "byol_keras.train"
-# What the command line gives the root, and the root the functions that it calls.
-GIVEN = (
-    "model_dir",
-    "strategy",
-    "dry_run",
-    "allow_config_change",
-    "replay",
-    "origin",
-)
+# The arguments that `train` passes to the functions that gin binds.
 CALLS = {
     "dataset_fn": (),
     "views_fn": (),
@@ -50,77 +42,83 @@ CALLS = {
 # LARS and SGD need make the weights explode.
 ADAM_FAMILY = ("Adam", "AdamW", "Lion")
 ADAM_LIMIT = 0.02
-_SHARES = ("beta_1", "beta_2", "rho")
-_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+_POSITIVE_INT = ("must be a positive int", lambda value: value >= 1)
+_POSITIVE = ("must be positive", lambda value: value > 0)
+_SHARE = ("must be in 0..1, 1 excluded", lambda value: 0 <= value < 1)
+# Setting -> rule, and whether a number follows it.
+_OF_TRAIN = {
+    "epochs": _POSITIVE_INT,
+    "batch_size": _POSITIVE_INT,
+    "log_every_steps": _POSITIVE_INT,
+    "seed": (f"must be in 0..{2**32 - 1}", lambda value: 0 <= value < 2**32),
+}
+_OF_OPTIMIZERS = {
+    "weight_decay": ("must not be negative", lambda value: value >= 0),
+    **dict.fromkeys(("beta_1", "beta_2", "rho"), _SHARE),
+    **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), _POSITIVE),
+}
 
 
 def check_configuration(trial: bool = True) -> None:
-    """Checks what gin has parsed for `train`, before any data are read.
+    """Checks the configuration of `train` that gin has parsed.
 
     Args:
-        trial: bool. Make what the configuration names, but for data and backbone, to
-            hear of all that constructors refuse. False where TensorFlow must not be
-            used before its devices are set up: `launch.EARLY_STRATEGIES`.
+        trial: bool. Instantiate everything but data and backbone, so that all errors of
+            constructors are reported together. False where TensorFlow must not be used
+            before its devices are set up: `devices.EARLY_STRATEGIES`.
 
     Raises:
-        Mistakes: all that are found.
+        Mistakes: with a message for each mistake.
     """
-    found = Findings(bindings.find_mistakes(ROOT, GIVEN, CALLS))
-    found.add([*_wrong_settings()])
-    if trial:
-        _try(found)
-    found.tell()
-
-
-def _try(found: Findings) -> None:
-    trial = Trial(ROOT, unlike=ImageData, found=found)
-    plan = _plan(trial)
-    found.add([line for rule in RULES for line in rule(plan)])
-    if found.lines:
-        # It takes its time, but now there is something to tell with it.
-        trial.call("backbone_fn", channels=3)
-
-
-def _wrong_settings() -> Iterator[str]:
-    """Arguments of `train` whose type is right, but whose value is not."""
-    for name in ("epochs", "batch_size", "log_every_steps"):
-        value = graph.value_of(ROOT, name)
-        if _is_number(value) and value < 1:
-            yield f"train.{name} must be a positive int. Received: {value}"
-    seed = graph.value_of(ROOT, "seed")
-    if _is_number(seed) and not 0 <= seed < 2**32:
-        yield f"train.seed must be in 0..{2**32 - 1}. Received: {seed}"
-    precision = graph.value_of(ROOT, "precision")
+    found = Findings(bindings.find_mistakes(ROOT, CALLS))
+    settings = {}
+    for name in (*_OF_TRAIN, "precision", "last_batch", "model_fn"):
+        with found.noted():
+            settings[name] = graph.value_of(ROOT, name)
+    found.add([*_out_of_range("train", settings.get, _OF_TRAIN)])
+    precision = settings["precision"]
     if isinstance(precision, str) and precision not in devices.PRECISIONS:
         rule = f"train.precision must be one of {devices.PRECISIONS}"
-        yield f"{rule}. Received: {precision!r}"
+        found.add([f"{rule}. Received: {precision!r}"])
+    if trial:
+        tried = Trial(ROOT, unlike=ImageData, found=found)
+        plan = _plan(tried, settings)
+        found.add([line for rule in RULES for line in rule(plan)])
+        if found.lines:
+            # Building a backbone is slow, and needed only if the run ends here.
+            tried.call("backbone_fn", channels=3)
+    found.raise_all()
 
 
-def _plan(trial: Trial) -> Plan:
-    """Makes all but the data and the backbone, which take time."""
-    batch_size, epochs, last_batch = (
-        graph.value_of(ROOT, name) for name in ("batch_size", "epochs", "last_batch")
-    )
+def refuse_downloads() -> None:
+    """Keeps the datasets of the configuration from downloading, for a dry run."""
+    bindings.bind_everywhere("byol_keras.tfds_dataset", "download", False)
+
+
+def _plan(trial: Trial, settings: dict) -> Plan:
+    """The parts of the run, except data and backbone."""
+    batch_size, epochs = settings.get("batch_size"), settings.get("epochs")
     accumulation_steps, rates = 1, None
-    model_fn = graph.value_of(ROOT, "model_fn")
+    model_fn = settings.get("model_fn")
     if inspect.isclass(model_fn) and issubclass(model_fn, BYOL):
-        model = trial.call("model_fn", backbone=_small_backbone())
+        images = keras.Input((None, None, 3))
+        features = keras.layers.GlobalAveragePooling2D()(images)
+        model = trial.call("model_fn", backbone=keras.Model(images, features))
         accumulation_steps = model.accumulation_steps if model else 1
     if all(type(value) is int and value > 0 for value in (batch_size, epochs)):
         trial.call("target_ema_fn", total_steps=1000, batch_size=batch_size)
         with trial.found.noted():
-            # So many images for now: the data are not read yet.
+            # The number of images is not known before the data are read.
             length = RunLength(
-                1000 * batch_size, batch_size, epochs, accumulation_steps, last_batch
+                1000 * batch_size,
+                batch_size,
+                epochs,
+                accumulation_steps,
+                settings["last_batch"],
             )
             rates = _rates(trial.call("learning_rate_fn", run_length=length), length)
     optimizer = trial.call("optimizer_fn", learning_rate=0.1)
     return Plan(trial.call("views_fn"), optimizer, rates)
-
-
-def _small_backbone():
-    images = keras.Input((None, None, 3))
-    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
 
 
 def _rates(schedule, length):
@@ -149,25 +147,24 @@ def _rates_of_the_optimizer(plan):
 
 
 def _settings_of_the_optimizer(plan):
-    name = type(plan.optimizer).__name__
-    decay = getattr(plan.optimizer, "weight_decay", None)
-    if _is_number(decay) and not decay >= 0:
-        yield f"{name}.weight_decay must not be negative. Received: {decay}"
-    for setting in _SHARES:
-        value = getattr(plan.optimizer, setting, None)
-        if _is_number(value) and not 0 <= value < 1:
-            yield f"{name}.{setting} must be in 0..1, 1 excluded. Received: {value}"
-    for setting in _CLIPS:
-        value = getattr(plan.optimizer, setting, None)
-        if _is_number(value) and not value > 0:
-            yield f"{name}.{setting} must be positive. Received: {value}"
+    def value_of(name):
+        return getattr(plan.optimizer, name, None)
+
+    return _out_of_range(type(plan.optimizer).__name__, value_of, _OF_OPTIMIZERS)
+
+
+def _out_of_range(owner: str, value_of: Callable, rules: dict) -> Iterator[str]:
+    """Messages on the numbers among some settings that do not follow their rules."""
+    for name, (rule, is_kept) in rules.items():
+        value = value_of(name)
+        if _is_number(value) and not is_kept(value):
+            yield f"{owner}.{name} {rule}. Received: {value}"
 
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-# What is checked before the data are read, and with them.
 RULES = (
     _same_size,
     _blur_within_view,

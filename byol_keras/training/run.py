@@ -167,7 +167,6 @@ def _resume(run, allow_config_change):
     checkpoints = run.checkpoints
     checkpoints.about = {
         "config": fingerprint(
-            operative.operative_bindings(),
             num_examples=run.data.num_examples,
             digest=run.data.digest(),
         )

@@ -177,7 +177,7 @@ def test_command_keeps_features_in_the_run_folder(done, run_folder):
         ([f"--gin_file={RECIPE}"], "--model_dir or --backbone must name a backbone."),
         (
             ["--gin_file=gin/absent.gin", "--model_dir=absent"],
-            "--gin_file must be an existing file.",
+            "--gin_file must exist.",
         ),
     ],
 )

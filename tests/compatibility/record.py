@@ -30,7 +30,6 @@ def recipes() -> dict[str, dict]:
     """Recipe -> what gin holds after a dry run of it, and its fingerprint."""
     from byol_keras import train
     from byol_keras.checkpoints.fingerprint import fingerprint
-    from byol_keras.config import operative
 
     from support.recipes import PRETRAIN, parse, stand_in_bindings
 
@@ -42,7 +41,7 @@ def recipes() -> dict[str, dict]:
         train.train(None, strategy="cpu", dry_run=True)
         found[path.stem] = {
             "operative_config": gin.operative_config_str(),
-            "fingerprint": fingerprint(operative.operative_bindings(), num_examples=7),
+            "fingerprint": fingerprint(num_examples=7),
         }
     keras.config.set_dtype_policy("float32")
     return found

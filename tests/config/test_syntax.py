@@ -36,7 +36,8 @@ def _registered():
 
 
 def origin(tree, *names, params=()):
-    return parse.parse_gin([str(tree / name) for name in names], list(params))
+    files = [str(tree / name) for name in names]
+    return parse.parse_gin(files, list(params), recipes="pretrain")
 
 
 def test_recipe_as_it_is_has_no_differences(tree):
@@ -108,14 +109,13 @@ def test_module_that_does_not_load_is_a_mistake_of_one_line(tree, monkeypatch):
     assert "(ModuleNotFoundError: No module named 'absent_module')" in absent
 
 
-def test_macro_of_an_included_file_needs_no_use_where_its_user_is_replaced(tree):
-    (tree / "suite.gin").write_text(
-        "JOBS = 2\nOTHER = 3\nbenchmark.benchmarks = [@svm, @knn]\n"
-        "svm.jobs = %JOBS\nknn.k = (%OTHER,)\n"
-    )
+def test_only_bindings_of_included_files_alone_need_no_use(tree):
+    (tree / "suite.gin").write_text("JOBS = 2\nsvm.jobs = %JOBS\nknn.k = (3,)\n")
     own = tree / "own.gin"
-    own.write_text('include "suite.gin"\nbenchmark.benchmarks = [@knn]\n')
-    replaced = syntax.read([own], [], [tree]).replaced
-    macros = {scope for scope, selector, _ in replaced if selector == "gin.macro"}
-    assert macros == {"JOBS", "OTHER"}  # knn has been let go too, before it came back
-    assert syntax.read([tree / "suite.gin"], [], [tree]).replaced == set()
+    own.write_text('include "suite.gin"\nknn.k = (5,)\nlinear.epochs = 3\n')
+    reader = syntax.Reader([tree])
+    reader.read_file(own)
+    assert reader.included == {
+        ("JOBS", "gin.macro", "value"),
+        ("", "byol_keras.svm", "jobs"),
+    }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from byol_keras import data
-from byol_keras.externals import AUGMENTATIONS
+from byol_keras.gin_names import AUGMENTATIONS
 from byol_keras.preview.inspection import find_flaws, inspect_views
 from byol_keras.views import TwoViews
 from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip

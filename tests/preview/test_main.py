@@ -10,6 +10,7 @@ from rich.console import Console
 
 from byol_keras import data
 from byol_keras.preview import __main__ as preview
+from byol_keras.preview.inspection import inspect_views
 from byol_keras.views import TwoViews
 from byol_keras.views.augmentations import RandomApply
 from byol_keras.views.colors import ColorJitter, Solarize
@@ -24,9 +25,7 @@ def test_report_names_every_operation_and_number():
     view = [ColorJitter(), RandomApply(Solarize(), rate=0.2)]
     rng = np.random.default_rng(0)
     images = data.arrays(rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8))
-    found = preview.preview(
-        64, 3, dataset_fn=lambda: images, views_fn=lambda: TwoViews(view, view)
-    )
+    found = inspect_views(images, TwoViews(view, view), seed=0, images=64, rows=3)
     console = Console(record=True, width=120, file=io.StringIO())
     preview.print_report(found, console)
     text = console.export_text()
