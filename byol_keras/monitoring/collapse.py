@@ -1,4 +1,4 @@
-"""The collapse doctor: reads the health of the representation while BYOL trains."""
+"""Collapse detection: measures the representation while BYOL trains."""
 
 import json
 import math
@@ -21,28 +21,30 @@ NORMALIZATIONS = (
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
 )
-# The norm of the kernels, against its first value. In experiments/method_resnet18_12e
-# it ends within 0.98..1.11 where only the target or the views differ from the base, at
-# 1.31 with 10 times the learning rate, and at 0.18 with 100 times the weight decay.
+# Limits for the norm of the kernels relative to its first value. In
+# experiments/method_resnet18_12e the ratio ends within 0.98..1.11 if only the target or
+# the views differ from the base, at 1.31 with 10 times the learning rate, and at 0.18
+# with 100 times the weight decay.
 GREW, SHRANK = 1.25, 0.8
-# Below it, the target averages less than two steps.
+# With a smaller tau the target averages less than two steps.
 MEMORYLESS = 0.5
 
 
 @gin.register(module="byol_keras")
 class CollapseDoctor(keras.callbacks.Callback):
-    """Measures the networks on two fixed views at intervals, and gives a verdict.
+    """Measures the representation of fixed images at intervals and gives a verdict.
 
-    Only reads: training ends with the weights that it would have without it, bit for
-    bit. BatchNormalization works on the statistics of the probe, as it does in a
-    training step, so that moving averages which have not settled raise no alarm.
+    The callback only reads: the trained weights are bit for bit those of a run without
+    it. BatchNormalization uses the statistics of the probe, as in a training step, so
+    that moving averages that have not settled cause no false alarm.
 
-    Logs, at the first logged step after every `every_steps`: see `monitors.measure`,
-    and `monitor/weight_distance`, of the target's weights from the online network's,
-    relative to these; `monitor/weight_norm`; `monitor/ema_horizon`, in images.
+    Adds to the logs, at the first logged step of every interval: the quantities of
+    `representation.measure`; `monitor/weight_distance`, the distance between the target
+    and the online weights relative to the norm of the latter; `monitor/weight_norm`;
+    `monitor/ema_horizon`, in images.
 
-    A verdict that changes is printed. `health.json` in the run folder holds the first
-    reading, the latest one, the verdict with its likely causes, and all its changes.
+    A change of the verdict is printed. `health.json` in the run folder holds the first
+    and the latest reading, the verdict with its likely causes, and all changes.
 
     Args:
         probe: `(view1, view2)`, each float32 `[N, S, S, C]` in 0..1, or a function
@@ -50,13 +52,13 @@ class CollapseDoctor(keras.callbacks.Callback):
         batch_size: optional int. Images per step of the run, for `ema_horizon`.
         every_steps: int. Steps between two readings.
         log_every_steps: int. Steps between two lines of the log.
-        on_collapse: "warn" or "stop" (end the run).
+        on_collapse: "warn", or "stop" to end the run.
         model_dir: optional path of the run folder.
 
     Attributes:
         step: int. Optimizer step at which this process starts; set it to resume.
-        verdict: one of `monitors.VERDICTS`, or None before the first one.
-        stopped: str or None. Why the run was stopped, in words.
+        verdict: one of `representation.VERDICTS`, or None before the first one.
+        stopped: str or None. The reason why the callback has stopped the run.
 
     Raises:
         ValueError: for an unknown `on_collapse` and numbers that are not positive.
@@ -102,7 +104,7 @@ class CollapseDoctor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
-        # The first logged step in each interval, wherever this process started.
+        # The first logged step of an interval, also if the run was resumed within it.
         if self.step % self.log_every_steps == 0 and (
             self.step % self.every_steps < self.log_every_steps
         ):
@@ -114,7 +116,7 @@ class CollapseDoctor(keras.callbacks.Callback):
         """All readings, by their names in the logs; empty if features are not finite.
 
         Args:
-            logs: those of the step, for `tau`.
+            logs: the logs of the step, for `tau`.
         """
         with self.model.distribute_strategy.scope():
             features, weights = self._forward(*self._views)
@@ -128,11 +130,11 @@ class CollapseDoctor(keras.callbacks.Callback):
             readings["monitor/ema_horizon"] = representation.ema_horizon(
                 self.batch_size, tau
             )
-        # JSON has no numbers but finite ones.
+        # JSON has finite numbers only.
         return {name: x for name, x in readings.items() if np.isfinite(x)}
 
     def _forward_everywhere(self, view1, view2):
-        """The same on every replica, of which the first one's result is taken."""
+        """Runs the probe on every replica and returns the result of the first one."""
         strategy = self.model.distribute_strategy
         results = strategy.run(self._forward_on_replica, args=(view1, view2))
         return tf.nest.map_structure(
@@ -141,7 +143,7 @@ class CollapseDoctor(keras.callbacks.Callback):
 
     def _forward_on_replica(self, view1, view2):
         online, target = self.model.online, self.model.target
-        # Here moving statistics and seeds are left alone.
+        # Inside this scope, moving statistics and seeds do not change.
         with keras.StatelessScope():
             h1, h2 = (online.represent(view, training=True) for view in (view1, view2))
             z1, z2 = (online.projector(h, training=True) for h in (h1, h2))
@@ -149,7 +151,7 @@ class CollapseDoctor(keras.callbacks.Callback):
         return (h1, h2, z1, z2, target_z1), _weight_readings(online, target)
 
     def _judge(self, readings):
-        """Updates verdict, causes and `health.json`; tells what has changed."""
+        """Updates verdict, causes and `health.json`; prints a changed verdict."""
         verdict = representation.verdict(self._health["first"], readings)
         causes = likely_causes(self.model, self._health["first"], readings, verdict)
         self._health |= {
@@ -177,17 +179,18 @@ class CollapseDoctor(keras.callbacks.Callback):
 
 
 def likely_causes(model, first: Mapping, latest: Mapping, verdict: str) -> list[str]:
-    """What in the networks and the readings explains a verdict, in words.
+    """Explains a verdict by the networks and the readings, in words.
 
     Args:
-        model: `byol.BYOL`.
-        first, latest: logs at the first reading and at the one that was judged.
-        verdict: one of `monitors.VERDICTS`.
+        model: `BYOL`.
+        first: logs of the first reading.
+        latest: logs of the reading that the verdict is about.
+        verdict: one of `representation.VERDICTS`.
 
     Returns:
-        list of str, the surest cause first; empty for a healthy representation, unless
-        the target stands still or is the online network itself, which keeps a
-        representation from learning but not from spreading out.
+        list of str, the most certain cause first. For a healthy representation it is
+        empty, unless the target does not move or equals the online network: then the
+        directions spread out, but the network learns little.
     """
     if verdict == "healthy":
         return _causes_of_target(latest)
@@ -201,7 +204,7 @@ def likely_causes(model, first: Mapping, latest: Mapping, verdict: str) -> list[
 
 
 def _causes_of_target(latest) -> list[str]:
-    """What is wrong with the moving average, in words."""
+    """Causes that concern the moving average, in words."""
     if "tau" not in latest:
         return ["the target stands still: there is no TargetEMA"]
     tau = latest["tau"]
@@ -213,8 +216,8 @@ def _causes_of_target(latest) -> list[str]:
 
 
 def _rules(model, first, latest) -> dict[str, bool]:
-    """Causes in words, and whether they apply."""
-    # A norm that is missing was not finite.
+    """Causes in words -> whether they apply."""
+    # A missing norm was not finite.
     norm = latest.get("monitor/weight_norm", math.inf)
     growth = norm / first.get("monitor/weight_norm", norm)
     heads = (model.online.projector, model.predictor)
@@ -240,7 +243,7 @@ def _rules(model, first, latest) -> dict[str, bool]:
 
 
 def _weight_readings(online, target):
-    """Of kernels; scales and offsets of normalisation would only blur them."""
+    """Norm and distance of the kernels; scales and offsets are left out."""
     pairs = [
         (tf.cast(a.value, tf.float32), tf.cast(b.value, tf.float32))
         for a, b in zip(online.weights, target.weights, strict=True)
@@ -267,7 +270,7 @@ def _monitored(readings):
 
 
 def _read_health(path, step):
-    """What a run that is resumed at a step had found by then; empty if nothing."""
+    """The content of `health.json` up to a step; empty if there is none."""
     if path is None or not path.exists():
         return {}
     health = json.loads(path.read_text())

@@ -7,9 +7,9 @@ import time
 
 import keras
 import tensorflow as tf
-from rich import progress
 
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.progress import ProgressBar
 from byol_keras.runtime.run_folder import RunFolder
 
 
@@ -154,20 +154,8 @@ class Progress(keras.callbacks.Callback):
         self.every_steps = every_steps
 
     def __enter__(self):
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[status]}"),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-        )
-        self._task = self._bar.add_task(
-            "epoch",
-            total=self.position.total_steps,
-            completed=self.position.step,
-            status="",
-        )
+        position = self.position
+        self._bar = ProgressBar("epoch", position.total_steps, position.step)
         self._bar.start()
         return self
 
@@ -176,7 +164,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._start = None
-        self._bar.update(self._task, description=self._epoch(epoch))
+        self._bar.update(description=self._epoch(epoch))
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.position.step
@@ -184,8 +172,8 @@ class Progress(keras.callbacks.Callback):
         # So the time that callbacks take between epochs does not count.
         self._start = self._start or (step, time.perf_counter())
         if step % self.every_steps == 0:
-            self._bar.update(self._task, status=self._status(logs))
-        self._bar.update(self._task, completed=step)
+            self._bar.update(status=self._status(logs))
+        self._bar.update(completed=step)
 
     def _status(self, logs):
         loss = f"loss {float(logs['loss']):.3f}"
@@ -199,8 +187,7 @@ class Progress(keras.callbacks.Callback):
         values = "  ".join(
             f"{name} {float(value):.4g}" for name, value in (logs or {}).items()
         )
-        line = f"{self._epoch(epoch)}  {values}"
-        self._bar.console.print(line, soft_wrap=True)  # one line in a file, too
+        self._bar.print(f"{self._epoch(epoch)}  {values}")
 
     def _epoch(self, epoch):
         return f"epoch {epoch + 1}/{len(self.position.epoch_ends)}"

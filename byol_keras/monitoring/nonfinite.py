@@ -1,4 +1,4 @@
-"""A guard against non-finite steps: skipped or stopped at, counted, and dumped."""
+"""Guard against non-finite steps: skips them or stops, counts them, dumps state."""
 
 import contextlib
 import hashlib
@@ -20,14 +20,14 @@ ON_NONFINITE = ("skip", "stop")
 
 
 class Counts(NamedTuple):
-    """What the guard counts on the device: int64 scalars.
+    """Counters of the guard on the device, int64 scalars.
 
     Args:
-        step: steps so far, those that were skipped included.
-        skipped: steps that were skipped.
-        in_a_row: steps that were skipped since the last good one.
-        bad_step: the first of those in a row, counted from 0.
-        tripped: 1 once the run is to stop. From then on nothing moves any more.
+        step: steps so far, including skipped ones.
+        skipped: skipped steps.
+        in_a_row: skipped steps since the last good one.
+        bad_step: the first step of those in a row, counted from 0.
+        tripped: 1 if the run must stop; from then on no step changes anything.
     """
 
     step: object = 0
@@ -37,9 +37,9 @@ class Counts(NamedTuple):
     tripped: object = 0
 
     def after(self, bad, limit):
-        """Counts after a step that was `bad` (bool), where `limit` in a row stop."""
+        """Counts after one more step; `limit` bad steps in a row trip the guard."""
         bad = tf.cast(bad, tf.int64)
-        # A step that stops by itself has nothing to do with those before it.
+        # With a limit of 1 the step trips the guard alone; earlier ones do not count.
         in_a_row = tf.where(limit == 1, limit, self.in_a_row + 1) * bad
         following = Counts(
             step=self.step + 1,
@@ -53,31 +53,33 @@ class Counts(NamedTuple):
 
 @gin.register(module="byol_keras")
 class NonfiniteGuard(keras.callbacks.Callback):
-    """Keeps steps whose loss or gradients are not finite from touching the run.
+    """Keeps steps with a non-finite loss or gradient from changing the model.
 
-    Such a step leaves weights, optimizer, statistics of BatchNormalization and target
-    as they were before it. All of that is decided on the device: the host reads the
-    counts every `every_steps` steps, and nothing has moved in the meantime.
+    Such a step leaves weights, optimizer, BatchNormalization statistics and target as
+    they were. The decision is made on the device. The host reads the counts only every
+    `every_steps` steps; a guard that has tripped lets no step through in the meantime.
 
-    Under loss scaling, gradients overflow as a matter of course while the scale is
-    sought: "stop" then waits for a loss that is not finite, or for `max_in_a_row`.
+    With loss scaling, gradients overflow regularly while the scale is adjusted. "stop"
+    then waits for a non-finite loss, or for `max_in_a_row` overflows.
 
-    Adds `skipped_steps` to the logs: those of all processes that the run took.
+    Adds `skipped_steps` to the logs: all skipped steps of the run, also those of
+    earlier processes.
 
     Args:
-        on_nonfinite: "skip" (go on with the next batch) or "stop" (at the first one).
-        max_in_a_row: int. So many skipped steps in a row stop the run too. Loss
-            scaling starts at 2^15 and halves at each overflow, hence more than 15.
+        on_nonfinite: "skip" to continue with the next batch, or "stop" to end the run.
+        max_in_a_row: int. Number of skipped steps in a row that ends the run in any
+            case. Loss scaling starts at 2^15 and halves at each overflow, so it must be
+            more than 15.
         every_steps: int. Steps between two readings of the counts.
-        model_dir: optional path of the run folder, for the dump of a run that stops:
-            `nonfinite/step_<step>/`, with the state before the first of the bad steps
-            and a `report.json`.
-        describe: optional function (step) -> dict that says in JSON types which batch
-            a step trains on; it becomes a part of the report.
+        model_dir: optional path of the run folder. A run that stops dumps to
+            `nonfinite/step_<step>/` the state before the first bad step and a
+            `report.json`.
+        describe: optional function (step) -> dict in JSON types, which describes the
+            batch of a step for the report.
 
     Attributes:
         step: int. Optimizer step at which this process starts; set it to resume.
-        stopped: str or None. Why the run was stopped, in words.
+        stopped: str or None. The reason why the guard has stopped the run.
 
     Raises:
         ValueError: for an unknown `on_nonfinite` and numbers that are not positive.
@@ -110,33 +112,33 @@ class NonfiniteGuard(keras.callbacks.Callback):
         if getattr(model, "guard", None) is self:
             return
         with model.distribute_strategy.scope():
-            # Every replica counts the same, so that nothing is to be exchanged.
+            # All replicas count the same, so no aggregation is needed.
             self._counts = tf.Variable(
                 tf.constant(Counts(), tf.int64),
                 trainable=False,
                 aggregation=tf.VariableAggregation.NONE,
             )
         model.guard = self
-        # A step that was traced before knows nothing of this guard.
+        # A training step traced before does not call this guard.
         model.train_function = None
 
     def statistics(self):
-        """What the forward pass is about to move: tensors of the values before it."""
+        """Values of the non-trainable weights, to call before the forward pass."""
         return [
             tf.convert_to_tensor(weight.value)
             for weight in self.model.non_trainable_weights
         ]
 
     def apply(self, loss, gradients, statistics):
-        """Takes the optimizer's step, or none: in the training step, on each replica.
+        """Applies the gradients if they are finite. Called by the training step.
 
         Args:
             loss: scalar of this replica.
-            gradients: list of tensors or None, of the model's trainable variables.
-            statistics: what `statistics()` returned before the forward pass.
+            gradients: list of tensors or None, one per trainable variable.
+            statistics: the result of `statistics()` before the forward pass.
 
         Returns:
-            bool scalar: whether the step was taken; the same on all replicas.
+            bool scalar: whether the step was applied; the same on all replicas.
         """
         scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         loss_is_finite, is_finite = _finite_on_all_replicas(loss, gradients)
@@ -147,12 +149,12 @@ class NonfiniteGuard(keras.callbacks.Callback):
         self._counts.assign(before.after(~is_finite, tf.cast(limit, tf.int64)))
         running = before.tripped == 0
         taken = running & is_finite
-        # Loss scaling skips by itself, and has to see the overflow to lower its scale.
+        # Loss scaling skips overflows itself, and lowers its scale when it sees one.
         self._settle(running if scaled else taken, taken, gradients, statistics)
         return taken
 
     def _settle(self, move, keep, gradients, statistics):
-        """Steps where `move`; puts the statistics back unless `keep`."""
+        """Applies the gradients if `move`; restores the statistics unless `keep`."""
         variables = self.model.trainable_variables
         weights = [weight.value for weight in self.model.non_trainable_weights]
 
@@ -164,7 +166,7 @@ class NonfiniteGuard(keras.callbacks.Callback):
             tf.cond(keep, _nothing, lambda: _assign_all(weights, statistics))
             return
 
-        # A branch on a replica cannot reach the others, as an optimizer has to.
+        # An optimizer communicates between replicas, which `tf.cond` on one cannot.
         def on_all(strategy, move, keep, gradients, statistics):
             move, keep = (
                 strategy.experimental_local_results(x)[0] for x in (move, keep)
@@ -187,11 +189,11 @@ class NonfiniteGuard(keras.callbacks.Callback):
         self._counts.assign(Counts(step=self.step))
 
     def save_own_variables(self, store):
-        """Puts the counts into a checkpoint."""
+        """Saves the counts to a checkpoint."""
         store["counts"] = self._counts.numpy()
 
     def load_own_variables(self, store):
-        """Takes the counts of a checkpoint; a run that was to stop gets another try."""
+        """Loads the counts of a checkpoint; a guard that has tripped starts again."""
         counts = Counts(*map(int, store["counts"]))
         if counts.tripped:
             counts = counts._replace(in_a_row=0, tripped=0)
@@ -200,7 +202,7 @@ class NonfiniteGuard(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
-        # The last step of an epoch counts too, before its checkpoint is written.
+        # `stop_training` is also set at the end of an epoch, before its checkpoint.
         if self.step % self.every_steps == 0 or self.model.stop_training:
             self._read()
         if logs is not None:
@@ -220,7 +222,7 @@ class NonfiniteGuard(keras.callbacks.Callback):
             print(self.stopped)
 
     def _dump(self, counts):
-        """Writes the state before the first of the bad steps; says how to replay it."""
+        """Writes the state before the first bad step; returns how to replay it."""
         step, dump = counts.bad_step, self.folder.dump(counts.bad_step)
         with contextlib.closing(CheckpointFolder(dump)) as checkpoints:
             checkpoints.save(step, arrays_of(self.model), about={})
@@ -244,17 +246,22 @@ class NonfiniteGuard(keras.callbacks.Callback):
 
 
 def load_dump(model_dir, step: int, model) -> None:
-    """Brings a model to where a run that stopped has left it before a step.
+    """Loads the state that a stopped run has dumped into a model.
+
+    Args:
+        model_dir: path of the run folder.
+        step: int. The first bad step.
+        model: compiled `BYOL`.
 
     Raises:
-        ValueError: if it has left nothing, or the state of another model.
+        ValueError: if there is no dump of the step, or it is of another model.
     """
     folder = RunFolder(model_dir).dump(step)
     found = CheckpointFolder(folder).newest()
     if found is None:
         raise ValueError(
             "replay_step must be a step at which NonfiniteGuard has stopped the run "
-            f"in model_dir. Received: {step}, and nothing in {folder}"
+            f"in model_dir. Received: {step}, but {folder} holds no state"
         )
     load_arrays(model, found.arrays, folder)
 
@@ -280,7 +287,7 @@ def _describe_stop(counts):
 def _finite_on_all_replicas(loss, gradients):
     """Whether the loss is finite, and whether loss and gradients are; bool scalars.
 
-    A sum is finite only if all its terms are, and one pass over memory finds it.
+    The sum of a gradient is finite only if all its values are, and takes one pass.
     """
     total = tf.add_n(
         [tf.reduce_sum(tf.cast(g, tf.float32)) for g in gradients if g is not None]

@@ -1,33 +1,33 @@
-"""Label-free health of a representation: pure functions of features, in float64.
+"""Label-free measures of a representation: pure functions of features, in float64.
 
-Nothing here knows of networks or devices: features come in as arrays, a few hundred
-rows at a time, and numbers go out. `doctor.CollapseDoctor` calls `measure` while BYOL
-trains.
+The functions take arrays of a few hundred features and return numbers; networks and
+devices do not occur here. `CollapseDoctor` calls `measure` while BYOL trains.
 """
 
 import numpy as np
 
-# Found by broken and whole runs, as in experiments/method_resnet18_12e, all of
-# projections, of 72 directions at the start. The quickstart keeps a std of 0.80 or more
-# and falls to 13 directions (0.18 of them) before it gains again; a target that starts
-# at random, with its own draw to unlearn, falls to 11 (0.16). Without a predictor, 100
-# steps leave a std of 0.03 and 2.4 directions. 10 times the learning rate and 100 times
-# the weight decay keep the std but not the directions: 0.06 and 0.09 at the least.
+# Thresholds for projections, from good and bad runs such as those in
+# experiments/method_resnet18_12e, which start with an effective rank of 72. The
+# quickstart keeps a std of at least 0.80; its rank falls to 13 (a share of 0.18) and
+# then grows again. With a randomly initialized target the rank falls to 11 (0.16).
+# Without a predictor, 100 steps leave a std of 0.03 and a rank of 2.4. 10 times the
+# learning rate and 100 times the weight decay keep the std, but the share of the rank
+# falls to 0.06 and 0.09.
 COLLAPSED_STD = 0.1
 COLLAPSED_RANK = 2.0
 SHRINKING_STD_SHARE = 0.5
 SHRINKING_RANK_SHARE = 0.12
 VERDICTS = ("healthy", "shrinking", "collapsed")
-# As in the paper: keeps the entropy finite where a singular value is 0.
+# As in the paper: keeps the entropy finite if a singular value is 0.
 _RANKME_EPSILON = 1e-7
-# Eigenvalues below this share of the largest are rounding of float32 features.
+# Eigenvalues below this share of the largest are rounding errors of float32.
 _SMALLEST_SHARE = 1e-10
 
 
 def dimension_std(features) -> np.ndarray:
     """Standard deviation of every dimension of the unit vectors, times sqrt(D).
 
-    The mean is near 1 for directions that are spread out evenly, 0 for a single one.
+    The mean is near 1 for evenly spread directions and 0 for a single direction.
 
     Args:
         features: `[N, D]`, any real dtype.
@@ -48,7 +48,7 @@ def rankme(features) -> float:
         features: `[N, D]`, any real dtype. Not centred, as in the paper.
 
     Returns:
-        float in 1..min(N, D); 1 where all features are 0.
+        float in 1..min(N, D); 1 if all features are 0.
 
     Source: Garrido et al. 2023, arXiv 2210.02885, eq. 1.
     """
@@ -67,7 +67,7 @@ def mean_cosine(features) -> float:
         features: `[N, D]` with N at least 2, any real dtype.
 
     Returns:
-        float in -1..1: 1 for a representation that has collapsed to one direction.
+        float in -1..1; 1 for a representation that has collapsed to one direction.
     """
     unit = _unit(features)
     count = len(unit)
@@ -77,10 +77,11 @@ def mean_cosine(features) -> float:
 
 
 def alignment(first, second) -> float:
-    """Mean squared distance of the unit vectors of two views of the same images.
+    """Mean squared distance between the unit vectors of two views of the same images.
 
     Args:
-        first, second: `[N, D]`, any real dtype; row i of both shows image i.
+        first: `[N, D]`, any real dtype.
+        second: `[N, D]`, any real dtype; row i of both belongs to image i.
 
     Returns:
         float in 0..4.
@@ -97,7 +98,7 @@ def uniformity(features) -> float:
         features: `[N, D]` with N at least 2, any real dtype.
 
     Returns:
-        float in -8..0: 0 for a single direction; the lower, the more evenly spread.
+        float in -8..0; 0 for a single direction, lower values for a more even spread.
 
     Source: Wang and Isola 2020, arXiv 2005.10242, §4.1, with t = 2.
     """
@@ -109,7 +110,7 @@ def uniformity(features) -> float:
 
 
 def spectrum(features) -> np.ndarray:
-    """Eigenvalues of the covariance of the features, the largest first.
+    """Eigenvalues of the covariance of the features in descending order.
 
     Args:
         features: `[N, D]` with N at least 2, any real dtype.
@@ -124,30 +125,30 @@ def spectrum(features) -> np.ndarray:
 
 
 def top_eigenvalue_share(eigenvalues) -> float:
-    """Share of the variance that lies in one direction.
+    """Share of the variance in the direction of the largest eigenvalue.
 
     Args:
         eigenvalues: `[K]`, the largest first; as `spectrum` returns.
 
     Returns:
-        float in 0..1; 1 where there is no variance at all.
+        float in 0..1; 1 if there is no variance.
     """
     total = np.sum(eigenvalues)
     return float(eigenvalues[0] / total) if total > 0.0 else 1.0
 
 
 def power_law_slope(eigenvalues) -> float:
-    """The a in eigenvalue k ~ k^-a, by least squares between logarithms.
+    """The exponent a of the power law eigenvalue_k ~ k^-a, by least squares of logs.
 
-    Fits the larger half of the eigenvalues: the smaller ones are cut short by the
-    number of images.
+    Fits the larger half of the eigenvalues, since the small number of images makes the
+    others too small.
 
     Args:
         eigenvalues: `[K]`, the largest first; as `spectrum` returns.
 
     Returns:
-        float: 0 for equal variance in all directions, near 1 for good representations
-        of natural images, more for fewer directions; nan for fewer than two.
+        float; 0 for equal variance in all directions, near 1 for good representations
+        of natural images, larger for fewer directions; nan for fewer than two.
 
     Source: Agrawal et al. 2022, arXiv 2202.05808, which fits the ranks 10 to 100.
     """
@@ -161,32 +162,32 @@ def power_law_slope(eigenvalues) -> float:
 
 
 def ema_horizon(batch_size: int, tau: float) -> float:
-    """Images over which the target averages the online network.
+    """Number of images over which the target averages the online network.
 
     Args:
         batch_size: int. Images per optimizer step.
         tau: float in 0..1.
 
     Returns:
-        batch_size / (1 - tau); infinite for a target that stands still.
+        batch_size / (1 - tau); infinite for tau = 1.
     """
     return batch_size / (1.0 - tau) if tau < 1.0 else float("inf")
 
 
 def measure(h1, h2, z1, z2, target_z1) -> dict[str, float]:
-    """All of the above, of two views of the same images, under the names of the logs.
+    """All measures of two views of the same images, under their names in the logs.
 
     Args:
         h1, h2: `[N, D]`. Representations of both views.
-        z1, z2: `[N, P]`. Their projections by the online network.
-        target_z1: `[N, P]`. The target network's projections of the first view.
+        z1, z2: `[N, P]`. Projections of both views by the online network.
+        target_z1: `[N, P]`. Projections of the first view by the target network.
 
     Returns:
         dict of floats. Of the representations: `monitor/rankme`, `monitor/std`,
         `monitor/cosine`, `monitor/top_eigenvalue_share`, `monitor/power_law_slope`.
         Of the projections: `monitor/projection_rankme`, `monitor/projection_std`,
         `monitor/projection_cosine`, `monitor/alignment`, `monitor/uniformity`, and
-        `monitor/target_distance`, the mean squared distance of the unit vectors of
+        `monitor/target_distance`, the mean squared distance between the unit vectors of
         both networks, 0..4.
     """
     eigenvalues = spectrum(h1)
@@ -206,11 +207,12 @@ def measure(h1, h2, z1, z2, target_z1) -> dict[str, float]:
 
 
 def verdict(first, latest) -> str:
-    """Whether the directions of the projections are still spread out.
+    """Judges whether the directions of the projections are still spread out.
 
     Args:
-        first, latest: what `measure` returned of the untrained networks, and what it
-            returns now, of the same images; empty if features are not finite.
+        first: result of `measure` for the untrained networks.
+        latest: result of `measure` now, for the same images; empty if features are not
+            finite.
 
     Returns:
         One of `VERDICTS`.
@@ -239,5 +241,5 @@ def _matrix(features):
 def _unit(features):
     matrix = _matrix(features)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    # A vector of zeros has no direction and stays what it is.
+    # A zero vector has no direction and stays zero.
     return matrix / np.where(lengths > 0.0, lengths, 1.0)

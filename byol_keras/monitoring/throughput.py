@@ -1,4 +1,4 @@
-"""How fast a run is and what holds it up: images, waiting for input, FLOPs."""
+"""Throughput of a run: images per second, input-wait share, FLOP/s."""
 
 import contextlib
 import logging
@@ -7,14 +7,14 @@ import time
 import keras
 import tensorflow as tf
 
-# With a larger share of waiting, faster input would make the run faster.
+# With a larger input-wait share, a faster input pipeline makes the run faster.
 INPUT_BOUND_SHARE = 0.1
-# FLOPs of a step of BYOL, per image, in forward passes of each part: both views go
-# forward and back through the online network, a backward pass being two forward ones,
-# and forward only through the target.
+# Forward passes per image in a BYOL step. Both views go forward and backward through
+# the online network, a backward pass counts as two forward passes, and both go forward
+# through the target.
 ONLINE_PASSES, TARGET_PASSES = 6, 2
-# Dense peak FLOP/s in float32 (TF32 where there is that) and in 16 bits.
-# Source: the makers' data sheets.
+# Dense peak FLOP/s in float32 (TF32 if supported) and in 16 bits.
+# Source: data sheets of the manufacturer.
 PEAKS = {
     "H100": (494e12, 989e12),
     "H200": (494e12, 989e12),
@@ -25,18 +25,19 @@ PEAKS = {
 
 
 class Meter(keras.callbacks.Callback):
-    """Adds to the logs, every n-th step, what the run makes of its time.
+    """Logs throughput every `every_steps` steps: input-wait share, FLOP/s.
 
-    `input_wait_share`: share of the time, 0..1, that went by waiting for input;
-    `flops_per_second`: FLOPs of the method, whatever the device really computes; and
-    `flops_utilization`, the share of the device's peak, where that is known.
+    `input_wait_share` is the share of the time, 0..1, that `fit` waited for input.
+    `flops_per_second` counts the FLOPs that the method needs, which may differ from
+    those that the device computes. `flops_utilization` is their share of the device's
+    peak, if that is known.
 
     Args:
-        position: `callbacks.RunPosition`, earlier in the list of callbacks.
+        position: `RunPosition`, earlier in the list of callbacks.
         batch_size: int. Images per step, over all devices.
-        every_steps: int. Steps between two values, as of `run_log.MetricsLog`.
-        flops_per_image: float or None. Of a whole step; see `flops_of_step`.
-        peak: float or None. FLOP/s of all devices together; see `peak_flops`.
+        every_steps: int. Steps between two values, as in `MetricsLog`.
+        flops_per_image: optional float. FLOPs of a step; see `flops_of_step`.
+        peak: optional float. FLOP/s of all devices together; see `peak_flops`.
     """
 
     async_safe = False
@@ -55,8 +56,8 @@ class Meter(keras.callbacks.Callback):
         self._totals = {"steps": 0, "seconds": 0.0, "waited": 0.0}
 
     def timed(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The same dataset, with a clock on how long its reader waits for elements."""
-        # A zip asks its parts one after another.
+        """The same dataset, with a clock for the time that its reader waits."""
+        # `zip` requests its inputs one after another.
         clock = tf.data.Dataset.counter().map(_now)
 
         def count(asked, element, got):
@@ -64,7 +65,7 @@ class Meter(keras.callbacks.Callback):
             return element
 
         options = tf.data.Options()
-        # Behind another buffer, the clock would only see when that is filled.
+        # In front of another buffer, the clock would measure how it fills.
         options.experimental_optimization.inject_prefetch = False
         return (
             tf.data.Dataset.zip(clock, dataset, clock).map(count).with_options(options)
@@ -75,7 +76,7 @@ class Meter(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self._begin is None:
-            # The first step of an epoch may trace the graph, and fills the pipeline.
+            # The first step of an epoch may trace the graph and fills the pipeline.
             self._begin = self._now()
             return
         self._steps += 1
@@ -106,7 +107,7 @@ class Meter(keras.callbacks.Callback):
         return rates
 
     def verdict(self) -> str | None:
-        """One line on the whole run: its speed, its bound, and what would help."""
+        """One line on the whole run: speed, bottleneck, advice. None without steps."""
         steps, seconds, waited = self._totals.values()
         if not steps:
             return None
@@ -120,12 +121,12 @@ def sentence(
     input_wait_share: float,
     flops_per_second: float | None = None,
 ) -> str:
-    """The speed of a run, its bound, and what would help, in words.
+    """Speed of a run, its bottleneck, and advice, in words.
 
     Args:
         images_per_second: float.
         input_wait_share: float in 0..1.
-        flops_per_second: float, where it is known.
+        flops_per_second: optional float.
     """
     bound, help_ = "compute-bound", "train.precision and train.jit_compile may help"
     if input_wait_share > INPUT_BOUND_SHARE:
@@ -139,14 +140,18 @@ def sentence(
 
 
 def _now(_):
-    """float64 scalar: seconds. TensorFlow's own clock refuses deterministic runs."""
+    """float64 scalar: seconds. TensorFlow's own clock fails in deterministic mode."""
     return tf.ensure_shape(tf.numpy_function(time.perf_counter, [], tf.float64), [])
 
 
 def flops_of_step(model, image_shape: tuple[int, int, int]) -> float | None:
-    """FLOPs per image of a training step of `byol.BYOL`; None where they are unknown.
+    """FLOPs per image of a training step of `BYOL`; None if they are unknown.
 
-    Counts matrix products and convolutions, a multiplication and an addition as two.
+    Counts matrix products and convolutions; one multiply-add is two FLOPs.
+
+    Args:
+        model: built `BYOL`.
+        image_shape: height, width, channels of a view.
     """
     h = keras.KerasTensor((1, *image_shape))
     backbone = _forward_flops(model.online.represent, h)
@@ -171,7 +176,7 @@ def _forward_flops(function, argument) -> float | None:
 
 @contextlib.contextmanager
 def _without_warnings():
-    """TensorFlow's profiler calls functions that TensorFlow calls deprecated."""
+    """Hides warnings: TensorFlow's profiler calls deprecated functions of its own."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -182,7 +187,7 @@ def _without_warnings():
 
 
 def peak_flops(precision: str) -> float | None:
-    """FLOP/s of all accelerators of this machine together; None where it is unknown."""
+    """Peak FLOP/s of all accelerators of this machine together; None if unknown."""
     total = 0.0
     for device in tf.config.list_physical_devices("GPU"):
         name = tf.config.experimental.get_device_details(device).get("device_name", "")

@@ -10,6 +10,7 @@ __all__ = [
     "devices",
     "environment",
     "errors",
+    "progress",
     "run_folder",
     "workers",
 ]

@@ -47,6 +47,10 @@ class ProgressBar:
         """Ends the line. Another bar can start only after that."""
         self._bar.stop()
 
+    def print(self, line: str) -> None:
+        """Prints a line above the bar, unwrapped, so that it is one line in a file."""
+        self._bar.console.print(line, soft_wrap=True)
+
     def advance(self, steps: int = 1) -> None:
         """Counts further steps."""
         self._bar.advance(self._task, steps)
