@@ -1,21 +1,20 @@
 """Fine-tuning: all weights of a backbone, trained on some or all of the labels."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
 import gin
 import keras
 import tensorflow as tf
-from rich import progress
 
 from byol_keras.benchmarks.accuracy import top_accuracy
 from byol_keras.benchmarks.frozen.features import extract_all, read_feature
 from byol_keras.benchmarks.precision import check_batch_size
+from byol_keras.benchmarks.progress import TrainingProgress
 from byol_keras.benchmarks.splits import check_splits, split_places
-from byol_keras.export import reinitialized
+from byol_keras.benchmarks.trainable import trainable_copy
 from byol_keras.schedules import RunLength
 
 
@@ -173,13 +172,13 @@ def fine_tuned(
     model(keras.KerasTensor(dataset.element_spec[0].shape, dtype="float32"))
     model.head_optimizer.build(model.head.trainable_variables)
     text = "finetune, {} epochs, rate {:g}, head x {:g}".format(*point)
-    with _steps(text, length.total_steps) as count_step:
+    with TrainingProgress(text, length.total_steps) as shown:
         model.fit(
             dataset,
             steps_per_epoch=length.total_steps,
             shuffle=False,  # the dataset has its own, reproducible order
             verbose=0,
-            callbacks=[count_step],
+            callbacks=[shown],
         )
     return model
 
@@ -227,46 +226,6 @@ class Classifier(keras.Model):
         loss *= tf.distribute.get_strategy().num_replicas_in_sync
         self.loss_tracker.update_state(loss)
         return {"loss": loss}
-
-
-@contextlib.contextmanager
-def _steps(description: str, total: int) -> Iterator[keras.callbacks.Callback]:
-    """Shows a bar while inside, and yields a callback that moves it at every step."""
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns) as bar:
-        task = bar.add_task(description, total=total)
-        yield keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: bar.advance(task)
-        )
-
-
-def trainable_copy(backbone: keras.Model) -> keras.Model:
-    """The same model with variables of its own, of which all that can be train.
-
-    Raises:
-        ValueError: if Keras cannot make the model from its configuration, or nothing
-            in it can be trained.
-    """
-    copy = reinitialized(backbone, seed=0)
-    copy.set_weights(backbone.get_weights())
-    copy.trainable = True
-    if not copy.trainable_weights:
-        raise ValueError(
-            "backbone must have weights that can be trained, such as one from a "
-            f".keras file. Received: {backbone.name!r}"
-        )
-    for layer in copy._flatten_layers():
-        # Gradients in float16 vanish without loss scaling, which two optimizers that
-        # step together cannot share.
-        if layer.compute_dtype == "float16":
-            layer.dtype_policy = "float32"
-    return copy
 
 
 def accuracy(model: keras.Model, data, transform: Callable | None) -> Accuracy:

@@ -1,4 +1,4 @@
-"""Saves what the next step of a benchmark's training depends on, and restores it."""
+"""Saves and restores the state of a benchmark's training."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from byol_keras.export.digest import backbone_digest
 
 
 class TrainingState:
-    """All variables of a model and of its optimizer, and the step, in one file.
+    """One file with the step and all variables of a model and its optimizer.
 
     Args:
-        path: of the `.npz` file; its folder is created when it is first written.
-        model: compiled `keras.Model`, which is built, as is its optimizer.
+        path: of the `.npz` file. Its folder is created at the first save.
+        model: compiled `keras.Model`. It and its optimizer are built.
     """
 
     def __init__(self, path: str | os.PathLike, model: keras.Model):
@@ -25,7 +25,7 @@ class TrainingState:
         self.model = model
 
     def save(self, step: int) -> None:
-        """Writes the state whole or not at all."""
+        """Writes the state atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {"step": np.int64(step), **copies_of(self._variables())}
         write_arrays(self.path, arrays)
@@ -34,10 +34,10 @@ class TrainingState:
         """Loads the state, if there is one.
 
         Returns:
-            The step at which it was written; 0 if there is none.
+            The step at which it was saved; 0 if there is no file.
 
         Raises:
-            ValueError: if its variables are not those of the model.
+            ValueError: if the file has other variables than the model.
         """
         if not self.path.is_file():
             return 0
@@ -46,8 +46,8 @@ class TrainingState:
             shapes = {name: saved[name].shape for name in saved.files if name != "step"}
             if shapes != {name: tuple(v.shape) for name, v in variables.items()}:
                 raise ValueError(
-                    "output_dir must hold the state of the same model and optimizer, "
-                    f"or none. Received: {self.path}, of another"
+                    "output_dir must hold no training state, or one of the same model "
+                    f"and optimizer. Received: {self.path}, of another model"
                 )
             for name, variable in variables.items():
                 variable.assign(saved[name])
@@ -58,18 +58,22 @@ class TrainingState:
         return by_position({"model": self.model.variables, "optimizer": optimizer})
 
 
-def run_folder(
+def resumable_folder(
     output_dir: str | os.PathLike | None, backbone: keras.Model, data, *settings
 ) -> pathlib.Path | None:
-    """A folder that two runs share only if one may continue what the other has begun.
+    """The folder of a training: one for each backbone, data and settings.
 
-    Besides the trained backbone, baselines and other seeds run in the same folder.
+    Runs of the trained backbone, the baselines and several seeds share `output_dir`.
+    Two runs get the same folder only if one can resume the other.
 
     Args:
         output_dir: the benchmark's folder, or None.
-        backbone: whose weights and configuration count.
-        data: of training; its `digest()` counts.
-        *settings: all else that the run depends on; their `repr` counts.
+        backbone: identified by its weights and configuration.
+        data: of training, identified by its `digest()`.
+        *settings: everything else that determines the run, identified by its `repr`.
+
+    Returns:
+        A path in `output_dir`; None if that is None.
     """
     if not output_dir:
         return None
@@ -79,11 +83,11 @@ def run_folder(
 
 
 class SaveState(keras.callbacks.Callback):
-    """Saves a `TrainingState` every n-th step and at the end.
+    """Saves a `TrainingState` every `every_steps` steps and at the end.
 
     Args:
         state: to save.
-        first_step: int. Step at which this process starts.
+        first_step: int. The step at which this process starts.
         every_steps: int.
     """
 

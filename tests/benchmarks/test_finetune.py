@@ -20,7 +20,6 @@ from byol_keras.benchmarks.finetune import (
     Recipe,
     fine_tuned,
     finetune,
-    trainable_copy,
 )
 from byol_keras.config import parse
 from byol_keras.export import export_backbone, load_backbone
@@ -288,28 +287,6 @@ def test_tuning_data_is_what_a_point_is_chosen_with(monkeypatch):
     )
     assert trained == [(tuning, 0.1), (train, 0.1)]
     assert scored == [(tuning, 0.1, validation), (train, 0.1, test)]
-
-
-# The copy of the backbone.
-
-
-def test_frozen_backbone_is_copied_with_all_weights_trainable():
-    frozen = conv_backbone()
-    frozen.trainable = False
-    assert len(trainable_copy(frozen).trainable_weights) == 3
-    assert frozen.trainable_weights == []
-
-
-def test_backbone_of_mixed_precision_is_trained_in_float32(backbone):
-    keras.config.set_dtype_policy("mixed_float16")
-    mixed = conv_backbone()
-    keras.config.set_dtype_policy("float32")
-    mixed.set_weights(backbone.get_weights())
-    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
-    expected = backbone(images)["avgpool"]
-    assert np.max(np.abs(mixed(images)["avgpool"] - expected)) > 1e-5
-    copied = trainable_copy(mixed)(images)["avgpool"]
-    np.testing.assert_allclose(copied, expected, atol=1e-6)
 
 
 # Mistakes, all found before the first trial.

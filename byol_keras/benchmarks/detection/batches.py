@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.benchmarks.detection.masks import cropped_mask
+from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL, Rows
-from byol_keras.views.augmented_view import reproducible, to_float, uniforms_of
+from byol_keras.views.augmented_view import reproducible, uniforms_of
 
 # Multi-scale training of the published detection protocols.
 SHORT_SIDES = tuple(range(480, 801, 32))

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from byol_keras.benchmarks.detection.masks import bitmap
 
@@ -27,13 +28,9 @@ def draw_detections(
             `[m]`, labels `[m]` from 0, and masks, bool `[m, h, w]` or what
             `masks.encode_masks` makes of them, or None.
         class_names: of the labels.
-        path: of the PNG. Its folder is made.
-        min_score: float. Detections below are left out.
-
-    Raises:
-        ValueError: if Pillow is not installed.
+        path: of the PNG. Its folder is created if it is missing.
+        min_score: float. Detections of a lower score are left out.
     """
-    Image, ImageDraw = _pillow()
     boxes, scores, labels, masks = detections
     pixels = np.array(image)
     if pixels.dtype != np.uint8:
@@ -55,17 +52,6 @@ def draw_detections(
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, "png")
-
-
-def _pillow():
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError as error:
-        raise ValueError(
-            'drawing needs Pillow: pip install "byol_keras[dense]". '
-            "Received: an environment without it"
-        ) from error
-    return Image, ImageDraw
 
 
 def _color(label) -> tuple[int, int, int]:

@@ -45,7 +45,7 @@ class FasterRCNNC4(TwoStageDetector):
     ):
         super().__init__(num_classes, image_size, regions)
         backbone = trainable_backbone(backbone, {"feature4": 16, "feature5": 32})
-        self.trunk, self.stage5 = split(backbone)
+        self.trunk, self.stage5 = split_backbone(backbone)
         channels = self.trunk.output.shape[-1]
         self.rpn = rpn_head(channels, rpn_channels, regions.anchors_per_cell)
         self.box_head = _box_head(self.stage5, num_classes)
@@ -61,7 +61,7 @@ class FasterRCNNC4(TwoStageDetector):
         return self.box_head(cells, training=training)
 
 
-def split(backbone: keras.Model) -> tuple[keras.Model, keras.Model]:
+def split_backbone(backbone: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Images -> `feature4`, and from there -> `feature5`; layers are the backbone's.
 
     Raises:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras.benchmarks.detection.region_ops import Regions
-from byol_keras.benchmarks.finetune import trainable_copy
+from byol_keras.benchmarks.trainable import trainable_copy
 
 
 class TwoStageDetector(keras.Model):

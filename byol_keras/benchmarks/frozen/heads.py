@@ -13,13 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from rich import progress
 
 from byol_keras.benchmarks.frozen.features import Features, extract_all, read_feature
+from byol_keras.benchmarks.progress import TrainingProgress
 from byol_keras.data.sources import untuned
 from byol_keras.schedules import RunLength
 
-_SHOW_EVERY_STEPS = 20
 _SCORE_BATCH = 1024
 
 
@@ -196,14 +195,8 @@ def train_heads(
         title: str. What the line of progress is called.
         after_epoch: called after the last step of every epoch.
     """
-    with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TextColumn("{task.fields[loss]}"),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-    ) as bar:
-        callbacks: list[keras.callbacks.Callback] = [_Progress(bar, length, title)]
+    with TrainingProgress(title, length.total_steps, length=length) as shown:
+        callbacks: list[keras.callbacks.Callback] = [shown]
         if after_epoch is not None:
             callbacks.append(_AfterEpochs(length, after_epoch))
         # For Keras the run is one epoch: where batches go on over the ends of passes,
@@ -232,30 +225,3 @@ class _AfterEpochs(keras.callbacks.Callback):
         self.step += 1
         if self.step in self.last_steps:
             self.function()
-
-
-class _Progress(keras.callbacks.Callback):
-    """Shows epoch, loss and time left in one line, which stays at the end."""
-
-    async_safe = False
-
-    def __init__(self, bar, length, title):
-        super().__init__()
-        self.bar = bar
-        self.length = length
-        self.title = title
-        self.task = bar.add_task(title, total=length.total_steps, loss="")
-        self.step = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        # Reading the loss waits for the device.
-        if self.step % _SHOW_EVERY_STEPS and self.step < self.length.total_steps:
-            return
-        epoch = self.length.epoch_of_step(self.step - 1) + 1
-        self.bar.update(
-            self.task,
-            completed=self.step,
-            description=f"{self.title}, epoch {epoch}/{self.length.epochs}",
-            loss=f"loss {float(logs['loss']):.4g}",
-        )

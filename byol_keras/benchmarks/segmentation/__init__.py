@@ -1,4 +1,4 @@
-"""Semantic segmentation with a fully convolutional network."""
+"""Semantic segmentation: a backbone is trained as a fully convolutional network."""
 
 from byol_keras.benchmarks.segmentation.benchmark import (
     segmentation_cityscapes,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from byol_keras.benchmarks.finetune import trainable_copy
+from byol_keras.benchmarks.trainable import trainable_copy
 
 _DILATED = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)

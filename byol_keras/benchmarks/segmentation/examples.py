@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras.data.sources import Rows, file_stamps
 
@@ -48,8 +49,6 @@ class SegmentationData:
 
         The image is opened for its size only.
         """
-        from PIL import Image
-
         try:
             mask = _read_values(self.masks[place])
         except Exception as error:  # of Pillow or SciPy: bytes that are no mask
@@ -69,7 +68,6 @@ class SegmentationData:
         Raises:
             ValueError: if none is good.
         """
-        require_pillow()
         with concurrent.futures.ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
             problems = list(pool.map(self.problem, range(len(self.masks))))
         good = [place for place, problem in enumerate(problems) if problem is None]
@@ -90,8 +88,6 @@ class SegmentationData:
 
     def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 `[h, w, 3]`, and its mask uint8 `[h, w]`: class, or 255."""
-        from PIL import Image
-
         with Image.open(self.images[place]) as image:
             pixels = np.asarray(image.convert("RGB"))
         return pixels, self.values[_read_values(self.masks[place])]
@@ -121,17 +117,6 @@ def describe(bad: Sequence[str]) -> str:
     )
 
 
-def require_pillow() -> None:
-    """Raises a `ValueError` that says how to install Pillow where it is missing."""
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ValueError(
-            "segmentation needs Pillow, which reads palette masks: "
-            'pip install pillow, or "byol_keras[dense]". Received: no module PIL'
-        ) from error
-
-
 def scipy_io():
     """The module `scipy.io`.
 
@@ -152,7 +137,5 @@ def _read_values(path: str) -> np.ndarray:
     """The values of a mask as they are in its file, integers `[h, w]`."""
     if path.endswith(".mat"):
         return scipy_io().loadmat(path)["GTcls"][0, 0]["Segmentation"]
-    from PIL import Image
-
     with Image.open(path) as mask:
         return np.asarray(mask)

@@ -1,4 +1,4 @@
-"""How a segmenter is trained and tested: the numbers of a protocol, checked."""
+"""The recipe of a segmentation benchmark: its settings, checked."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,12 +8,13 @@ import keras
 
 from byol_keras.benchmarks.precision import PRECISIONS
 from byol_keras.benchmarks.segmentation.augmentation import SegmentationView
+from byol_keras.runtime.argument_checks import is_positive_int
 
 
 @gin.register(module="byol_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationRecipe:
-    """How an FCN is trained and tested. The defaults are published, for VOC.
+    """Settings for training and testing an FCN. The defaults are published, for VOC.
 
     Args:
         view: `SegmentationView` of the training images.
@@ -21,18 +22,18 @@ class SegmentationRecipe:
         steps: int.
         batch_size: int. Images per step, over all replicas.
         learning_rate: float. Of the first step.
-        end_learning_rate: float. What the learning rate falls to by the last step.
-        power: float. Of the share of steps that remain.
+        end_learning_rate: float. Of the last step.
+        power: float. Exponent of the share of steps that remain.
         output_stride: int. Pixels between two logits; see `fcn.dilated_twin`.
         channels, auxiliary_channels: int. Of the main and of the auxiliary head.
         auxiliary_weight: float. Of the auxiliary head's loss.
         dropout: float in 0..1. Before the logits of both heads.
         align_corners: bool. How logits are resized; see `fcn.resize_bilinear`.
-        test_scale: two ints. What test images are resized to fit.
-        test_window: None to test whole images, or side and stride of a square window.
-        precision: to train and predict in; see `precision.PRECISIONS`.
+        test_scale: two ints. Test images are resized to fit them.
+        test_window: None to test whole images; or side and stride of a square window.
+        precision: of training and prediction; see `precision.PRECISIONS`.
         save_every_steps: int. Steps between two saved states.
-        pictures: int. How many of the first test images are drawn.
+        pictures: int. Number of test images that are drawn, from the first on.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -67,7 +68,7 @@ class SegmentationRecipe:
         _require(callable(function), "optimizer_fn", rule, function)
         for name in ("steps", "batch_size", "output_stride", "save_every_steps"):
             value = getattr(self, name)
-            _require(type(value) is int and value > 0, name, "a positive int", value)
+            _require(is_positive_int(value), name, "a positive int", value)
         for name in ("learning_rate", "power"):
             value = getattr(self, name)
             _require(value > 0, name, "positive", value)
@@ -76,7 +77,7 @@ class SegmentationRecipe:
         _require(0.0 <= self.dropout < 1.0, "dropout", "in 0..1", self.dropout)
 
     def schedule(self) -> keras.optimizers.schedules.PolynomialDecay:
-        """The published "poly": a power of the share of steps that remain."""
+        """The published "poly" schedule: a power of the share of steps that remain."""
         return keras.optimizers.schedules.PolynomialDecay(
             self.learning_rate, self.steps, self.end_learning_rate, self.power
         )

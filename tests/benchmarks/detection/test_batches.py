@@ -6,11 +6,9 @@ import tensorflow as tf
 
 from byol_keras.benchmarks.detection import batches
 from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
-from byol_keras.benchmarks.detection.masks import bitmap, cropped_mask
 
 from support.scenes import make_scenes, write_coco, write_vocdevkit
 
-pytest.importorskip("PIL")
 SIZE = (96, 128)
 SCENES = [
     scene._replace(difficult=np.arange(len(scene.labels)) == 2)
@@ -287,45 +285,6 @@ def test_image_and_its_info_are_those_of_the_model_garden(
     )
     np.testing.assert_allclose(batch["image"][0], image, atol=1e-6)
     np.testing.assert_allclose(batch["image_info"][0], info)
-
-
-# Masks.
-
-
-def test_pixel_is_inside_a_polygon_where_its_centre_is():
-    polygon = np.array([1.4, 1, 3.6, 1, 3.6, 2.5, 1.4, 2.5])
-    expected = np.zeros((4, 5), bool)
-    expected[1, 1:4] = True
-    np.testing.assert_array_equal(bitmap([polygon], 4, 5), expected)
-
-
-def test_polygons_of_one_object_are_united():
-    square = np.array([0.0, 0, 2, 0, 2, 2, 0, 2])
-    np.testing.assert_array_equal(
-        bitmap([square, square + 1], 3, 3), [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
-    )
-
-
-def test_both_codes_give_the_same_crop():
-    polygon = np.array([2.0, 2, 6, 2, 6, 6, 2, 6])
-    runs = {"size": [8, 8], "counts": [18, 4, 4, 4, 4, 4, 4, 4, 18]}
-    np.testing.assert_array_equal(bitmap([polygon], 8, 8), bitmap(runs, 8, 8))
-    box = np.array([0, 2, 4, 6])  # its lower half
-    expected = np.repeat([0, 1], 2)[:, None] * np.ones((1, 4))
-    for code in ([polygon], runs):
-        np.testing.assert_array_equal(cropped_mask(code, box, 4), expected)
-
-
-def test_model_garden_cuts_the_masks_of_proposals_from_these():
-    ops = pytest.importorskip("official.vision.ops.spatial_transform_ops")
-    polygon = np.array([10.0, 10, 50, 30, 40, 60, 15, 50])
-    box, proposal = np.array([[10, 10, 60, 50], [20, 5, 60, 40]], np.float32)
-    mask = cropped_mask([polygon], box, 112)
-    cut = ops.crop_mask_in_target_box(
-        mask[None, None], box[None, None], proposal[None, None], 28, sample_offset=0.5
-    )
-    direct = cropped_mask([polygon], proposal, 28)
-    assert np.mean((cut[0, 0] > 0.5) == direct) > 0.98
 
 
 # Mistakes.

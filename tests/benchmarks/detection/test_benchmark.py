@@ -1,285 +1,180 @@
-"""The two detectors: their weights, their region operations, what they refuse."""
+"""Detection benchmarks: percent, pictures, and the files in gin/."""
 
+import importlib
+import inspect
+import resource
 import sys
 
+import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.backbones import resnet18
-from byol_keras.benchmarks.detection import detection_voc
-from byol_keras.benchmarks.detection.faster_rcnn_c4 import FasterRCNNC4, split
-from byol_keras.benchmarks.detection.mask_rcnn_fpn import MaskRCNNFPN
-from byol_keras.benchmarks.detection.region_ops import Regions, l1_loss, model_garden
-from byol_keras.benchmarks.detection.training import DetectorTraining
-from byol_keras.benchmarks.detection.two_stage import trainable_backbone
+from byol_keras.backbones import resnet18, resnet50
+from byol_keras.benchmarks import detection
+from byol_keras.benchmarks.detection import detection_coco, detection_voc
+from byol_keras.benchmarks.detection.batches import training_batches
+from byol_keras.benchmarks.detection.dataset import voc_detection
+from byol_keras.benchmarks.detection.faster_rcnn_c4 import FasterRCNNC4
+from byol_keras.benchmarks.detection.recipe import DetectorTraining
+from byol_keras.benchmarks.detection.training import compile_detector
+from byol_keras.config import operative, parse
 
-C4_ANCHORS = {4: (24, 40)}
-FPN_ANCHORS = {level: (2 ** (level + 2),) for level in range(2, 7)}
+from support import ROOT
+from support.detectors import model_garden_or_skip, small_c4
+from support.scenes import make_scenes, write_coco, write_vocdevkit
 
-
-def model_garden_or_skip():
-    try:
-        return model_garden()
-    except ValueError as error:
-        pytest.skip(str(error))
+# In narrower networks the shortcuts, 1x1 convolutions of stride 2, have fewer than 16
+# channels, and oneDNN's gradient of these writes beyond its memory where the images of
+# a replica cannot be dealt evenly to the threads.
+WIDTH = 0.25
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    return resnet18(width=0.0625)
+def voc(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("voc")
+    scenes = make_scenes(6, size=(48, 64))
+    write_vocdevkit(folder, {"2007": {"trainval": scenes, "test": scenes[:2]}})
+    return {
+        split: voc_detection(folder, [("2007", split)])
+        for split in ("trainval", "test")
+    }
 
 
-def regions(anchor_sizes):
-    model_garden_or_skip()
-    return Regions(
-        anchor_sizes,
-        rpn_samples=16,
-        pre_nms=30,
-        proposals=20,
-        test_pre_nms=30,
-        test_proposals=20,
-        roi_samples=8,
-        max_detections=5,
-    )
-
-
-def c4(backbone, image_size=(64, 64)):
-    return FasterRCNNC4(backbone, 3, image_size, regions(C4_ANCHORS), rpn_channels=8)
-
-
-def fpn(backbone, image_size=(64, 64)):
-    return MaskRCNNFPN(
-        backbone, 3, image_size, regions(FPN_ANCHORS), channels=8, convs=1, units=8
-    )
-
-
-def without_model_garden(monkeypatch):
+def test_benchmark_without_the_extra_names_the_pip_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "official.vision.losses", None)
-    return pytest.raises(ValueError, match=r'pip install "byol_keras\[dense\]"')
-
-
-def test_detector_without_the_extra_names_the_pip_command(monkeypatch):
-    with without_model_garden(monkeypatch):
-        Regions(C4_ANCHORS)
-
-
-def test_benchmark_without_the_extra_names_the_pip_command(monkeypatch, backbone):
     training = DetectorTraining(steps=1)
-    with without_model_garden(monkeypatch) as error:
-        detection_voc(backbone, None, None, FasterRCNNC4, training)
+    with pytest.raises(ValueError, match=r'pip install "byol_keras\[dense\]"') as error:
+        detection_voc(resnet18(width=0.0625), None, None, FasterRCNNC4, training)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("make", [c4, fpn])
-def test_detector_starts_with_exactly_the_weights_of_the_backbone(make, backbone):
-    detector = make(backbone)
-    own = {}
-    for layer in detector._flatten_layers():
-        own.setdefault(layer.name, layer)
-    compared = 0
-    for layer in backbone.layers:
-        for mine, given in zip(
-            own[layer.name].weights if layer.weights else [], layer.weights, strict=True
-        ):
-            assert mine is not given
-            np.testing.assert_array_equal(mine.numpy(), given.numpy())
-            compared += 1
-    assert compared == len(backbone.weights)
+def test_benchmark_gives_percent_and_pictures_and_leaves_the_backbone(voc, tmp_path):
+    model_garden_or_skip()
+    backbone = resnet18(width=WIDTH)
+    before = backbone.get_weights()
+
+    def detector_fn(backbone, num_classes, image_size):
+        return small_c4(backbone, num_classes, image_size, {4: (24,)})
+
+    scores = detection_voc(
+        backbone,
+        voc["trainval"],
+        voc["test"],
+        detector_fn,
+        DetectorTraining(steps=1, batch_size=2, short_sides=(48,), precise_bn_steps=1),
+        (64, 64),
+        test_short_side=48,
+        convention="detectron2",
+        output_dir=tmp_path,
+    )
+    assert set(scores) == {f"detection_voc/{name}" for name in ("AP", "AP50", "AP75")}
+    assert all(0.0 <= score <= 100.0 for score in scores.values())
+    assert len(list(tmp_path.glob("run-*/pictures/*.png"))) == 2
+    for now, then in zip(backbone.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
-def test_the_two_parts_of_a_split_backbone_make_its_feature5(backbone):
-    trunk, stage5 = split(backbone)
-    images = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
-    features = backbone(images)
-    maps = trunk(images)
-    np.testing.assert_array_equal(maps, features["feature4"])
-    np.testing.assert_array_equal(stage5(maps), features["feature5"])
-    parts = len(trunk.weights) + len(stage5.weights)
-    assert parts == len(backbone.weights)
+# The files in gin/.
 
 
-def test_all_of_a_backbone_is_trained_even_if_it_was_frozen():
-    frozen = resnet18(width=0.0625)
-    frozen.trainable = False
-    copy = trainable_backbone(frozen, {"feature5": 32})
-    trainable = [w.trainable for layer in copy.layers for w in layer.weights]
-    moving = 2 * sum("_bn" in layer.name for layer in copy.layers)
-    assert len(trainable) - sum(trainable) == moving
-    assert not frozen.trainable
+def parsed(name, *bindings):
+    """Parses a file of gin/benchmarks/ as the command line does."""
+    model_garden_or_skip()
+    importlib.import_module("byol_keras.benchmarks.__main__")
+    parse.parse_gin([str(ROOT / f"gin/benchmarks/{name}.gin")], list(bindings))
 
 
-def test_normalisation_of_any_backbone_counts_all_replicas():
-    images = x = keras.Input((None, None, 3))
-    features = {}
-    for level in (4, 5):
-        x = keras.layers.Conv2D(2, 3, 16 if level == 4 else 2, "same")(x)
-        x = features[f"feature{level}"] = keras.layers.BatchNormalization()(x)
-    copy = trainable_backbone(keras.Model(images, features), {"feature4": 16})
-    norms = [x for x in copy.layers if isinstance(x, keras.layers.BatchNormalization)]
-    assert [norm.synchronized for norm in norms] == [True, True]
+def written(folder, kind, scenes, held_out):
+    """A folder of scenes, and the binding that names it."""
+    if kind == "voc":
+        halves = {"2012": {"trainval": scenes[1::2]}}
+        halves["2007"] = {"trainval": scenes[::2], "test": held_out}
+        write_vocdevkit(folder, halves)
+        return f'VOC_PATH = "{folder}"'
+    write_coco(folder, {"train2017": scenes, "val2017": held_out})
+    return f'COCO_PATH = "{folder}"'
 
 
 @pytest.mark.parametrize(
-    ("wrong", "difference"),
+    ("name", "differs"),
     [
-        (lambda: resnet18(width=0.0625, stem="small"), "feature4 of stride 8 instead"),
-        (lambda: resnet18(width=0.0625, channels=1), "instead of 3 channels"),
-        (lambda: keras.Sequential([keras.layers.Dense(1)]), "not a functional model"),
+        ("detection_voc0712", ("mmdetection", False, True, 0)),
+        ("detection_voc0712_detectron2", ("detectron2", True, False, 200)),
     ],
 )
-def test_wrong_backbone_is_refused_with_what_differs(wrong, difference):
-    with pytest.raises(ValueError, match=difference):
-        c4(wrong())
+def test_variants_of_voc_differ_as_published(name, differs, tmp_path):
+    scenes = make_scenes(3)
+    parsed(name, written(tmp_path, "voc", scenes[:2], scenes[2:]))
+    bound = gin.get_bindings("detection_voc")
+    recipe, data = bound["training"], bound["train_data"]
+    found = (bound["convention"], data.trains_difficult)
+    assert (*found, recipe.decay_norms, recipe.precise_bn_steps) == differs
+    assert (recipe.steps, recipe.milestones) == (24000, (18000, 22000))
+    assert recipe.batch_size * recipe.learning_rate == pytest.approx(16 * 0.02)
+    assert len(data.examples) == 2
 
 
-def test_backbone_without_features_is_refused_with_their_names(backbone):
-    images = backbone.input
-    short = keras.Model(images, {"feature4": backbone.output["feature4"]})
-    with pytest.raises(ValueError, match="no feature2, feature3, feature5 among"):
-        fpn(short)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("voc", "detection_voc0712"),
+        ("voc", "detection_voc0712_detectron2"),
+        ("voc", "detection_voc0712_tiny"),
+        ("coco", "detection_coco"),
+        ("coco", "detection_coco_tiny"),
+    ],
+)
+def test_every_binding_of_a_file_is_used(kind, name, tmp_path):
+    scenes = make_scenes(3)
+    parsed(name, written(tmp_path, kind, scenes[:2], scenes[2:]))
+    bound = gin.get_bindings(f"detection_{kind}")
+    bound["detector_fn"](resnet18(width=WIDTH), 3, bound["image_size"])
+    arguments = inspect.signature(getattr(detection, f"detection_{kind}")).parameters
+    assert set(bound) <= set(arguments)
+    called_here = ("benchmark.", f"detection_{kind}.")
+    assert [
+        x for x in operative.unused_bindings() if not x.startswith(called_here)
+    ] == []
 
 
-def test_backbone_whose_last_stage_does_not_start_at_feature4_is_refused(backbone):
-    outputs = dict(backbone.output)
-    outputs["feature4"] = keras.layers.AveragePooling2D(4)(outputs["feature2"])
-    with pytest.raises(ValueError, match="feature5 from feature4 alone"):
-        c4(keras.Model(backbone.input, outputs))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "name", "least"),
+    [
+        ("voc", "voc0712_tiny", {"AP50": 40.0}),
+        ("coco", "coco_tiny", {"box_AP50": 60.0, "mask_AP50": 50.0}),
+    ],
+)
+def test_tiny_recipe_learns_generated_scenes(kind, name, least, tmp_path):
+    path = written(tmp_path, kind, make_scenes(100), make_scenes(40, seed=1))
+    parsed(f"detection_{name}", path)
+    function = {"voc": detection_voc, "coco": detection_coco}[kind]
+    keras.utils.set_random_seed(1)
+    scores = function(resnet18(width=0.25), **gin.get_bindings(function.__name__))
+    for metric, score in least.items():
+        assert scores[f"{function.__name__}/{metric}"] >= score
 
 
-def test_anchors_lie_at_the_centres_of_cells():
-    anchors = regions({4: (16, 32)}).anchors((32, 48))["4"]
-    assert anchors.shape == (2, 3, 4 * 6)
-    square = anchors.reshape(2, 3, 2, 3, 4)[:, :, :, 1]  # size, then aspect ratio
-    np.testing.assert_allclose(square[0, 0], [[0, 0, 16, 16], [-8, -8, 24, 24]])
-    np.testing.assert_allclose(square[1, 2, 0], [16, 32, 32, 48])
-    wide = anchors.reshape(2, 3, 2, 3, 4)[0, 0, 0, 2]
-    assert (wide[3] - wide[1]) / (wide[2] - wide[0]) == pytest.approx(2.0)
-
-
-def test_canvas_that_cells_do_not_fill_is_refused():
-    with pytest.raises(ValueError, match="divisible by the stride 64"):
-        regions(FPN_ANCHORS).anchors((100, 128))
-
-
-def test_published_anchors_have_the_published_sides():
-    model_garden_or_skip()
-    found = Regions({4: (32, 64, 128, 256, 512)}).anchors((64, 64))["4"]
-    corners = found.reshape(-1, 15, 4)[0]
-    sides = np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))
-    np.testing.assert_allclose(sides, np.repeat([32, 64, 128, 256, 512], 3), rtol=1e-5)
-
-
-def test_anchors_beyond_the_image_are_never_sampled():
-    engine = regions({4: (16,)})
-    anchors = engine.anchors((64, 64))
-    boxes, classes = tf.constant([[0.0, 0, 16, 16], [-1] * 4]), tf.constant([1, -1])
-    shape, key = tf.constant([32.0, 32.0]), tf.constant([1, 2], tf.int64)
-    scores, _ = engine._rpn_targets(anchors, boxes, classes, shape, key)
-    outside = np.ones((4, 4), bool)
-    outside[:2, :2] = False
-    assert (scores["4"].numpy()[outside] == -1).all()
-    assert scores["4"].numpy()[0, 0, 1] == 1  # the square one, on the object
-
-
-def samples_of(rois, boxes, classes, keys):
-    engine = regions(C4_ANCHORS)
-    sampled = engine.sample(
-        *(tf.constant(x, tf.float32) for x in (rois, boxes)),
-        tf.constant(classes),
-        tf.constant(keys, tf.int64),
-    )
-    return {name: value.numpy() for name, value in sampled.items()}
-
-
-def test_proposals_are_sampled_with_what_they_lie_on():
-    on_object, beside = [10, 10, 30, 30], [40, 40, 60, 60]
-    sampled = samples_of(
-        [[on_object] * 10 + [beside] * 10],
-        [[[11, 10, 31, 30], [-1] * 4]],
-        [[3, -1]],
-        [[0, 5]],
-    )
-    # A quarter of eight, of the ten proposals and the object itself.
-    assert sorted(sampled["classes"][0]) == [0] * 6 + [3] * 2
-    positive = sampled["classes"][0] == 3
-    assert (sampled["boxes"][0][positive] == [11, 10, 31, 30]).all()
-    assert (sampled["indices"][0][positive] == 0).all()
-    assert (sampled["rois"][0][~positive] == beside).all()
-    assert (sampled["boxes"][0][~positive] == 0).all()
-    assert (sampled["indices"][0][~positive] == -1).all()
-
-
-def test_too_few_proposals_are_filled_up_without_more_objects():
-    on_object, nothing = [10, 10, 30, 30], [-1] * 4
-    sampled = samples_of(
-        [[on_object] * 4 + [nothing] * 9], [[on_object]], [[3]], [[0, 5]]
-    )
-    assert sorted(sampled["classes"][0]) == [0] * 6 + [3] * 2
-
-
-def test_sampled_proposals_depend_on_the_key_of_their_image_alone():
-    rois = np.random.default_rng(0).uniform(0, 50, (1, 40, 4))
-    rois[..., 2:] = rois[..., :2] + 10
-    boxes, classes = [[[0, 0, 9, 9]]], [[1]]
-    alone = samples_of(rois, boxes, classes, [[3, 4]])["rois"][0]
-    pair = samples_of(
-        np.repeat(rois, 2, axis=0), boxes * 2, classes * 2, [[3, 5], [3, 4]]
-    )["rois"]
-    np.testing.assert_array_equal(pair[1], alone)
-    assert (pair[0] != alone).any()
-
-
-def test_absolute_differences_count_where_they_are_told_to():
-    predicted, targets = tf.constant([1.0, 2.0, 3.0]), tf.constant([0.0, 4.0, np.inf])
-    assert float(l1_loss(predicted, targets, [True, True, False])) == 3.0
-
-
-def test_losses_of_undecided_and_exact_boxes_are_known():
-    boxes = tf.constant([[[0.0, 0, 10, 20], [5, 5, 25, 15]]])
-    samples = {"rois": boxes, "boxes": boxes, "classes": tf.constant([[2, 1]])}
-    losses = regions(C4_ANCHORS).box_losses(
-        tf.zeros([1, 2, 4]), tf.zeros([1, 2, 16]), samples
-    )
-    assert float(losses["box_class"]) == pytest.approx(np.log(4))
-    assert float(losses["box"]) == pytest.approx(0.0, abs=1e-5)
-
-
-def test_box_loss_is_the_sum_over_objects_per_sampled_proposal():
-    samples = {
-        "rois": tf.constant([[[0.0, 0, 10, 10], [0, 0, 10, 10]]]),
-        # One pixel lower: a tenth of the height, and targets are times ten.
-        "boxes": tf.constant([[[1.0, 0, 11, 10], [0, 0, 0, 0]]]),
-        "classes": tf.constant([[1, 0]]),
-    }
-    losses = regions(C4_ANCHORS).box_losses(
-        tf.zeros([1, 2, 2]), tf.zeros([1, 2, 8]), samples
-    )
-    assert float(losses["box"]) == pytest.approx(1.0 / 2, rel=1e-5)
-
-
-def test_aligned_region_of_a_constant_map_is_that_constant():
-    maps = {"4": tf.fill([1, 4, 4, 2], 3.0)}
-    cells = regions(C4_ANCHORS).align(maps, tf.constant([[[8.0, 8, 40, 40]]]), 7)
-    np.testing.assert_allclose(cells, np.full((1, 7, 7, 2), 3.0), rtol=1e-6)
-
-
-def test_sure_box_is_detected_where_its_offsets_put_it():
-    rois = tf.constant([[[10.0, 10, 30, 30], [0, 0, 5, 5]]])
-    logits = tf.constant([[[0.0, 0, 20], [20, 0, 0]]])  # the second is background
-    deltas = np.zeros((1, 2, 3, 4), np.float32)
-    deltas[0, 0, 2] = [5, 0, 0, 0]  # half a height lower
-    engine = regions(C4_ANCHORS)
-    shape = tf.constant([[64.0, 64]])
-    found = engine.detect(logits, deltas.reshape(1, 2, 12), rois, shape)
-    assert int(found["count"][0]) == 1
-    assert int(found["classes"][0, 0]) == 2
-    np.testing.assert_allclose(found["boxes"][0, 0], [20, 10, 40, 30], rtol=1e-5)
-
-
-def test_detector_of_masks_gives_a_probability_for_each_cell(backbone):
-    images = tf.zeros([1, 64, 64, 3])
-    found = fpn(backbone).detect(images, tf.constant([[64.0, 64.0]]))
-    assert found["masks"].shape == (1, 5, 28, 28)
-    assert 0.0 <= np.min(found["masks"]) <= np.max(found["masks"]) <= 1.0
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_full_size_trains_a_step_and_predicts(kind, tmp_path, capsys):
+    height, width = canvas = (832, 1344)
+    scenes = make_scenes(2, size=(96, 160))
+    path = written(tmp_path, kind, scenes[:1], scenes[1:])
+    parsed({"voc": "detection_voc0712", "coco": "detection_coco"}[kind], path)
+    bound = gin.get_bindings(f"detection_{kind}")
+    data = bound["train_data"]
+    detector = bound["detector_fn"](resnet50(), len(data.class_names), canvas)
+    compile_detector(detector, bound["training"], num_images=1)
+    masks = 112 if kind == "coco" else None
+    batches = training_batches(data, 1, canvas, (800,), mask_size=masks)
+    losses = detector.fit(batches, steps_per_epoch=1, verbose=0).history
+    assert np.isfinite([values[0] for values in losses.values()]).all()
+    image = tf.zeros([1, height, width, 3])
+    found = detector.detect(image, tf.constant([[800.0, 1333.0]]))
+    assert found["boxes"].shape == (1, 100, 4)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    with capsys.disabled():
+        print(f"{type(detector).__name__}, 800 x 1333: peak memory {peak:.1f} GiB")

@@ -11,7 +11,6 @@ from byol_keras.benchmarks.detection.masks import bitmap
 
 from support.scenes import COCO_IDS, make_scenes, voc_xml, write_coco, write_vocdevkit
 
-pytest.importorskip("PIL")
 SCENES = make_scenes(6, seed=1)
 
 

@@ -14,8 +14,6 @@ from byol_keras.benchmarks.segmentation.dataset import voc_segmentation
 
 from support.scenes import make_scenes, write_vocdevkit
 
-pytest.importorskip("PIL")
-
 PADDING = (0.485, 0.456, 0.406)
 # Draws that leave colours alone: at least 0.5 for each of the four changes.
 NO_CHANGE = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 0.5, 0.5, 0.5, 0.5], np.float32)

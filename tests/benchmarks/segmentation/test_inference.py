@@ -1,4 +1,4 @@
-"""Whole images, windows."""
+"""Prediction on whole images and in windows."""
 
 import keras
 import numpy as np
@@ -7,12 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras.benchmarks.segmentation.fcn import FCN
-from byol_keras.benchmarks.segmentation.inference import (
-    draw,
-    predictor,
-    voc_palette,
-    window_starts,
-)
+from byol_keras.benchmarks.segmentation.inference import predictor, window_starts
 
 
 def brightest_channel(align_corners=False):
@@ -78,53 +73,3 @@ def test_logits_are_the_mean_over_the_windows():
 )
 def test_published_windows_cover_the_image(length, expected):
     assert window_starts(length, side=769, stride=513) == expected
-
-
-def test_palette_is_that_of_voc():
-    palette = voc_palette()
-    assert palette[0].tolist() == [0, 0, 0]
-    assert palette[1].tolist() == [128, 0, 0]
-    assert palette[6].tolist() == [0, 128, 128]
-    assert palette[15].tolist() == [192, 128, 128]
-    assert palette[20].tolist() == [0, 64, 128]
-    assert palette[255].tolist() == [224, 224, 192]
-
-
-def test_picture_is_image_mask_and_prediction_side_by_side(tmp_path):
-    image_module = pytest.importorskip("PIL.Image")
-    image, mask = stripes()
-    mask[0, 0], prediction = 255, np.ones_like(mask)
-    path = tmp_path / "new" / "picture.png"
-    draw(image, mask, prediction, "abcdefghijklmnopqrstu", path)
-    with image_module.open(path) as file:
-        found = np.asarray(file)
-    assert found.shape[1:] == (3 * 14 + 2 * 4, 3)
-    np.testing.assert_array_equal(found[:9, :14], image)
-    np.testing.assert_array_equal(found[:9, 18:32], voc_palette()[mask])
-    np.testing.assert_array_equal(found[:9, 36:], np.full((9, 14, 3), (128, 0, 0)))
-
-
-def test_picture_names_the_classes_of_mask_and_prediction_in_their_colours(tmp_path):
-    image_module = pytest.importorskip("PIL.Image")
-    image = np.full((20, 60, 3), 200, np.uint8)
-    mask, prediction = np.full((20, 60), 255, np.uint8), np.zeros((20, 60), np.uint8)
-    mask[0], prediction[0] = 2, 4
-    draw(image, mask, prediction, "abcde", tmp_path / "picture.png")
-    with image_module.open(tmp_path / "picture.png") as file:
-        legend = np.asarray(file)[20:].reshape(-1, 3)
-    found = {tuple(colour) for colour in legend.tolist()}
-    palette = [tuple(colour) for colour in voc_palette().tolist()]
-    assert {palette[0], palette[2], palette[4]} <= found
-    assert not {palette[1], palette[3], palette[255]} & found
-
-
-def test_long_legend_goes_on_in_another_row(tmp_path):
-    image_module = pytest.importorskip("PIL.Image")
-    classes = np.arange(4, dtype=np.uint8).reshape(1, 4).repeat(10, axis=1)
-    image = np.zeros((1, 40, 3), np.uint8)
-    sizes = []
-    for names in ("abcd", [f"a long name {place}" for place in range(4)]):
-        draw(image, classes, classes, names, tmp_path / "picture.png")
-        with image_module.open(tmp_path / "picture.png") as file:
-            sizes.append(file.size)
-    assert sizes == [(3 * 40 + 2 * 4, 1 + 14), (3 * 40 + 2 * 4, 1 + 4 * 14)]

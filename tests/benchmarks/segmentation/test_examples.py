@@ -1,0 +1,80 @@
+"""Images and masks from files: bad masks are left out, digests follow the content."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from byol_keras.benchmarks.segmentation.dataset import voc_segmentation
+from byol_keras.benchmarks.segmentation.examples import UNKNOWN, describe
+
+from support.scenes import make_scenes, write_vocdevkit
+
+SCENES = make_scenes(6, size=(24, 32))
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Two images in each of three splits."""
+    splits = {"train": SCENES[:2], "val": SCENES[2:4], "rest": SCENES[4:]}
+    write_vocdevkit(tmp_path, {"2012": splits})
+    return tmp_path
+
+
+def test_bad_masks_are_left_out_with_their_reasons(voc):
+    data = voc_segmentation(voc, splits=("train", "val", "rest"))
+    masks = data.masks
+    with open(masks[0], "wb") as file:
+        file.write(b"no picture")
+    Image.fromarray(np.zeros((3, 5), np.uint8)).save(masks[2])
+    Image.fromarray(np.full((24, 32), 77, np.uint8)).save(masks[4])
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(masks[5])
+    good, bad = data.without_bad_masks()
+    assert good.masks == (masks[1], masks[3])
+    assert good.images == (data.images[1], data.images[3])
+    reasons = ["is unreadable", "of shape (3, 5)", "with value 77", "(24, 32, 3)"]
+    assert all(reason in line for reason, line in zip(reasons, bad, strict=True))
+    assert describe(bad).startswith("4 bad masks left out: ")
+    assert "\n" not in describe(bad)
+
+
+def test_data_without_a_good_mask_are_one_line(voc):
+    data = voc_segmentation(voc, splits=("train",))
+    for mask in data.masks:
+        Image.fromarray(np.full((24, 32), 77, np.uint8)).save(mask)
+    with pytest.raises(ValueError, match=r"good masks.*value 77$"):
+        data.without_bad_masks()
+
+
+def test_digest_changes_with_a_mask_and_with_the_order(voc):
+    forth = voc_segmentation(voc, splits=("train", "val"))
+    back = voc_segmentation(voc, splits=("val", "train"))
+    first = forth.digest()
+    assert first == voc_segmentation(voc, splits=("train", "val")).digest()
+    assert first != back.digest()
+    Image.fromarray(np.zeros((24, 32), np.uint8)).save(forth.masks[0])
+    assert first != forth.digest()
+
+
+def test_rows_are_images_and_masks_in_their_order(voc):
+    data = voc_segmentation(voc, splits=("val",))
+    found = list(data.rows().ordered().as_numpy_iterator())
+    assert len(found) == 2
+    for example, scene in zip(found, SCENES[2:4], strict=True):
+        assert example["image"].shape == (24, 32, 3)
+        assert example["image"].dtype == np.uint8
+        np.testing.assert_array_equal(example["mask"], scene.semantic)
+
+
+def test_palette_image_is_read_as_three_channels_and_mask_as_numbers(voc):
+    data = voc_segmentation(voc, splits=("train",))
+    assert Image.open(data.masks[0]).mode == "P"
+    image, mask = data.read(0)
+    assert image.shape == (24, 32, 3)
+    assert mask.shape == (24, 32)
+    assert UNKNOWN not in mask
+
+
+def test_long_list_of_bad_masks_is_cut():
+    line = describe([f"{place}.png is unreadable" for place in range(7)])
+    assert line.startswith("7 bad masks left out: 0.png is unreadable; 1.png")
+    assert line.endswith("4.png is unreadable; and 2 more")
