@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from byol_keras.config import graph
 
-# Parameters of `train` that determine what is learned, by their value or by what they
+RUN = "byol_keras.train"
+# Parameters of the run that determine what is learned, by their value or by what they
 # refer to. Devices, threads, XLA, logs, checkpoints and callbacks are not among them:
 # they change rounding at most.
 ROOTS = (
@@ -36,7 +37,7 @@ WHY = {
 def fingerprint(**facts: object) -> dict[str, str]:
     """The bindings of the current run, and facts, that determine its result.
 
-    Call it after `train` has been called with the bindings of gin.
+    Call it after gin has called `train`.
 
     Args:
         **facts: what no binding has, such as the digest of the data.
@@ -45,7 +46,7 @@ def fingerprint(**facts: object) -> dict[str, str]:
         `scope/name.parameter` -> value as gin writes it, macros resolved, for all
         values that `ROOTS` reach; and `data.<fact>` -> fact.
     """
-    values = graph.operative_values("byol_keras.train", ROOTS, without=NEUTRAL)
+    values = graph.operative_values(RUN, ROOTS, without=NEUTRAL)
     return values | {f"data.{name}": str(value) for name, value in facts.items()}
 
 
