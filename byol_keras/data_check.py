@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +27,7 @@ from byol_keras.data.image_files import find_images
 from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.progress import ProgressBar
 
 EXIT_UNREADABLE = 1
 # Files whose results wait for others'; their pixels are gone by then.
@@ -158,12 +158,11 @@ def _inspected(folder, files: Sequence[str], threads) -> Iterator[Image]:
     paths = [os.path.join(folder, file) for file in files]
     with (
         ThreadPoolExecutor(threads or os.cpu_count()) as pool,
-        progress.Progress(transient=True, console=Console(stderr=True)) as bar,
+        ProgressBar("images", len(paths), stderr=True, transient=True) as bar,
     ):
-        task = bar.add_task("images", total=len(paths))
         for start in range(0, len(paths), _AHEAD):
             for image in pool.map(inspect, paths[start : start + _AHEAD]):
-                bar.advance(task)
+                bar.advance()
                 yield image
 
 
