@@ -13,7 +13,7 @@ import tensorflow as tf
 from byol_keras import train
 from byol_keras.checkpoints.run_lock import RunLock
 from byol_keras.config import parse
-from byol_keras.data import tfds
+from byol_keras.data import tfds_builders
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
 
@@ -496,7 +496,7 @@ def test_only_a_dry_run_of_a_dataset_that_is_not_prepared_downloads_nothing(
         downloads.append(download)
         raise ValueError(f"stopped. Received: {name}")
 
-    monkeypatch.setattr(tfds, "prepare", prepare)
+    monkeypatch.setattr(tfds_builders, "prepare", prepare)
     gin.clear_config()
     parse.parse_gin(
         [str(ROOT / "gin/pretrain/cifar10_resnet18.gin")],

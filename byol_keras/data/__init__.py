@@ -1,8 +1,20 @@
-"""Images from TFDS, prepared TFDS folders, image folders, IDX files and arrays.
+"""Images from folders, arrays, IDX files and TensorFlow Datasets, as `ImageData`.
 
-Every constructor returns an `ImageData`, which reads them in a reproducible order.
+`ImageData` yields them in a reproducible order. TensorFlow Datasets is imported when
+one of its datasets is made.
 """
 
+from byol_keras.data import (
+    array_files,
+    decoding,
+    image_bytes,
+    image_files,
+    published,
+    published_folder,
+    sources,
+    subsets,
+    unreadable,
+)
 from byol_keras.data.arrays import (
     FASHION_MNIST_CLASSES,
     arrays,
@@ -16,11 +28,20 @@ from byol_keras.data.tfds import fashion_mnist_small, tfds_dataset, tfds_folder
 __all__ = [
     "FASHION_MNIST_CLASSES",
     "ImageData",
+    "array_files",
     "arrays",
+    "decoding",
     "fashion_mnist_idx",
     "fashion_mnist_small",
+    "image_bytes",
+    "image_files",
     "image_folder",
+    "published",
+    "published_folder",
     "read_fashion_mnist_idx",
+    "sources",
+    "subsets",
     "tfds_dataset",
     "tfds_folder",
+    "unreadable",
 ]

@@ -1,8 +1,8 @@
-"""Images of any number of channels as files of arrays: `.npy`, which NumPy writes.
+"""Images of any number of channels as NumPy files, `.npy`.
 
-No decoder of TensorFlow reads more than four channels. An array is uint8 `[h, w, C]`,
-or `[h, w]` for one channel, as `numpy.save(path, image)` writes it; sensors of more
-bits have to be scaled to 0..255 before.
+TensorFlow's decoders read at most four channels. An array is uint8 `[h, w, C]`, or
+`[h, w]` for one channel, as `numpy.save(path, image)` writes it. Scale images of more
+than 8 bits to 0..255 first.
 """
 
 import os
@@ -24,10 +24,11 @@ def common_channels(
     folder: str | os.PathLike,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> int:
-    """Channels of the first array that can be read; others are to have as many.
+    """Channels of the first readable array; the others must have the same number.
 
     Raises:
-        ValueError: if more than a share `max_bad_share` of all, or all, come before it.
+        ValueError: if the unreadable arrays before it exceed a share `max_bad_share` of
+            all arrays, or are all arrays.
     """
     check_share(max_bad_share)
     most = min(len(paths), int(max_bad_share * len(paths)) + 1)
@@ -38,7 +39,7 @@ def common_channels(
             return _channels(np.load(path, mmap_mode="r"))
     raise ValueError(
         f"path must hold readable arrays, all but a share of {max_bad_share:g} "
-        f"(max_bad_share). Received: {folder}, {most} unreadable at once, such as "
+        f"(max_bad_share). Received: {folder}, {most} unreadable at the start, such as "
         f"{paths[0]} ({flaws[0]})"
     )
 
@@ -49,7 +50,7 @@ def file_rows(
     channels: int,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Rows:
-    """The source of `ImageData` that reads arrays; see `image_files.file_rows`."""
+    """A source that reads arrays; see `image_files.file_rows` for the arguments."""
 
     def read(path):
         image = tf.numpy_function(_load, [path], tf.uint8, stateful=False)
@@ -59,11 +60,11 @@ def file_rows(
 
 
 def flaw_of_array(path: str, channels: int | None = None) -> str | None:
-    """Why a file holds no image that can be used, in a few words; None if it does.
+    """Why an array cannot be used as an image, in a few words; None if it can.
 
     Args:
         path: of a `.npy` file.
-        channels: int that the image must have, or None for any.
+        channels: int. Required number of channels; None for any.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

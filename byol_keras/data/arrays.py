@@ -1,5 +1,6 @@
 """Images in memory and in IDX files."""
 
+import dataclasses
 import gzip
 import math
 import os
@@ -10,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.image_data import ImageData
-from byol_keras.data.image_files import existing_folder
 from byol_keras.data.sources import Rows
+from byol_keras.runtime.argument_checks import existing_folder
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -32,12 +33,12 @@ def fashion_mnist_idx(path: str | os.PathLike, split: str = "train") -> ImageDat
     """The original IDX files of Fashion-MNIST: 60,000 train and 10,000 test images.
 
     Args:
-        path: folder of the four files, gzipped or not; Debian's package
-            dataset-fashion-mnist puts them into /usr/share/datasets/fashion-mnist.
+        path: folder of the four files, gzipped or not. The Debian package
+            dataset-fashion-mnist installs them in /usr/share/datasets/fashion-mnist.
         split: `"train"` or `"test"`.
 
     Raises:
-        ValueError: if a file is missing or is no such IDX file.
+        ValueError: if a file is missing, or is not the expected IDX file.
     """
     images, labels = read_fashion_mnist_idx(path, split)
     name = f"Fashion-MNIST IDX files in {path}, split {split}"
@@ -50,10 +51,10 @@ def arrays(images: np.ndarray, labels: np.ndarray | None = None) -> ImageData:
 
     Args:
         images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel.
-        labels: integers `[N]`, from 0 on, or None.
+        labels: integers `[N]` of at least 0, or None.
 
     Raises:
-        ValueError: if a dtype or a shape is another.
+        ValueError: if a dtype or a shape differs from these.
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:
@@ -82,7 +83,7 @@ def read_fashion_mnist_idx(
     prefixes = {"train": "train", "test": "t10k"}
     if split not in prefixes:
         raise ValueError(f"split must be 'train' or 'test'. Received: {split!r}")
-    folder = existing_folder(path)
+    folder = existing_folder("path", path)
     images = _read_idx(folder, f"{prefixes[split]}-images-idx3-ubyte", dimensions=3)
     labels = _read_idx(folder, f"{prefixes[split]}-labels-idx1-ubyte", dimensions=1)
     if len(images) != len(labels):
@@ -96,8 +97,8 @@ def read_fashion_mnist_idx(
 def _from_arrays(name, images, labels, class_names):
     if images.ndim == 3:
         images = images[..., None]
-    # Made once and captured by every dataset, never a constant of a graph; on the
-    # host, since an accelerator's memory is for the model.
+    # Tensors that all datasets capture, so that no graph holds a copy as a constant; on
+    # the host, since the accelerator's memory is for the model.
     with tf.device("CPU"):
         images = tf.constant(images)
         if labels is not None:
@@ -107,13 +108,13 @@ def _from_arrays(name, images, labels, class_names):
         example = {"image": images[place]}
         return example if labels is None else example | {"label": labels[place]}
 
+    def contents():
+        return images.numpy().tobytes(), _bytes(labels)
+
     height, width, channels = images.shape[1:]
-    rows = Rows(
-        len(images),
-        fetch,
-        contents=lambda: (images.numpy().tobytes(), _bytes(labels)),
-        labels=None if labels is None else labels.numpy,
-    )
+    rows = Rows(len(images), fetch, contents)
+    if labels is not None:
+        rows = dataclasses.replace(rows, labels=labels.numpy)
     return ImageData(name, len(images), channels, (height, width), class_names, rows)
 
 
@@ -136,7 +137,7 @@ def _checked_labels(labels, num_images):
 
 
 def _read_idx(folder, file, dimensions):
-    """uint8 array of an IDX file: magic number, sizes, then the bytes."""
+    """uint8 array of an IDX file, which holds a magic number, the sizes, the bytes."""
     path = folder / file
     if not path.is_file():
         path = folder / f"{file}.gz"

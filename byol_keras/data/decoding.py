@@ -1,21 +1,21 @@
-"""Encoded images as pixels: their shape, all of them, or a crop, in the graph."""
+"""Decoding in the graph: the shape, all pixels or crops of an encoded image."""
 
 import tensorflow as tf
 
-# An image of more pixels is not decoded: one of them would fill the memory.
+# Larger images are not decoded: one of them could fill the memory.
 MAX_PIXELS = 1 << 27
-# An image of more pixels is decoded at half or a quarter of its height and width: as
-# float32, which crops are resized in, more would take 200 MB for each thread.
+# Larger images are decoded at half or a quarter of their height and width: crops are
+# resized in float32, which would take more than 200 MB per thread.
 WHOLE_PIXELS = 1 << 24
 # 2^27 pixels at a quarter of height and width are 2^23.
 _RATIOS = (1, 2, 4)
 
-# Gives the pixels that Pillow, and so torchvision, decodes. TensorFlow's default
-# transform is left to the platform.
+# The pixels that Pillow, and therefore torchvision, decodes. TensorFlow's default
+# transform depends on the platform.
 _JPEG = {"dct_method": "INTEGER_ACCURATE", "fancy_upscaling": True}
 
-# Chroma is interpolated between neighbours, which a crop decoded alone lacks at its
-# border: that many more pixels are decoded on every side and cut off again.
+# Pixels decoded beyond every side of a crop and cut off again: chroma is interpolated
+# between neighbours, which the border of a crop lacks.
 _JPEG_MARGIN = 2
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -34,14 +34,15 @@ def shape(image, channels: int) -> tf.Tensor:
 def decode(image, channels: int) -> tf.Tensor:
     """Pixels of an encoded image.
 
-    Grey is repeated where three channels are due, colour becomes its luma where one
-    is. Transparency is dropped, and so are all frames but the first. Of 16 bits the
-    upper 8 are kept. An image of more than `WHOLE_PIXELS` is reduced: its height and
-    width are halved, or quartered, as they are by `decode_crops` and `shape`.
+    For three channels, grey is repeated; for one channel, colour is converted to luma.
+    Transparency and all frames but the first are dropped; of 16 bits, the upper 8 are
+    kept. The height and width of an image of more than `WHOLE_PIXELS` are halved or
+    quartered, here as in `decode_crops` and `shape`.
 
     Args:
         image: string scalar: JPEG, PNG, GIF, WebP, or BMP of 24 or 32 bits.
-        channels: int. Of the result; other than 1 and 3 only those that are stored.
+        channels: int. Of the result. Values other than 1 and 3 must be the stored
+            number of channels.
 
     Returns:
         uint8 `[h, w, channels]`.
@@ -59,8 +60,8 @@ def decode(image, channels: int) -> tf.Tensor:
 def decode_crops(image, boxes, channels: int) -> list[tf.Tensor]:
     """Crops `decode(image)[top : top + height, left : left + width]`, pixel for pixel.
 
-    Of a JPEG no more than the crops is decoded; another image is decoded once for all
-    its crops.
+    Only the crops of a JPEG are decoded; an image of another format is decoded once for
+    all its crops.
 
     Args:
         image: string scalar.
@@ -81,8 +82,19 @@ def decode_crops(image, boxes, channels: int) -> list[tf.Tensor]:
     return tf.cond(tf.io.is_jpeg(image), of_jpeg, of_other)
 
 
+def to_float(images) -> tf.Tensor:
+    """Pixels as float32 in 0..1.
+
+    Args:
+        images: uint8, or float32 in 0..1, which is returned unchanged.
+    """
+    if images.dtype == tf.uint8:
+        return tf.cast(images, tf.float32) / 255.0
+    return images
+
+
 def cut(image, begin, size) -> tf.Tensor:
-    """The part of an image `[h, w, C]` from `begin` on, both `(height, width)`."""
+    """The part of an image `[h, w, C]` at `begin`; both arguments are (y, x) pairs."""
     return image[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
 
 
@@ -94,12 +106,12 @@ def png_size(image) -> tf.Tensor:
 
 
 def channels_of(image) -> int:
-    """1 for grey and 3 for colour, transparency apart; the image is encoded."""
+    """1 for grey and 3 for colour, without transparency; the image is encoded."""
     return 3 if decode_as_stored(image).shape[-1] >= 3 else 1
 
 
 def ratio_of(size) -> tf.Tensor:
-    """int32 scalar: what the height and the width of an image are divided by.
+    """int32 scalar: the divisor of an image's height and width.
 
     Args:
         size: int32 `[2]`: height, width.
@@ -145,15 +157,15 @@ def _decode_jpeg(image, channels, box=None):
 
     if channels != 1:
         return in_channels(3)
-    # The library cannot turn CMYK into grey.
+    # libjpeg cannot convert CMYK to grey.
     return tf.cond(
         stored[2] == 4, lambda: _luma(in_channels(3)), lambda: in_channels(1)
     )
 
 
 def _decode_other(image, channels):
-    # Asked for a channel count, decode_image refuses some formats (grey BMP and
-    # GIF, transparent WebP), so it gives what is stored and we convert.
+    # With a channel count, decode_image refuses some formats (grey BMP and GIF,
+    # transparent WebP): decode the stored channels, then convert.
     image = _reduced(decode_as_stored(image))
     if channels not in (1, 3):
         return image
@@ -182,8 +194,7 @@ def _reduced(image):
     size = tf.shape(image)[:2]
 
     def means():
-        # The method takes uint8 as it is: a copy in float would have four times
-        # the bytes.
+        # This method takes uint8; a float copy would need four times the memory.
         means = tf.image.resize(image, _reduced_size(size), method="area")
         return tf.cast(tf.round(means), tf.uint8)
 

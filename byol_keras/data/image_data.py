@@ -1,6 +1,6 @@
 """`ImageData`: images in a reproducible order, and their decoding.
 
-The constructors are in `data.py`.
+`image_folder`, `arrays`, `tfds` and `published` construct it.
 """
 
 import dataclasses
@@ -11,21 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data import decoding
-from byol_keras.data.sources import PARALLEL, Rows, Shards, untuned
+from byol_keras.data.sources import PARALLEL, IndexedSource, Share, Source, untuned
+from byol_keras.data.unreadable import UnreadableFile
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images, and labels where there are any, that are read in a reproducible order.
+    """Images, and labels where there are any, in a reproducible order.
 
     Args:
-        name: str. Where the data come from, for messages and the dry run.
+        name: str. Origin of the data, for messages and the dry run.
         num_examples: int.
         channels: int. Of every decoded image.
         image_size: `(height, width)` where all images share it, else None.
         class_names: names of the classes, or None for data without labels.
-        source: reads the stored examples; made by the constructors in `data.py`.
-        names: relative paths of the images, where they are files; in stored order.
+        source: reads the stored examples.
+        names: relative paths of the images in stored order, where they are files.
     """
 
     name: str
@@ -33,7 +34,7 @@ class ImageData:
     channels: int
     image_size: tuple[int, int] | None
     class_names: tuple[str, ...] | None
-    source: Rows | Shards = dataclasses.field(repr=False)
+    source: Source = dataclasses.field(repr=False)
     names: Sequence[str] | None = dataclasses.field(default=None, repr=False)
 
     def stream(
@@ -43,7 +44,7 @@ class ImageData:
         pass_length: int | None = None,
         shuffle: bool = True,
     ) -> tf.data.Dataset:
-        """Endless passes over the data, each in an order of its own.
+        """Endless passes over the data, each in its own order.
 
         Element `start + i` is a pure function of `(seed, pass, index)`, where
         `pass, index = divmod(start + i, pass_length)`. Hence `stream(seed, start=k)`
@@ -52,9 +53,9 @@ class ImageData:
         Args:
             seed: int. Another seed gives other orders.
             start: int. The first element. Defaults to 0.
-            pass_length: int. Elements per pass. Beyond `num_examples`, a pass goes on
-                with its own first elements again; below it, the last ones are left
-                out. Defaults to `num_examples`.
+            pass_length: int. Elements per pass. A pass longer than `num_examples`
+                repeats its own first elements; a shorter one omits the last ones.
+                Defaults to `num_examples`.
             shuffle: bool. False keeps the stored order in every pass.
 
         Returns:
@@ -92,20 +93,15 @@ class ImageData:
         """Labels in stored order, without decoding images.
 
         Returns:
-            int64 `[N]`; or `[N, classes]` where an image may be of several classes,
-            with 1 for the classes that it is of, 0, and -1 for those to be ignored.
+            int64 `[N]`; or `[N, classes]` where an image may have several classes: 1
+            for the classes of the image, 0 for others, and -1 for classes to ignore.
 
         Raises:
             ValueError: for data without labels, or in files too large for memory.
         """
         if self.class_names is None:
             raise ValueError(f"data must have labels. Received: {self.name}")
-        if not isinstance(self.source, Rows):
-            raise ValueError(
-                "data must be small enough for memory where labels are needed at once; "
-                f"take a slice of a split instead. Received: {self.name}"
-            )
-        return self.source.labels()
+        return self._indexed("where labels are needed at once").labels()
 
     def subset(self, places: np.ndarray, name: str) -> "ImageData":
         """The examples at these places, in this order.
@@ -124,23 +120,47 @@ class ImageData:
                 f"places must be one or more ints in 0..{self.num_examples - 1}. "
                 f"Received: {places}"
             )
-        if not isinstance(self.source, Rows):
-            raise ValueError(
-                "data must be small enough for memory to take a subset; take a slice "
-                f"of a split instead. Received: {self.name}"
-            )
         return dataclasses.replace(
             self,
             name=name,
             num_examples=len(places),
-            source=self.source.subset(places),
+            source=self._indexed("to take a subset").subset(places),
             names=self.names and [self.names[place] for place in places],
         )
+
+    def share(self, batch_size: int, workers: int, worker: int) -> "ImageData":
+        """The examples that one of several workers trains on; see `sources.Share`."""
+        source = Share(self.source, batch_size, workers, worker)
+        return dataclasses.replace(self, source=source)
+
+    def places(
+        self, seed: int, start: int, pass_length: int, count: int
+    ) -> list[int] | None:
+        """Places in stored order of elements of `stream(seed, start, pass_length)`.
+
+        Returns:
+            `count` ints; None for data in files too large for memory.
+        """
+        if not isinstance(self.source, IndexedSource):
+            return None
+        return self.source.places(seed, start, pass_length, count)
+
+    def unreadable(
+        self, start: int = 0, stop: int | None = None
+    ) -> list[UnreadableFile]:
+        """The image files that were found unreadable so far, in stored order.
+
+        Args:
+            start: int. The first place to report on. Defaults to 0.
+            stop: int or None. The place after the last one. Defaults to the end.
+        """
+        stop = self.num_examples if stop is None else stop
+        return self.source.unreadable(start, stop)
 
     def digest(self) -> str:
         """Hex digest that changes with the images, their order and their labels.
 
-        Of files it takes path, size and time of change instead of the contents.
+        Files count with name, size and modification time instead of their contents.
         """
         digest = hashlib.sha256()
         kind = (self.num_examples, self.channels, self.image_size, self.class_names)
@@ -160,8 +180,7 @@ class ImageData:
     def decode(self, image) -> tf.Tensor:
         """uint8 `[h, w, channels]` of an image that may be decoded already.
 
-        See `decoding.decode` for what becomes of grey, transparent, animated and very
-        large images.
+        See `decoding.decode` on grey, transparent, animated and very large images.
         """
         image = tf.convert_to_tensor(image)
         if image.dtype == tf.uint8:
@@ -187,3 +206,11 @@ class ImageData:
             return [decoding.cut(image, box[:2], box[2:]) for box in boxes]
         crops = decoding.decode_crops(image, boxes, self.channels)
         return [tf.ensure_shape(crop, [None, None, self.channels]) for crop in crops]
+
+    def _indexed(self, purpose: str) -> IndexedSource:
+        if not isinstance(self.source, IndexedSource):
+            raise ValueError(
+                f"data must be small enough for memory {purpose}; take a slice of a "
+                f"split instead. Received: {self.name}"
+            )
+        return self.source

@@ -1,13 +1,13 @@
 """Image files below a folder: finding them, and reading them as encoded images."""
 
 import functools
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_bytes import SUFFIXES, readable, readable_in_graph
@@ -20,26 +20,24 @@ from byol_keras.data.unreadable import (
 )
 
 IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
-# So many images of a folder tell its number of channels.
+# Images that determine the number of channels of a folder.
 _SAMPLE_SIZE = 16
 
 
 def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> list[str]:
-    """Relative paths, with "/" and sorted, of the images below the folder.
+    """Relative paths of the images below the folder, with "/" and sorted.
 
-    Hidden files and folders are left out, and TIFF where Pillow is not installed.
-    Links are followed, also out of the folder: whoever made them wants that. Where
-    they go in a circle, they are followed once round.
+    Hidden files and folders are left out. Links are followed, also out of the folder;
+    a circle of links is followed once.
 
     Args:
         folder: an existing one.
-        otherwise: endings of the files to be found where there are no images.
+        otherwise: suffixes of the files to find where there are no images.
 
     Raises:
         ValueError: if there are none.
     """
-    files = _files(folder, IMAGE_SUFFIXES)
-    files = files or _files(folder, otherwise)
+    files = _files(folder, IMAGE_SUFFIXES) or _files(folder, otherwise)
     if not files:
         suffixes = " ".join(IMAGE_SUFFIXES + otherwise)
         raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
@@ -52,8 +50,8 @@ def common_channels(
     """Channels of the folder's first 16 readable images: 1 or 3; 3 if they disagree.
 
     Raises:
-        ValueError: if images that cannot be decoded come before these, and they are
-            more than a share `max_bad_share` of all, or all.
+        ValueError: if so many unreadable images precede them that they exceed a share
+            `max_bad_share` of all images, or are all images.
     """
     check_share(max_bad_share)
     found, readable_ones, unreadable = set(), 0, {}
@@ -74,7 +72,7 @@ def common_channels(
                 f"{readable_ones + len(unreadable)}, such as {path} ({flaw})"
             )
     if unreadable:
-        logging.warning(
+        logging.getLogger("byol_keras").warning(
             "%d of the first %d images in %s cannot be read and will be replaced: %s",
             len(unreadable),
             len(unreadable) + readable_ones,
@@ -92,14 +90,14 @@ def file_rows(
     read: Callable[[tf.Tensor], tf.Tensor] | None = None,
     examine: Callable[[str, int], str | None] | None = None,
 ) -> Rows:
-    """The source of `ImageData` that reads a file when its example is wanted.
+    """A source that reads a file when its example is needed.
 
     Args:
-        paths: of the image files. Those that only Pillow can read come re-encoded as
-            PNG; those that cannot be decoded are replaced: see `bad_images`.
+        paths: of the image files. Images that only Pillow can read are re-encoded as
+            PNG; unreadable ones are replaced, see `unreadable`.
         labels: integers `[N]` or `[N, classes]`, or None.
         channels: int. Of the decoded images.
-        max_bad_share, examine: see `bad_images.ReadableFiles`.
+        max_bad_share, examine: see `unreadable.ReadableFiles`.
         read: string scalar, a path -> what `ImageData.decode` takes. Defaults to the
             contents of the file.
     """
@@ -132,9 +130,10 @@ def _fetch_files(paths, labels, read) -> Callable:
 
 
 def _files(folder, suffixes):
-    """Relative paths with "/" of the files with these endings, sorted."""
+    """Sorted relative paths, with "/", of the files with these suffixes."""
     files = []
-    # The real folders that lead to one, which a link in it must not lead back to.
+    # Folder to visit -> the real folders on the way to it, which a link in it must not
+    # lead back to.
     above = {os.fspath(folder): {os.path.realpath(folder)}}
     for parent, folders, names in os.walk(folder, followlinks=True):
         chain = above.pop(parent)
@@ -152,11 +151,3 @@ def _files(folder, suffixes):
             if not name.startswith(".") and name.lower().endswith(suffixes)
         ]
     return sorted(files)
-
-
-def existing_folder(path: str | os.PathLike) -> pathlib.Path:
-    """The path of a folder; a `ValueError` if there is none."""
-    path = pathlib.Path(path).expanduser()
-    if not path.is_dir():
-        raise ValueError(f"path must be an existing folder. Received: {path}")
-    return path

@@ -1,7 +1,4 @@
-"""Images from TFDS, prepared TFDS folders, image folders, IDX files and arrays.
-
-Every constructor returns an `ImageData`, which reads them in a reproducible order.
-"""
+"""A folder of image files, or of arrays, as `ImageData`."""
 
 import os
 
@@ -10,6 +7,7 @@ import gin
 from byol_keras.data import array_files, image_files
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.unreadable import MAX_BAD_SHARE
+from byol_keras.runtime.argument_checks import existing_folder
 
 
 @gin.register(module="byol_keras")
@@ -20,18 +18,18 @@ def image_folder(
 ) -> ImageData:
     """All images below a folder, in the order of their relative paths.
 
-    JPEG, PNG, BMP, GIF, WebP, and TIFF where Pillow is installed; where there are none
-    of these, arrays, which may have any number of channels: see `array_files`. Hidden
-    files and folders are left out. Where all images lie in sub-folders, the first level
-    of sub-folders are the classes; else there are no labels. Images that cannot be
-    decoded are replaced by the rule in `bad_images`.
+    JPEG, PNG, BMP, GIF, WebP and TIFF. A folder without any of these may hold arrays
+    instead, with any number of channels: see `array_files`. Hidden files and folders
+    are left out. If all images are in sub-folders, the first level of sub-folders
+    gives the classes; otherwise there are no labels. Images that cannot be decoded
+    are replaced by the rule in `unreadable`.
 
     Args:
         path: the folder.
         channels: 1 or 3. Defaults to that of the first images, 3 if they disagree.
-            Arrays have what they have.
-        max_bad_share: float in 0..1. What reads the images ends with an error as soon
-            as more than this share of them is known to be unreadable.
+            Arrays keep their own.
+        max_bad_share: float in 0..1. Reading ends with an error as soon as more than
+            this share of the images is known to be unreadable.
 
     Returns:
         `ImageData` of encoded images of any size.
@@ -42,7 +40,7 @@ def image_folder(
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: {channels!r}")
-    folder = image_files.existing_folder(path)
+    folder = existing_folder("path", path)
     files = image_files.find_images(folder, otherwise=array_files.SUFFIXES)
     paths = [os.path.join(folder, file) for file in files]
     of_arrays = files[0].lower().endswith(array_files.SUFFIXES)
@@ -53,13 +51,8 @@ def image_folder(
             f"channels must be None or those of the arrays, {found}. "
             f"Received: {channels}"
         )
-    class_names, labels = None, None
-    if all("/" in file for file in files):
-        classes = [file.split("/")[0] for file in files]
-        class_names = tuple(sorted(set(classes)))
-        label_of = {name: label for label, name in enumerate(class_names)}
-        labels = [label_of[name] for name in classes]
     channels = channels or found
+    class_names, labels = _classes(files)
     return ImageData(
         f"images in {folder}",
         len(paths),
@@ -69,3 +62,13 @@ def image_folder(
         reader.file_rows(paths, labels, channels, max_bad_share),
         names=files,
     )
+
+
+def _classes(files):
+    """Class names, and the label of each file; None and None without classes."""
+    if not all("/" in file for file in files):
+        return None, None
+    folders = [file.split("/")[0] for file in files]
+    class_names = tuple(sorted(set(folders)))
+    label_of = {name: label for label, name in enumerate(class_names)}
+    return class_names, [label_of[name] for name in folders]

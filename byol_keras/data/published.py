@@ -1,7 +1,7 @@
-"""Labelled images in the layouts in which their datasets are published.
+"""Labelled images in the published layouts of their datasets.
 
-ImageNet and iNaturalist 2018 are also in TensorFlow Datasets (`data.tfds_dataset`),
-which converts them; here the files are read as they were downloaded and unpacked.
+TensorFlow Datasets (`data.tfds_dataset`) also has ImageNet and iNaturalist 2018, but
+converts them to records; these functions read the downloaded, unpacked files.
 """
 
 import json
@@ -16,7 +16,7 @@ from byol_keras.data import image_files
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.published_folder import PublishedFolder, malformed, read_list
 
-# In the published order, which is that of the alphabet.
+# In the published, alphabetical order.
 VOC_CLASSES = (
     "aeroplane",
     "bicycle",
@@ -40,7 +40,7 @@ VOC_CLASSES = (
     "tvmonitor",
 )
 
-# What the files say, and our labels: positive, negative, to be ignored.
+# Label in the files -> our label: positive, negative, ignored.
 _VOC_LABELS = {"1": 1, "-1": 0, "0": -1}
 
 
@@ -60,13 +60,13 @@ def places205(
         list_file: another list, of lines such as `a/abbey/gsun_1.jpg 0`.
 
     Returns:
-        `ImageData` in the order of the list; a class is named after its folder.
+        `ImageData` in the order of the list. A class is named after its folder.
 
     Raises:
         ValueError: if the list or an image in it is missing, or a line is malformed.
 
-    Source: places.csail.mit.edu; the layout is that of the archives, as mmselfsup 0.x
-        reads them.
+    Source: places.csail.mit.edu; the layout of the archives, which mmselfsup 0.x reads
+        too.
     """
     source = PublishedFolder(
         "places205", path, "places.csail.mit.edu/downloadData.html"
@@ -102,14 +102,13 @@ def inaturalist2018(path: str | os.PathLike, split: str = "train") -> ImageData:
         split: `"train"` or `"val"`.
 
     Returns:
-        `ImageData` in the order of the JSON file. Labels are the places of the
-        category ids in their sorted order, which are the published ids; the names are
-        those of the file, numbers unless its categories have been replaced by those
-        that were released later.
+        `ImageData` in the order of the JSON file. A label is the rank of the category
+        id, which equals the published id. Class names are those of the file: numbers,
+        unless you have replaced its categories by the ones that were released later.
 
     Raises:
-        ValueError: if the JSON file or an image in it is missing, or the file is not
-            such a one.
+        ValueError: if the JSON file or one of its images is missing, or the file has
+            another structure.
 
     Source: github.com/visipedia/inat_comp, 2018.
     """
@@ -139,22 +138,22 @@ def inaturalist2018(path: str | os.PathLike, split: str = "train") -> ImageData:
 
 @gin.register(module="byol_keras")
 def imagenet_folder(path: str | os.PathLike, split: str = "train") -> ImageData:
-    """ImageNet, ILSVRC 2012, as unpacked: a folder of images for every WordNet id.
+    """ImageNet, ILSVRC 2012, unpacked: one folder of images per WordNet id.
 
     Args:
-        path: folder that holds `train/<wnid>/*.JPEG`, `val/<wnid>/*.JPEG`; or, for the
-            validation images as they are in their archive, `val/*.JPEG` and a list of
-            lines such as `ILSVRC2012_val_00000001.JPEG 65`, `val.txt` or
-            `meta/val.txt`.
+        path: folder that holds `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`. The
+            validation images may also be flat, as in their archive: `val/*.JPEG` with a
+            list, `val.txt` or `meta/val.txt`, of lines such as
+            `ILSVRC2012_val_00000001.JPEG 65`.
         split: `"train"` or `"val"`.
 
     Returns:
-        `ImageData` in the order of the relative paths, or of the list. Labels are the
-        places of the ids in their sorted order, over those of `train` where it exists.
+        `ImageData` in the order of the relative paths, or of the list. A label is the
+        rank of the WordNet id among those of `train`, or of `val` without `train`.
 
     Raises:
-        ValueError: if the folder, the list or an image in it is missing; if a class
-            is not among those of `train`.
+        ValueError: if the folder, the list or a listed image is missing; if `train`
+            lacks a class.
     """
     source = PublishedFolder("imagenet_folder", path, "image-net.org/download.php")
     source.check_split(split)
@@ -183,22 +182,22 @@ def imagenet_folder(path: str | os.PathLike, split: str = "train") -> ImageData:
 def voc_classification(
     path: str | os.PathLike, year: str = "2007", split: str = "trainval"
 ) -> ImageData:
-    """PASCAL VOC for classification: 20 classes, any number of them in one image.
+    """PASCAL VOC for classification: 20 classes, any number of them per image.
 
     Args:
-        path: VOCdevkit as distributed, with `VOC{year}/ImageSets/Main` and
+        path: the distributed folder VOCdevkit, with `VOC{year}/ImageSets/Main` and
             `VOC{year}/JPEGImages`; or the folder that contains it.
-        year: of the challenge, `"2007"` or `"2012"`.
-        split: `"train"`, `"val"`, `"trainval"`; or `"test"`, of 2007 only.
+        year: `"2007"` or `"2012"`.
+        split: `"train"`, `"val"`, `"trainval"`, or, for 2007 only, `"test"`.
 
     Returns:
-        `ImageData` in the order of the lists, with labels int64 `[N, 20]`: 1 where the
-        class is in the image, 0 where it is not, -1 ("difficult") where the image is
-        to be ignored for the class. The files say 1, -1 and 0 for these.
+        `ImageData` in the order of the lists, with labels int64 `[N, 20]`: 1 for a
+        class in the image, 0 for another, -1 ("difficult") for a class to ignore. The
+        files use 1, -1 and 0.
 
     Raises:
-        ValueError: if a list or an image in it is missing, a line is malformed, or the
-            lists of two classes differ in their images.
+        ValueError: if a list or a listed image is missing, a line is malformed, or the
+            lists of two classes name different images.
 
     Source: host.robots.ox.ac.uk/pascal/VOC; the labels are those of mmselfsup 0.x.
     """
@@ -227,7 +226,7 @@ def voc_classification(
 
 
 def _folders(folder: pathlib.Path) -> tuple[str, ...]:
-    """Sorted names of the folders in a folder, hidden ones apart; none without it."""
+    """Sorted names of the sub-folders that are not hidden; empty without the folder."""
     if not folder.is_dir():
         return ()
     inner = [item.name for item in folder.iterdir() if item.is_dir()]
@@ -235,7 +234,7 @@ def _folders(folder: pathlib.Path) -> tuple[str, ...]:
 
 
 def _images_in_folders(folder, class_names) -> tuple[list[str], list[int]]:
-    """Relative paths of the images, and the places of their folders in the names."""
+    """Relative paths of the images, and the indices of their folders in the names."""
     files = image_files.find_images(folder)
     label_of = {name: label for label, name in enumerate(class_names)}
     classes = [file.partition("/")[0] for file in files]
@@ -249,7 +248,7 @@ def _images_in_folders(folder, class_names) -> tuple[list[str], list[int]]:
 
 
 def _scene_names(files, labels) -> tuple[str, ...]:
-    """Names by label: `c/church/outdoor` of the first such image, without the `c/`."""
+    """The folder of the first image of each label, as `church/outdoor`."""
     names = {}
     for file, label in zip(files, labels, strict=True):
         if label not in names:

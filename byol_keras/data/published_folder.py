@@ -1,4 +1,4 @@
-"""A folder that should hold a dataset as it is published, and what it lacks of that."""
+"""The folder of a published dataset, with errors that name what is missing in it."""
 
 import os
 import pathlib
@@ -9,18 +9,19 @@ import numpy as np
 
 from byol_keras.data import image_files
 from byol_keras.data.image_data import ImageData
+from byol_keras.runtime.argument_checks import check_choice
 
-# A file and its label: separated by blanks, or by ";" or "," in other releases.
+# A file and its label, separated by blanks, or by ";" or "," in some releases.
 _LINE = re.compile(r"(.+?)[ \t;,]+(\d+)")
 
 
 class PublishedFolder:
-    """The folder `path` of a constructor of data; its errors say what belongs there.
+    """The folder `path` of a dataset function.
 
     Args:
-        function: str. The constructor's name, for messages.
+        function: str. Name of the dataset function, for messages.
         path: the folder, which need not exist.
-        address: str. Where the dataset can be had.
+        address: str. Where to download the dataset.
     """
 
     def __init__(self, function: str, path: str | os.PathLike, address: str):
@@ -29,11 +30,8 @@ class PublishedFolder:
         self.address = address
 
     def check_split(self, split: str, allowed: Sequence[str] = ("train", "val")):
-        """Raises a `ValueError` unless the split is among the allowed ones."""
-        if split not in allowed:
-            raise ValueError(
-                f"{self.function}.split must be one of {allowed}. Received: {split!r}"
-            )
+        """Raises a `ValueError` unless the split is one of the allowed ones."""
+        check_choice(f"{self.function}.split", split, allowed)
 
     def first_file(self, *files: str) -> pathlib.Path:
         """The first of these relative paths that is a file.
@@ -62,18 +60,18 @@ class PublishedFolder:
         labels: Sequence[int] | np.ndarray,
         class_names: tuple[str, ...],
     ) -> ImageData:
-        """The listed images of three channels, once all are found in the folder.
+        """The listed images, with three channels, after a check that all of them exist.
 
         Args:
             name: str. Of the data.
-            folder: what the paths are relative to.
+            folder: the root of the relative paths.
             files: relative paths of the images, with "/".
             labels: integers `[N]` or `[N, classes]`.
             class_names: names of the classes.
 
         Raises:
-            ValueError: if there is no image in the list, one leaves the folder, or one
-                is not there.
+            ValueError: if the list is empty, a path leaves the folder, or an image is
+                missing.
         """
         if not files:
             raise ValueError(
@@ -93,10 +91,10 @@ class PublishedFolder:
 
 
 def read_list(path: pathlib.Path) -> tuple[list[str], list[int]]:
-    """Files and labels of a text of lines such as `a/abbey/1.jpg 0`, or with `;`.
+    """Files and labels from a text file of lines such as `a/abbey/1.jpg 0`.
 
     Raises:
-        ValueError: if a line is another.
+        ValueError: if a line has another form.
     """
     files, labels = [], []
     with open(path, encoding="utf-8", errors="replace") as lines:
@@ -111,7 +109,7 @@ def read_list(path: pathlib.Path) -> tuple[list[str], list[int]]:
 
 
 def malformed(path: pathlib.Path, rule: str, number: int, line: str) -> ValueError:
-    """The error for a line of a list that is not as the rule says."""
+    """The error for a line of a list that breaks the rule."""
     return ValueError(
         f"{path.name} must hold lines {rule}. "
         f"Received: {line.strip()!r} in line {number} of {path}"
@@ -119,8 +117,8 @@ def malformed(path: pathlib.Path, rule: str, number: int, line: str) -> ValueErr
 
 
 def _absent_files(folder, files):
-    # One listing per folder takes seconds for millions of files; asking for each file,
-    # on a network disk, would take minutes.
+    # Listing every folder takes seconds for millions of files; checking each file on a
+    # network disk would take minutes.
     present, absent = {}, []
     for file in files:
         parent, _, base = file.rpartition("/")

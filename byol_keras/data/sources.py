@@ -1,45 +1,89 @@
-"""Where the examples of `ImageData` come from: rows by place, or files of records."""
+"""Sources of `ImageData`: rows addressed by place, sequential record files, shares."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow as tf
+
+from byol_keras.data.unreadable import ReadableFiles, UnreadableFile
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 def untuned() -> tf.data.Options:
-    """Options of a pipeline that is not tuned as it runs: it has all cores at once.
+    """Options that switch off autotuning, so that a pipeline ends at once.
 
-    The thread that tunes sleeps up to a minute, and a pipeline that ends may have to
-    wait until it wakes: a pass of 11 seconds then takes 20 (TensorFlow 2.21).
+    The tuning thread sleeps up to a minute, and a pipeline that ends may have to wait
+    for it: a pass of 11 seconds then takes 20 (TensorFlow 2.21). Without autotuning,
+    parallel operations use all cores.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
 
 
+@runtime_checkable
+class Source(Protocol):
+    """What `ImageData.source` must have."""
+
+    num_examples: int
+
+    def stream(
+        self, seed: int, start: int, pass_length: int, shuffle: bool
+    ) -> tf.data.Dataset:
+        """Endless dicts of `image`, `pass`, `index` and, with labels, `label`.
+
+        The arguments are those of `ImageData.stream`; images may still be encoded.
+        """
+
+    def ordered(self) -> tf.data.Dataset:
+        """One pass in stored order: dicts of `image` and, with labels, `label`."""
+
+    def contents(self) -> Iterable[bytes]:
+        """Bytes that differ where the examples differ; see `file_stamps`."""
+
+    def unreadable(self, start: int, stop: int) -> list[UnreadableFile]:
+        """Files at places `start..stop - 1` that were found to be unreadable so far."""
+
+
+@runtime_checkable
+class IndexedSource(Source, Protocol):
+    """A source that finds an example by its place, as labels and subsets require."""
+
+    def labels(self) -> np.ndarray:
+        """int64 `[N]` or `[N, classes]`; only where there are labels."""
+
+    def subset(self, places: np.ndarray) -> "IndexedSource":
+        """The examples at these places, int64 `[M]`, in this order."""
+
+    def places(self, seed: int, start: int, pass_length: int, count: int) -> list[int]:
+        """Places of the examples `start..start + count - 1` of a shuffled stream."""
+
+
+def _no_labels():
+    raise ValueError("source must have labels. Received: a source without them")
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Examples that are fetched by their place in stored order.
+    """Examples that are fetched by their place in stored order; an `IndexedSource`.
 
     Args:
         num_examples: int.
         fetch: int64 place -> dict of `"image"` and, where there are labels, `"label"`.
-        contents: () -> bytes that tell these examples from others; see `file_stamps`.
-        labels: () -> int64 `[N]` or `[N, classes]`, where there are labels.
-        files: `bad_images.ReadableFiles`, where the examples are files, some of which
-            others may have to replace.
+        contents: see `Source.contents`.
+        labels: see `IndexedSource.labels`. Defaults to an error.
+        files: finds and replaces unreadable files; None where examples are no files.
     """
 
     num_examples: int
     fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     contents: Callable[[], Iterable[bytes]]
-    labels: Callable[[], np.ndarray] | None = None
-    files: Any = None
+    labels: Callable[[], np.ndarray] = _no_labels
+    files: ReadableFiles | None = None
 
     def stream(self, seed, start, pass_length, shuffle):
         def element(position):
@@ -56,17 +100,24 @@ class Rows:
     def ordered(self):
         return tf.data.Dataset.range(self.num_examples).map(self._read, **PARALLEL)
 
+    def unreadable(self, start, stop):
+        return self.files.unreadable(start, stop) if self.files else []
+
     def subset(self, places):
-        """The rows at these places, int64 `[M]`, in this order."""
         with tf.device("CPU"):
             chosen = tf.constant(places)
         return Rows(
             len(places),
             lambda place: self.fetch(chosen[place]),
             contents=lambda: (*self.contents(), places.tobytes()),
-            labels=self.labels and (lambda: self.labels()[places]),
+            labels=lambda: self.labels()[places],
             files=self.files and self.files.subset(places),
         )
+
+    def places(self, seed, start, pass_length, count):
+        only_places = dataclasses.replace(self, fetch=lambda place: {"place": place})
+        stream = only_places.stream(seed, start, pass_length, shuffle=True)
+        return [int(element["place"]) for element in stream.take(count)]
 
     def _read(self, place):
         return self.fetch(place if self.files is None else self.files.place(place))
@@ -74,14 +125,21 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """Examples in record files that are too large for memory: read one after another.
+    """Examples in record files that are too large for memory, read sequentially.
 
     A pass shuffles the order of the files, mixes 16 of them at a time, and shuffles
     the records within a buffer.
+
+    Args:
+        num_examples: int.
+        instructions: of TFDS: which records to read from which file.
+        parse: string scalar, a record -> dict of `"image"` and, where there are labels,
+            `"label"`.
+        shuffle_buffer: int. Records in the buffer.
     """
 
     num_examples: int
-    instructions: Sequence  # of TFDS: what to read from which file
+    instructions: Sequence
     parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     shuffle_buffer: int
 
@@ -111,6 +169,9 @@ class Shards:
             yield repr((i.skip, i.take)).encode()
         yield from file_stamps([i.filename for i in self.instructions])
 
+    def unreadable(self, start, stop):
+        return []
+
     def records(self, key):
         """The serialized records of one pass; in stored order where `key` is None."""
         paths = tf.constant([os.fspath(i.filename) for i in self.instructions])
@@ -130,21 +191,63 @@ class Shards:
         )
         if key is None:
             return records
-        # The order of `shuffle` also depends on the seed of the graph, which is the
-        # process's global seed unless this graph, of one pass, has its own.
+        # The order of `shuffle` also depends on the graph's seed, which is the global
+        # seed of the process unless this graph, of one pass, sets its own.
         tf.compat.v1.set_random_seed(1)
         seed = tf.random.stateless_uniform([], key, 1, tf.int64.max, tf.int64)
         buffer = min(self.shuffle_buffer, self.num_examples)
         return records.shuffle(buffer, seed, reshuffle_each_iteration=False)
 
 
-def _key(seed, number):
-    return tf.stack([tf.constant(seed, tf.int64), number])
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The examples that one of several workers trains on.
+
+    Every batch of the run is cut into one part per worker. The examples of other
+    workers are read as they are stored, but neither decoded nor augmented.
+
+    Args:
+        whole: the source of all workers.
+        batch_size: int. Images of one step of the run.
+        workers: int. Number of workers, a divisor of `batch_size`.
+        worker: int. Index of this worker.
+    """
+
+    whole: Source
+    batch_size: int
+    workers: int
+    worker: int
+
+    @property
+    def num_examples(self):
+        return self.whole.num_examples
+
+    def stream(self, seed, start, pass_length, shuffle):
+        part = self.batch_size // self.workers
+
+        def is_mine(place, _):
+            return place % self.batch_size // part == self.worker
+
+        elements = self.whole.stream(seed, start, pass_length, shuffle).enumerate()
+        return elements.filter(is_mine).map(lambda _, element: element)
+
+    def ordered(self):
+        return self.whole.ordered()
+
+    def contents(self):
+        return self.whole.contents()
+
+    def unreadable(self, start, stop):
+        return self.whole.unreadable(start, stop)
 
 
 def file_stamps(paths: Iterable[str | os.PathLike]) -> Iterator[bytes]:
-    """Name, size and time of change of each file: what `Rows.contents` may return."""
+    """Name, size and modification time of each file, for `Source.contents`."""
     for path in paths:
         status = os.stat(path)
         name = os.path.basename(path)
         yield repr((name, status.st_size, status.st_mtime_ns)).encode()
+
+
+def _key(seed, number):
+    return tf.stack([tf.constant(seed, tf.int64), number])

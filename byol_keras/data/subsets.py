@@ -7,6 +7,7 @@ import gin
 import numpy as np
 
 from byol_keras.data.image_data import ImageData
+from byol_keras.runtime.argument_checks import check_int
 
 
 @gin.register(module="byol_keras")
@@ -16,25 +17,25 @@ def stratified_subset(
     per_class: int | None = None,
     seed: int = 0,
 ) -> ImageData:
-    """The same share, or the same number, of the examples of every class.
+    """The same share, or the same number, of examples of every class.
 
-    Which ones is a pure function of the labels and the seed; with one seed, a smaller
-    subset is part of every larger one.
+    The choice is a pure function of the labels and the seed. With the same seed, a
+    smaller subset is contained in every larger one.
 
     Args:
         data: `ImageData` with one label per image.
         fraction: float in 0..1, 0 excluded. A class of n examples keeps
             `round(fraction * n)` of them, but at least 1.
-        per_class: int, instead of `fraction`. So many examples of each class.
+        per_class: int, instead of `fraction`. Examples of each class.
         seed: int, at least 0.
 
     Returns:
         `ImageData` of the chosen examples, in stored order.
 
     Raises:
-        ValueError: if not exactly one of `fraction` and `per_class` is given, one is
-            out of its range, a class has fewer than `per_class` examples, or `data`
-            have no labels, several per image, or are in files too large for memory.
+        ValueError: if not exactly one of `fraction` and `per_class` is given, or it is
+            out of its range; if a class has fewer than `per_class` examples; if `data`
+            have no labels or several per image, or are in files too large for memory.
     """
     _check_share(fraction, per_class)
     labels = data.labels()
@@ -60,7 +61,7 @@ def stratified_subset(
 
 @gin.register(module="byol_keras")
 def listed_subset(data: ImageData, names_file: str | os.PathLike) -> ImageData:
-    """The examples whose files a list names, such as the 1 % and 10 % of ImageNet.
+    """The examples whose files a list names, such as 1 % or 10 % of ImageNet.
 
     Args:
         data: `ImageData` of image files.
@@ -71,8 +72,8 @@ def listed_subset(data: ImageData, names_file: str | os.PathLike) -> ImageData:
         `ImageData` of these examples, each once, in stored order.
 
     Raises:
-        ValueError: if the list is missing or empty, names a file that is not among the
-            data or is so more than once; or if the data are no files.
+        ValueError: if the list is missing or empty; if it names a file that the data
+            do not contain, or contain more than once; if the data are not files.
 
     Source: the lists of ImageNet are in google-research/simclr, imagenet_subsets; TFDS
         has the same images as `imagenet2012_subset/1pct` and `/10pct`.
@@ -108,20 +109,20 @@ def _check_share(fraction, per_class):
         raise ValueError(
             f"fraction must be in 0..1, 0 excluded. Received: {fraction!r}"
         )
-    if per_class is not None and not (isinstance(per_class, int) and per_class >= 1):
-        raise ValueError(f"per_class must be an int from 1 on. Received: {per_class!r}")
+    if per_class is not None:
+        check_int("per_class", per_class, least=1)
 
 
 def class_ranks(labels: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
-    """int64 `[N]`: the place of every example in a random order of its class.
+    """int64 `[N]`: the rank of every example in a random order of its class.
 
     Args:
         labels: int `[N]`, all of 0..len(counts) - 1.
         counts: int `[classes]`. Examples of each class.
         seed: int, at least 0.
     """
-    # NumPy keeps the raw numbers of a bit generator the same in all versions, unlike
-    # its shuffles.
+    # NumPy guarantees the raw numbers of a bit generator across versions, but not its
+    # shuffles.
     draws = np.random.PCG64(seed).random_raw(len(labels))
     order = np.lexsort((draws, labels))
     first = np.cumsum(counts) - counts
@@ -131,7 +132,7 @@ def class_ranks(labels: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray
 
 
 def _places_of(names, data):
-    """Sorted places in the data of the files of these names, one for each."""
+    """Sorted places of the named files in the data, one per name."""
     found = {name: [] for name in names}
     for place, file in enumerate(data.names):
         for name in {file, file.rpartition("/")[2]}:

@@ -1,213 +1,12 @@
-"""Datasets of TensorFlow Datasets as `ImageData`: finding, preparing, reading them."""
+"""Datasets of TensorFlow Datasets as `ImageData`."""
 
-import difflib
-import functools
 import importlib.resources
 import os
-import pathlib
-import re
 
 import gin
-import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_data import ImageData
-from byol_keras.data.image_files import existing_folder
-from byol_keras.data.sources import Rows, Shards
-
-# Records up to this size in all are held in memory. CIFAR-10 takes 150 MB of it,
-# ImageNet would take 150 GB.
-_MEMORY_BYTES = 256 << 20
-
-
-def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """The builder of a dataset that TFDS knows, or that lies prepared in `data_dir`.
-
-    Raises:
-        ValueError: if there is none of this name and version.
-    """
-    try:
-        return tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # TFDS raises many kinds for a wrong name or version
-        known = tfds.list_builders()
-        if re.split("[/:]", name)[0] in known:
-            reason = _first_line(error)
-        else:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            reason = f"nearest: {', '.join(near) or 'none'}"
-        raise ValueError(
-            f"tfds_dataset.name must be a dataset of TFDS ({reason}). Received: {name}"
-        ) from error
-
-
-def folder_builder(path: pathlib.Path) -> tfds.core.DatasetBuilder:
-    """The builder of a folder that TFDS has prepared.
-
-    Raises:
-        ValueError: if its metadata are missing or broken.
-    """
-    try:
-        return tfds.builder_from_directory(path)
-    except Exception as error:  # a missing or a broken file of metadata
-        raise ValueError(
-            "path must be a prepared TFDS folder, with dataset_info.json and "
-            f"features.json ({_first_line(error)}). Received: {path}"
-        ) from error
-
-
-def prepare(
-    builder: tfds.core.DatasetBuilder,
-    name: str,
-    manual_dir: str | None,
-    download: bool,
-) -> None:
-    """Downloads the dataset and writes its record files.
-
-    Raises:
-        ValueError: if that fails, or `download` is False.
-    """
-    if not download:
-        raise ValueError(
-            "tfds_dataset.name must be a prepared dataset where download is False, as "
-            f"in a dry run. Received: {name}, not in {builder.data_dir}"
-        )
-    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    try:
-        builder.download_and_prepare(download_config=config)
-    except Exception as error:  # network, checksum, missing manual files, disk
-        raise ValueError(
-            "tfds_dataset.name must be a dataset that can be prepared: set data_dir to "
-            "where it is prepared already, or manual_dir to where its archives are "
-            f"({_first_line(error)}). Received: {name}"
-        ) from error
-
-
-def images_of_builder(
-    builder: tfds.core.DatasetBuilder,
-    split: str,
-    image_key: str,
-    label_key: str | None,
-    shuffle_buffer: int,
-) -> ImageData:
-    """`ImageData` of a prepared dataset; the arguments are those of `data.tfds_folder`.
-
-    Raises:
-        ValueError: if the split or a feature does not exist, or the dataset is not
-            stored as tfrecord.
-    """
-    info = builder.info
-    if info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise ValueError(
-            "the dataset must be stored as tfrecord. "
-            f"Received: {info.full_name} as {info.file_format.value}"
-        )
-    if shuffle_buffer < 1:
-        raise ValueError(f"shuffle_buffer must be positive. Received: {shuffle_buffer}")
-    instructions = _instructions(info, split)
-    num_examples = sum(i.take for i in instructions)
-    features = _features(info.features, image_key, label_key)
-    parse = functools.partial(_parse, features, image_key, label_key)
-    shards = Shards(num_examples, instructions, parse, shuffle_buffer)
-    in_memory = _bytes_per_record(instructions) * num_examples <= _MEMORY_BYTES
-    *image_size, channels = features[image_key].shape
-    if not channels:  # unknown: None, which a prepared folder gives back as 0
-        channels = channels_of(next(iter(shards.ordered()))["image"])
-    return ImageData(
-        f"{info.full_name} of TFDS, split {split}",
-        num_examples,
-        channels,
-        None if None in image_size else tuple(image_size),
-        tuple(features[label_key].names) if label_key in features else None,
-        _in_memory(shards) if in_memory else shards,
-    )
-
-
-def _first_line(error):
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _instructions(info, split):
-    try:
-        instructions = info.splits[split].file_instructions
-    except Exception as error:  # TFDS raises several kinds for a wrong slice
-        raise ValueError(
-            f"split must be one of {sorted(info.splits)} or a slice of them. "
-            f"Received: {split!r}"
-        ) from error
-    if not instructions:
-        raise ValueError(f"split must not be empty. Received: {split!r}")
-    folders = {os.path.dirname(i.filename) for i in instructions}
-    present = {file for folder in folders for file in tf.io.gfile.listdir(folder)}
-    for instruction in instructions:
-        if os.path.basename(instruction.filename) not in present:
-            raise ValueError(
-                f"the dataset's record files must exist, for split {split!r}. "
-                f"Received: no file {instruction.filename}"
-            )
-    return instructions
-
-
-def _bytes_per_record(instructions):
-    """An estimate from the first file, since TFDS knows no size of slices."""
-    first = instructions[0]
-    return tf.io.gfile.stat(first.filename).length / first.examples_in_shard
-
-
-def _features(features, image_key, label_key):
-    """The image and label features, so that nothing else of a record is parsed."""
-    features = dict(features.items())
-    image, label = features.get(image_key), features.get(label_key)
-    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
-        known = _names_of(features, tfds.features.Image)
-        raise ValueError(
-            f"image_key must name a uint8 image feature of {known}. "
-            f"Received: {image_key!r}"
-        )
-    if label_key is None or (label_key == "label" and label is None):
-        return tfds.features.FeaturesDict({image_key: image})
-    if not isinstance(label, tfds.features.ClassLabel):
-        known = _names_of(features, tfds.features.ClassLabel)
-        raise ValueError(
-            f"label_key must be None or name a class feature of {known}. "
-            f"Received: {label_key!r}"
-        )
-    return tfds.features.FeaturesDict({image_key: image, label_key: label})
-
-
-def _names_of(features, kind):
-    return [name for name, value in features.items() if isinstance(value, kind)]
-
-
-def _parse(features, image_key, label_key, record):
-    decoders = {image_key: tfds.decode.SkipDecoding()}
-    example = features.deserialize_example(record, decoders=decoders)
-    parsed = {"image": example[image_key]}
-    if label_key in features:
-        parsed["label"] = tf.cast(example[label_key], tf.int64)
-    return parsed
-
-
-def _in_memory(shards):
-    """The examples of all files as rows; they are read once, at the first use."""
-
-    @functools.cache
-    def load():
-        blocks = list(shards.ordered().batch(4096))
-        return {key: tf.concat([b[key] for b in blocks], 0) for key in blocks[0]}
-
-    def fetch(place):
-        # Out of the graph that is being traced: it captures the examples as an input,
-        # where they would otherwise be read for every graph anew.
-        with tf.init_scope(), tf.device("CPU"):
-            examples = load()
-        return {key: value[place] for key, value in examples.items()}
-
-    def labels():
-        return load()["label"].numpy()
-
-    return Rows(shards.num_examples, fetch, shards.contents, labels)
+from byol_keras.runtime.argument_checks import existing_folder
 
 
 @gin.register(module="byol_keras")
@@ -221,21 +20,21 @@ def tfds_dataset(
     label_key: str | None = "label",
     shuffle_buffer: int = 50_000,
 ) -> ImageData:
-    """Any dataset of TensorFlow Datasets; it is downloaded if it is not prepared yet.
+    """A dataset of TensorFlow Datasets, downloaded if it is not prepared yet.
 
     Args:
-        name: str. With configuration and version where needed: `"cifar10:3.0.2"`.
-        split: str. Also slices, such as `"train[:90%]"`, and sums.
+        name: str. With configuration and version where needed, as `"cifar10:3.0.2"`.
+        split: str. Slices such as `"train[:90%]"` and sums are allowed.
         data_dir: folder of prepared datasets. Defaults to that of TFDS.
-        manual_dir: folder of files that have to be downloaded by hand, where the
-            dataset (ImageNet, for one) asks for that.
-        download: bool. False: only what is prepared already.
+        manual_dir: folder of files that you have downloaded by hand, for datasets that
+            require it, such as ImageNet.
+        download: bool. False reads only prepared datasets.
         image_key: name of the image feature.
-        label_key: name of the class feature. None: without labels. A dataset that has
-            no feature of the default name is read without labels.
-        shuffle_buffer: int. Only for splits of more than 256 MB: so many encoded
-            images are held in memory to be shuffled, after the record files have been.
-            Smaller splits are held in memory and shuffled completely.
+        label_key: name of the class feature; None reads no labels. A dataset without a
+            feature of the default name has no labels.
+        shuffle_buffer: int. For splits of more than 256 MB: number of encoded images
+            in the buffer that shuffles the records of the shuffled files. Smaller
+            splits are held in memory and shuffled completely.
 
     Returns:
         `ImageData` of the split.
@@ -244,10 +43,14 @@ def tfds_dataset(
         ValueError: if the name, the split or a feature does not exist, or the dataset
             cannot be prepared.
     """
-    builder = find_builder(name, data_dir)
+    from byol_keras.data import tfds_builders
+
+    builder = tfds_builders.find_builder(name, data_dir)
     if not builder.is_prepared():
-        prepare(builder, name, manual_dir, download)
-    return images_of_builder(builder, split, image_key, label_key, shuffle_buffer)
+        tfds_builders.prepare(builder, name, manual_dir, download)
+    return tfds_builders.images_of_builder(
+        builder, split, image_key, label_key, shuffle_buffer
+    )
 
 
 @gin.register(module="byol_keras")
@@ -258,10 +61,10 @@ def tfds_folder(
     label_key: str | None = "label",
     shuffle_buffer: int = 50_000,
 ) -> ImageData:
-    """A folder that TFDS has prepared: dataset_info.json, features.json, records.
+    """A folder that TFDS has prepared: dataset_info.json, features.json, record files.
 
     Args:
-        path: the folder that holds dataset_info.json, as `.../cifar10/3.0.2`.
+        path: the folder of dataset_info.json, as `.../cifar10/3.0.2`.
         split, image_key, label_key, shuffle_buffer: see `tfds_dataset`.
 
     Returns:
@@ -271,15 +74,19 @@ def tfds_folder(
         ValueError: if the folder is not a prepared dataset, or the split or a feature
             does not exist.
     """
-    builder = folder_builder(existing_folder(path))
-    return images_of_builder(builder, split, image_key, label_key, shuffle_buffer)
+    from byol_keras.data import tfds_builders
+
+    builder = tfds_builders.folder_builder(existing_folder("path", path))
+    return tfds_builders.images_of_builder(
+        builder, split, image_key, label_key, shuffle_buffer
+    )
 
 
 @gin.register(module="byol_keras")
 def fashion_mnist_small(split: str = "train") -> ImageData:
-    """The dataset in this package: 10,000 train and 2,000 test images, 28 x 28 grey.
+    """The dataset of this package: 10,000 train and 2,000 test images, 28 x 28, grey.
 
-    Source: Fashion-MNIST (arXiv 1708.07747); the selection is that of
+    Source: Fashion-MNIST (arXiv 1708.07747), selected by
         assets/make_fashion_mnist_small.py.
     """
     assets = importlib.resources.files(__package__) / "assets"

@@ -1,46 +1,63 @@
-"""Image files that cannot be decoded: how they are replaced, counted and listed.
+"""Image files that cannot be decoded: replacing, counting and listing them.
 
-The rule. An image that cannot be decoded is replaced by the next one in stored order
-that can be; after the last one comes the first. The label is that of the image that is
-read. So the element of a stream at a position is still a pure function of the files
-and of seed, pass and index: it does not depend on what has been read before, on
-parallelism, or on where a run was interrupted, and the position stays one integer.
+The rule: an unreadable image is replaced by the next readable one in stored order;
+after the last image comes the first. The label is that of the replacement. So an
+element of a stream remains a pure function of the files and of seed, pass and index:
+it does not depend on what was read before, on parallelism, or on where a run was
+interrupted, and the position in a run is still one integer.
 
-Whether an image can be decoded is found out when it is due for the first time in a
-process, and remembered; a file that changes during a run is not looked at again.
+A file is examined when a process first needs it, and the answer is kept: changes of
+the file during a run have no effect on it.
 """
 
 import contextlib
+import logging
 import pathlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from byol_keras.data.image_bytes import flaw_of
 
-# Scraped folders hold a few broken files; more of them are mostly one mistake.
+# Scraped folders hold a few broken files. A larger share usually has one cause, such
+# as an interrupted copy.
 MAX_BAD_SHARE = 0.05
 
 _UNKNOWN = -1
+_log = logging.getLogger("byol_keras")
 _lists: list[pathlib.Path] = []
 
 
 class TooManyBadImages(ValueError):
-    """So many images cannot be decoded that the run should not go on."""
+    """More images are unreadable than `max_bad_share` allows."""
+
+
+class UnreadableFile(NamedTuple):
+    """A file that cannot be decoded.
+
+    Args:
+        place: int. In stored order.
+        path: str.
+        reason: str. In a few words.
+    """
+
+    place: int
+    path: str
+    reason: str
 
 
 class ReadableFiles:
-    """Which image files can be decoded, and what is read in place of the others.
+    """Which image files can be decoded, and which replace the others.
 
     Args:
         paths: of the files, in stored order.
         channels: int. Of the decoded images.
         max_bad_share: float in 0..1. Reading ends with an error as soon as more than
-            this share of the files is known to be bad, or all of them are.
+            this share of the files is known to be unreadable, or all of them are.
         examine: (path, channels) -> why a file cannot be decoded, or None. Defaults to
             `flaw_of_file`.
 
@@ -60,17 +77,17 @@ class ReadableFiles:
         self.paths = paths
         self.channels = channels
         self.max_bad_share = max_bad_share
-        self.bad: dict[str, str] = {}
+        self.bad: dict[str, str] = {}  # by path, of the unreadable files so far
         self._lock = threading.Lock()
-        # Place -> the place that is read for it. No variable, which a distribution
-        # strategy whose scope is open would spread over its devices.
+        # Place -> the place that is read for it. No variable: under the scope of a
+        # distribution strategy it would be spread over devices.
         with tf.init_scope(), tf.device("CPU"):
             self._found = tf.lookup.experimental.MutableHashTable(
                 tf.int64, tf.int64, _UNKNOWN, experimental_is_anonymous=True
             )
 
     def place(self, place: tf.Tensor) -> tf.Tensor:
-        """int64 scalar: the place whose image is read where this place is due."""
+        """int64 scalar: the place to read where this place is due."""
 
         def examined():
             found = tf.numpy_function(self._first_readable, [place], tf.int64)
@@ -84,6 +101,15 @@ class ReadableFiles:
         """The files at these places, which only replace each other."""
         paths = [self.paths[place] for place in places]
         return ReadableFiles(paths, self.channels, self.max_bad_share, self._examine)
+
+    def unreadable(self, start: int, stop: int) -> list[UnreadableFile]:
+        """The files at places `start..stop - 1` that were found unreadable so far."""
+        paths = enumerate(self.paths[start:stop], start)
+        return [
+            UnreadableFile(place, path, self.bad[path])
+            for place, path in paths
+            if path in self.bad
+        ]
 
     def _first_readable(self, place):
         for offset in range(len(self.paths)):
@@ -101,7 +127,7 @@ class ReadableFiles:
         with self._lock:
             if path not in self.bad:
                 self.bad[path] = flaw
-                _tell(path, flaw, first=len(self.bad) == 1)
+                _report(path, flaw, first=len(self.bad) == 1)
         if len(self.bad) > self.max_bad_share * len(self.paths):
             raise self._too_many(path)
         return False
@@ -135,12 +161,11 @@ def flaw_of_file(path: str, channels: int = 3) -> str | None:
 
 @contextlib.contextmanager
 def listed_in(path: pathlib.Path | None) -> Iterator[None]:
-    """While active, bad images that are found are written to a file, each once.
+    """While active, appends unreadable images to a file, each once.
 
     Args:
-        path: of the file, lines of a path and the reason with a tab between; it is
-            made with the first line, and a resumed run goes on with it. None writes
-            nothing.
+        path: of the file: a path, a tab and the reason per line. It is created with
+            the first line; a resumed run appends to it. None writes nothing.
 
     Raises:
         TooManyBadImages: in place of TensorFlow's error, if there are too many.
@@ -150,22 +175,22 @@ def listed_in(path: pathlib.Path | None) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        # TensorFlow hands on what Python raised as a part of its own message.
-        told = re.search(rf"{TooManyBadImages.__name__}: (.*)", str(error))
-        if not told:
+        # TensorFlow includes the message of a Python exception in its own.
+        raised = re.search(rf"{TooManyBadImages.__name__}: (.*)", str(error))
+        if not raised:
             raise
-        raise TooManyBadImages(told[1]) from error
+        raise TooManyBadImages(raised[1]) from error
     finally:
         if path is not None:
             _lists.remove(pathlib.Path(path))
             count = len(_paths_in(path))
             if count:
-                logging.warning("%d images could not be read; see %s", count, path)
+                _log.warning("%d images could not be read; see %s", count, path)
 
 
-def _tell(path, flaw, first):
+def _report(path, flaw, first):
     if first:
-        logging.warning(
+        _log.warning(
             "images that cannot be read are replaced by the next ones, first %s (%s)%s",
             path,
             flaw,

@@ -1,21 +1,16 @@
-"""Replays one training step and says where its first non-finite value is.
+"""Replays one training step and locates its first non-finite value.
 
-    python -m byol_keras.train --gin_file=DIR/config.gin --model_dir=DIR --replay_step=N
-
-A run that `guards.NonfiniteGuard` stopped has left the state before its step N, and the
-batch of that step is a pure function of seed and position.
+When `NonfiniteGuard` stops a run, it dumps the state before the bad step and prints the
+command that replays it. The batch of a step is a pure function of seed and position.
 """
 
 import contextlib
-import dataclasses
 import functools
 import operator
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-
-from byol_keras.data.sources import Rows
 
 # In the order of computation.
 PARTS = (
@@ -28,15 +23,15 @@ PARTS = (
 
 
 class Replay(NamedTuple):
-    """What a replayed step showed.
+    """The result of a replayed step.
 
     Args:
-        loss: float, both directions summed.
-        gradient_norms: variable -> Euclidean norm of its gradient, in the order of the
-            networks; loss scaling is undone.
-        first_nonfinite: where the first value that is not finite is, in the order of
-            computation: "views", the variable, the layer, "loss" or the gradient of a
-            variable; None if there is none.
+        loss: float, the sum of both directions.
+        gradient_norms: variable -> Euclidean norm of its gradient without loss scaling,
+            in the order of the networks.
+        first_nonfinite: the first non-finite value in the order of computation:
+            "views", a variable, a layer, "loss" or the gradient of a variable; None if
+            all are finite.
     """
 
     loss: float
@@ -56,12 +51,12 @@ class Replay(NamedTuple):
 
 
 def replay_step(model, batch) -> Replay:
-    """Runs a training step eagerly, without its update.
+    """Runs a training step eagerly on one device, without the update of the weights.
 
     Args:
-        model: compiled `byol.BYOL` in the state before the step, whose moving
-            statistics the step changes all the same.
-        batch: the whole batch of the step, as `fit` feeds it. It is run on one device.
+        model: compiled `BYOL` in the state before the step. Its moving statistics
+            change.
+        batch: the whole batch of the step, as `fit` feeds it.
     """
     views = model.views_of(batch)
     variables = _variables(model)
@@ -72,7 +67,7 @@ def replay_step(model, batch) -> Replay:
         model.train_step(batch)
     stages.append(("loss", _is_finite(update.loss)))
     gradients = _named_gradients(model, update.gradients, variables)
-    # They are computed from the last layer to the first.
+    # Backpropagation computes them from the last layer to the first.
     for name in reversed(gradients):
         stages.append((f"gradient of {name}", _is_finite(gradients[name])))
     return Replay(
@@ -83,7 +78,7 @@ def replay_step(model, batch) -> Replay:
 
 
 def _named_gradients(model, gradients, variables):
-    """float64 gradients by name, without loss scaling; None is left out."""
+    """float64 gradients by name, without loss scaling; no entry where there is none."""
     names = {id(variable): name for name, variable in variables.items()}
     scale = tf.cast(model.optimizer.scale_loss(1.0), tf.float64)
     pairs = zip(model.trainable_variables, gradients, strict=True)
@@ -95,7 +90,7 @@ def _named_gradients(model, gradients, variables):
 
 
 class _Withheld:
-    """Takes the place of `guards.NonfiniteGuard` and keeps the update to itself."""
+    """Replaces `NonfiniteGuard` and keeps the gradients instead of applying them."""
 
     def statistics(self):
         return None
@@ -116,7 +111,7 @@ def _guarded_by(model, guard):
 
 @contextlib.contextmanager
 def _watched(model, stages):
-    """Notes, in order of computation, whether what each layer returns is finite."""
+    """Records in order of computation whether the outputs of each layer are finite."""
     layers = _layers(model)
 
     def watch(name, layer):
@@ -140,7 +135,7 @@ def _watched(model, stages):
 
 
 def _layers(model):
-    """All layers that are no models, by name."""
+    """All layers, by name; models are replaced by their layers."""
     layers = {}
     for part in PARTS:
         layers |= _leaves(part, operator.attrgetter(part)(model))
@@ -170,24 +165,22 @@ def _is_finite(values):
 
 
 def describe_batch(data, step: int, seed: int, batch_size: int, pass_length: int):
-    """Which images a step trains on, in JSON types.
+    """Describes the batch of a step in JSON types.
 
     Args:
-        data: `image_data.ImageData`.
+        data: `ImageData`.
         step: int, from 0.
-        seed, pass_length: of the run; see `ImageData.stream`.
+        seed: int. Seed of the run.
         batch_size: int. Images per step.
+        pass_length: int. See `ImageData.stream`.
 
     Returns:
         dict: `seed`; `first_image`, counted from the start of the run; `images`, their
-        places in stored order, and `paths`, both None where they are not known.
+        positions in stored order, and `paths`, both None if they are unknown.
     """
     first = step * batch_size
-    places = paths = None
-    if isinstance(data.source, Rows):
-        # The same stream, of places instead of images.
-        source = dataclasses.replace(data.source, fetch=lambda place: {"place": place})
-        stream = source.stream(seed, first, pass_length, shuffle=True)
-        places = [int(x["place"]) for x in stream.take(batch_size)]
-        paths = data.names and [data.names[place] for place in places]
+    places = data.places(seed, first, pass_length, batch_size)
+    paths = None
+    if places and data.names:
+        paths = [data.names[place] for place in places]
     return {"seed": seed, "first_image": first, "images": places, "paths": paths}

@@ -1,6 +1,5 @@
 """Training in several processes: roles, shares of a batch, agreement, lost workers."""
 
-import dataclasses
 import json
 import time
 import zlib
@@ -90,35 +89,6 @@ def value_here(variable: keras.Variable) -> np.ndarray:
     return (np.sum(parts, axis=0) * others).astype(parts[0].dtype)
 
 
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """The examples of one worker: a source of `ImageData`.
-
-    Every batch of the run is split into one part per worker. A worker reads the stored
-    examples of the whole batch, and decodes and augments its own part only.
-
-    Args:
-        source: the source of the whole data.
-        batch_size: int. Images per step, over all workers.
-        workers: int. Number of workers; divides `batch_size`.
-        worker: int. Index of this worker.
-    """
-
-    source: Any
-    batch_size: int
-    workers: int
-    worker: int
-
-    def stream(self, seed, start, pass_length, shuffle):
-        part = self.batch_size // self.workers
-
-        def is_mine(place, _):
-            return place % self.batch_size // part == self.worker
-
-        elements = self.source.stream(seed, start, pass_length, shuffle).enumerate()
-        return elements.filter(is_mine).map(lambda _, element: element)
-
-
 def distribute(
     strategy: tf.distribute.Strategy, data: Any, batch_size: int, make: Callable
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
@@ -134,13 +104,9 @@ def distribute(
         return make(data, batch_size)
 
     def make_part(context):
-        share = Share(
-            data.source,
-            batch_size,
-            context.num_input_pipelines,
-            context.input_pipeline_id,
+        part = data.share(
+            batch_size, context.num_input_pipelines, context.input_pipeline_id
         )
-        part = dataclasses.replace(data, source=share)
         return make(part, context.get_per_replica_batch_size(batch_size))
 
     batches = strategy.distribute_datasets_from_function(make_part)

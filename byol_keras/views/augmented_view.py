@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL, untuned
 from byol_keras.views.augmentations import ImageAugmentation, is_stateless
 from byol_keras.views.crops import RandomResizedCrop
@@ -272,13 +273,6 @@ def uniforms_of(element: dict, seed: int, count: int) -> tf.Tensor:
     for number in (element["pass"], element["index"]):
         key = tf.random.experimental.stateless_fold_in(key, number)
     return tf.random.stateless_uniform([count], key)
-
-
-def to_float(images) -> tf.Tensor:
-    """uint8 images as float32 in 0..1; float images as they are."""
-    if images.dtype == tf.uint8:
-        return tf.cast(images, tf.float32) / 255.0
-    return images
 
 
 def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:

@@ -3,6 +3,8 @@
 import gin
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
+
 
 @gin.register(module="byol_keras")
 def resize_center_crop(
@@ -61,7 +63,7 @@ def resize_square(image: tf.Tensor, size: int = 224, resize: int = 256) -> tf.Te
     sides = tf.shape(image)[:2]
     # Integers, as torchvision computes the long side: rounded down.
     short_to_resize = sides * resize // tf.reduce_min(sides)
-    image = tf.cast(image, tf.float32) / 255.0
+    image = to_float(image)
     for height_width in (short_to_resize, (size, size)):
         image = tf.image.resize(image, height_width, "bilinear", antialias=True)
     return image
@@ -94,7 +96,7 @@ def deepmind_crop_box(height, width, size: int = 224):
 
 def _resize(image, height_width, interpolation, antialias):
     image = tf.image.resize(
-        tf.cast(image, tf.float32) / 255.0,
+        to_float(image),
         height_width,
         method=interpolation,
         antialias=antialias,

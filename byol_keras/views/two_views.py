@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL
 from byol_keras.views.augmentations import one_of
 from byol_keras.views.augmented_view import (
@@ -12,7 +13,6 @@ from byol_keras.views.augmented_view import (
     batches,
     check_layers,
     crops_of,
-    to_float,
     uniforms_of,
 )
 

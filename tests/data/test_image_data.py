@@ -1,18 +1,13 @@
-"""Images come in an order that can be restarted anywhere, and decode exactly."""
-
-import io
+"""A stream can be restarted anywhere, and yields the same images in the same order."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from byol_keras import data
-from byol_keras.data import decoding, image_data, tfds
+from byol_keras.data import tfds_builders
 
 from support.datasets import (
-    GIF_TWO_FRAMES,
-    bmp,
     make_arrays,
     make_folder,
     make_records,
@@ -32,7 +27,7 @@ def source(request, tmp_path, records, monkeypatch):
     if request.param == "folder":
         return make_folder(tmp_path)
     if request.param == "sharded records":
-        monkeypatch.setattr(tfds, "_MEMORY_BYTES", -1)
+        monkeypatch.setattr(tfds_builders, "_MEMORY_BYTES", -1)
     return data.tfds_folder(records, "train[3:30]", shuffle_buffer=5)
 
 
@@ -59,9 +54,6 @@ def images_of(elements):
     return [element[0] for element in elements]
 
 
-# The order of a stream.
-
-
 def test_every_pass_holds_every_image_once(source):
     n = source.num_examples
     expected = sorted(images_of(read(source, n, shuffle=False)))
@@ -73,7 +65,7 @@ def test_every_pass_holds_every_image_once(source):
     assert len(set(expected)) == n
 
 
-def test_passes_and_seeds_have_orders_of_their_own(source):
+def test_every_pass_and_seed_has_another_order(source):
     n = source.num_examples
     first, second = np.split(np.array(images_of(read(source, 2 * n))), 2)
     other = np.array(images_of(read(source, n, seed=2)))
@@ -83,7 +75,7 @@ def test_passes_and_seeds_have_orders_of_their_own(source):
 
 
 @pytest.mark.parametrize("extra", [-2, 0, 3])
-def test_a_stream_continues_where_it_was_left(source, extra):
+def test_a_stream_continues_where_another_stopped(source, extra):
     length = source.num_examples + extra
     whole = read(source, 3 * length, pass_length=length)
     for start in (length - 1, 2 * length + 2):
@@ -91,7 +83,7 @@ def test_a_stream_continues_where_it_was_left(source, extra):
         assert rest == whole[start : start + 5]
 
 
-def test_a_longer_pass_goes_on_with_its_own_first_images(source):
+def test_a_longer_pass_repeats_its_own_first_images(source):
     n = source.num_examples
     elements = read(source, 2 * (n + 4), pass_length=n + 4)
     plain = read(source, n)
@@ -119,7 +111,7 @@ def test_without_shuffling_every_pass_is_in_stored_order(source):
     assert stored == sorted(stored)
 
 
-def test_what_is_made_of_it_does_not_wait_for_a_tuner_when_it_ends(source):
+def test_no_pipeline_of_the_data_is_autotuned(source):
     for dataset in (source.stream(seed=0), source.ordered()):
         batches = dataset.batch(2).prefetch(tf.data.AUTOTUNE)
         assert batches.options().autotune.enabled is False
@@ -130,7 +122,7 @@ def test_labels_stay_with_their_images(source):
         assert label == image % len(source.class_names)
 
 
-def test_one_image_makes_an_endless_stream():
+def test_one_image_is_repeated_without_end():
     source = data.arrays(np.full((1, 2, 2, 1), 7, np.uint8))
     elements = list(source.stream(seed=0).take(3))
     assert [int(e["pass"]) for e in elements] == [0, 1, 2]
@@ -151,115 +143,14 @@ def test_a_stream_runs_under_a_distribution_strategy(source):
         ({"pass_length": 0}, "pass_length must be positive. Received: 0"),
     ],
 )
-def test_a_stream_names_a_wrong_argument(kwargs, message):
+def test_stream_names_a_wrong_argument(kwargs, message):
     with pytest.raises(ValueError, match=message):
         make_arrays().stream(seed=0, **kwargs)
 
 
-# Decoding.
-
-
-@pytest.fixture(scope="module")
-def odd_jpegs():
-    """16 noisy colour JPEGs of odd sizes, with and without chroma subsampling."""
-    rng = np.random.default_rng(0)
-    return [
-        tf.io.encode_jpeg(
-            random_image(rng, 17 + 6 * i, 63 - 2 * i), chroma_downsampling=i % 2 == 0
-        )
-        for i in range(16)
-    ]
-
-
-def anonymous(channels):
-    """`ImageData` of nothing, to decode with."""
-    return image_data.ImageData("none", 0, channels, None, None, None)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_jpeg_crop_equals_the_crop_of_the_whole(odd_jpegs, channels):
-    rng = np.random.default_rng(1)
-    source = anonymous(channels)
-    decode_crops = tf.function(source.decode_crops)
-    for jpeg in odd_jpegs:
-        whole = source.decode(jpeg).numpy()
-        height, width, _ = whole.shape
-        assert source.shape(jpeg).numpy().tolist() == [height, width, channels]
-        boxes = [(0, 0, height, width), (height - 1, width - 1, 1, 1)]
-        for _ in range(6):
-            top, left = rng.integers(0, height), rng.integers(0, width)
-            boxes.append(
-                (
-                    top,
-                    left,
-                    rng.integers(1, height - top + 1),
-                    rng.integers(1, width - left + 1),
-                )
-            )
-        for top, left, h, w in boxes:
-            box = tf.constant([top, left, h, w], tf.int32)
-            crop = decode_crops(jpeg, [box])[0].numpy()
-            np.testing.assert_array_equal(
-                crop, whole[top : top + h, left : left + w], strict=True
-            )
-
-
-def test_crops_of_one_image_are_those_of_each_box(odd_jpegs):
-    boxes = [[0, 1, 5, 4], [7, 3, 9, 30]]
-    jpeg = odd_jpegs[0]
-    for encoded in (jpeg, tf.io.encode_png(tf.io.decode_jpeg(jpeg))):
-        crops = anonymous(3).decode_crops(encoded, boxes)
-        for crop, box in zip(crops, boxes, strict=True):
-            (alone,) = anonymous(3).decode_crops(encoded, [box])
-            np.testing.assert_array_equal(crop, alone, strict=True)
-
-
-def test_a_jpeg_crop_decoded_without_a_margin_would_differ(odd_jpegs, monkeypatch):
-    source = anonymous(3)
-    box = [5, 5, 9, 9]
-    whole = source.decode(odd_jpegs[0]).numpy()[5:14, 5:14]
-    assert (source.decode_crops(odd_jpegs[0], [box])[0].numpy() == whole).all()
-    monkeypatch.setattr(decoding, "_JPEG_MARGIN", 0)
-    assert (source.decode_crops(odd_jpegs[0], [box])[0].numpy() != whole).any()
-
-
-def test_png_and_bmp_give_their_pixels_and_the_crop_of_them():
-    image = random_image(np.random.default_rng(0))
-    source = anonymous(3)
-    for encoded in (tf.io.encode_png(image).numpy(), bmp(image)):
-        np.testing.assert_array_equal(source.decode(encoded), image)
-        assert source.shape(encoded).numpy().tolist() == [9, 7, 3]
-        np.testing.assert_array_equal(
-            source.decode_crops(encoded, [[2, 1, 5, 4]])[0], image[2:7, 1:5]
-        )
-
-
-def test_a_gif_gives_its_first_frame():
-    pixels = anonymous(3).decode(GIF_TWO_FRAMES).numpy()
-    assert pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]
-
-
-def test_transparency_is_dropped_and_grey_is_repeated_for_three_channels():
-    rng = np.random.default_rng(0)
-    for stored, expected in ((1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2])):
-        image = random_image(rng, channels=stored)
-        decoded = anonymous(3).decode(tf.io.encode_png(image))
-        np.testing.assert_array_equal(decoded, image[..., expected])
-
-
-def test_colour_becomes_luma_and_grey_stays_for_one_channel():
-    rng = np.random.default_rng(0)
-    grey, colour = random_image(rng, channels=2), random_image(rng, channels=3)
-    decoded = anonymous(1).decode(tf.io.encode_png(grey))
-    np.testing.assert_array_equal(decoded, grey[..., :1])
-    luma = colour @ np.array([0.299, 0.587, 0.114])
-    for encoded in (tf.io.encode_png(colour).numpy(), bmp(colour)):
-        assert np.abs(anonymous(1).decode(encoded)[..., 0] - luma).max() <= 1
-
-
-def test_decoded_images_stay_as_they_are():
+def test_decoded_images_are_returned_unchanged():
     image = random_image(np.random.default_rng(0), channels=5)
-    source = anonymous(5)
+    source = data.arrays(image[None])
     np.testing.assert_array_equal(source.decode(image), image)
     np.testing.assert_array_equal(
         source.decode_crops(image, [[1, 2, 3, 4]])[0], image[1:4, 2:6]
@@ -279,7 +170,61 @@ def test_static_shapes_are_set_where_they_are_known(tmp_path, records):
     assert make_arrays().stream(seed=0).element_spec["image"].shape == [2, 2, 1]
 
 
-def test_jpegs_decode_as_pillow_decodes_them(odd_jpegs):
-    for jpeg in odd_jpegs:
-        expected = np.asarray(Image.open(io.BytesIO(jpeg.numpy())))
-        np.testing.assert_array_equal(anonymous(3).decode(jpeg), expected)
+def test_unreadable_files_are_reported_once_they_are_read(tmp_path):
+    source = make_folder(tmp_path, num_images=20)
+    assert source.unreadable() == []
+    (broken,) = tmp_path.glob("18/*.png")
+    broken.write_bytes(b"")
+    list(source.ordered())
+    found = [(18, str(broken), "empty file")]
+    assert source.unreadable() == source.unreadable(18, 19) == found
+    assert source.unreadable(0, 18) == source.unreadable(19) == []
+
+
+def test_data_that_are_no_files_have_no_unreadable_ones():
+    source = make_arrays()
+    list(source.ordered())
+    assert source.unreadable() == []
+
+
+@pytest.fixture
+def in_shards(records, monkeypatch):
+    monkeypatch.setattr(tfds_builders, "_MEMORY_BYTES", -1)
+    return data.tfds_folder(records)
+
+
+@pytest.mark.parametrize(
+    ("use", "purpose"),
+    [
+        (lambda data: data.labels(), "where labels are needed at once"),
+        (lambda data: data.subset(np.array([0]), "one"), "to take a subset"),
+    ],
+)
+def test_data_too_large_for_memory_are_refused(in_shards, use, purpose):
+    message = f"small enough for memory {purpose}; take a slice .*Received: fashion"
+    with pytest.raises(ValueError, match=message):
+        use(in_shards)
+
+
+def test_places_in_record_files_are_unknown(in_shards):
+    assert in_shards.places(seed=0, start=0, pass_length=40, count=4) is None
+    assert len(make_arrays().places(seed=0, start=0, pass_length=11, count=4)) == 4
+
+
+@pytest.mark.parametrize("places", [[], [-1], [11]])
+def test_places_of_a_subset_are_within_the_data(places):
+    with pytest.raises(ValueError, match=r"places must be one or more ints in 0\.\.10"):
+        make_arrays().subset(np.array(places, int), "wrong")
+
+
+def test_digest_changes_with_images_order_and_labels():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 2, 2, 1), np.uint8)
+    digests = {
+        data.arrays(images, [0, 1, 2]).digest(),
+        data.arrays(images, [0, 2, 1]).digest(),
+        data.arrays(images[::-1], [2, 1, 0]).digest(),
+        data.arrays(images).digest(),
+    }
+    assert len(digests) == 4
+    assert data.arrays(images.copy(), [0, 1, 2]).digest() in digests

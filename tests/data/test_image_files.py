@@ -93,7 +93,7 @@ def test_unreadable_images_among_the_first_are_named_in_one_warning(tmp_path, ca
         write(tmp_path / f"{number}.png", tf.io.encode_png(image))
     for number in (1, 3):
         write(tmp_path / f"{number}.png", b"\x89PNG no image")
-    with caplog.at_level("WARNING", logger="absl"):
+    with caplog.at_level("WARNING", logger="byol_keras"):
         source = data.image_folder(tmp_path, max_bad_share=0.5)
     (warning,) = caplog.messages
     assert warning.startswith("2 of the first 5 images in ")

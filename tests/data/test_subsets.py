@@ -114,8 +114,8 @@ def test_the_name_tells_the_share_and_the_seed():
         ({"fraction": 0.0}, r"fraction must be in 0\.\.1, 0 excluded. Received: 0.0"),
         ({"fraction": 1.5}, "fraction must be in"),
         ({"fraction": "0.1"}, "fraction must be in"),
-        ({"per_class": 0}, "per_class must be an int from 1 on. Received: 0"),
-        ({"per_class": 1.5}, "per_class must be an int"),
+        ({"per_class": 0}, "per_class must be a positive int. Received: 0"),
+        ({"per_class": 1.5}, "per_class must be a positive int"),
         ({"per_class": 4}, "at most 3, the number of examples of class 2. Received: 4"),
     ],
 )

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from byol_keras import data
-from byol_keras.data import tfds as module
+from byol_keras.data import tfds_builders as module
 
 from support.datasets import make_records, random_image, write
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras import data
-from byol_keras.data import image_bytes, unreadable
+from byol_keras.data import unreadable
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 
 from support import images
@@ -51,14 +51,6 @@ def test_odd_image_is_decoded_as_pillow_decodes_it(name, channels, tmp_path):
     box = [0, 0, min(height, 9), min(width, 7)]
     crop = source.decode_crops(element["image"], [box])[0]
     np.testing.assert_array_equal(crop, image[: box[2], : box[3]])
-
-
-@pytest.mark.parametrize("name", images.BROKEN)
-def test_broken_image_has_a_reason(name, tmp_path):
-    encoded, expected = images.BROKEN[name]
-    flaw = image_bytes.flaw_of(encoded)
-    assert flaw
-    assert expected in (None, flaw)
 
 
 def test_file_that_cannot_be_opened_has_a_reason(tmp_path):
@@ -119,17 +111,17 @@ def test_bad_images_are_listed_once_whoever_meets_them(tmp_path):
         f"{folder}/001/001.png\tempty file",
         f"{folder}/004/004.png\tempty file",
     ]
-    assert source.source.files.bad == {
-        str(folder / "001/001.png"): "empty file",
-        str(folder / "004/004.png"): "empty file",
-    }
+    assert source.unreadable() == [
+        (1, str(folder / "001/001.png"), "empty file"),
+        (4, str(folder / "004/004.png"), "empty file"),
+    ]
 
 
 def test_first_bad_image_is_a_warning_that_names_the_list(tmp_path, caplog):
     source = numbered(tmp_path, 6, broken=(1, 4))
     caplog.clear()
     with (
-        caplog.at_level("WARNING", logger="absl"),
+        caplog.at_level("WARNING", logger="byol_keras"),
         listed_in(tmp_path / "bad_images.txt"),
     ):
         list(source.ordered())

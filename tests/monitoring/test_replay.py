@@ -155,8 +155,6 @@ def test_paths_of_image_files_are_named():
 
 
 def test_places_in_record_files_are_not_known():
-    class Records:
-        source = object()
-
-    found = describe_batch(Records(), step=2, seed=1, batch_size=8, pass_length=100)
+    records = ImageData("records", 100, 1, (2, 2), None, source=object())
+    found = describe_batch(records, step=2, seed=1, batch_size=8, pass_length=100)
     assert found == {"seed": 1, "first_image": 16, "images": None, "paths": None}

@@ -1,6 +1,5 @@
 """What several workers read, and that they train as one."""
 
-import dataclasses
 import signal
 import socket
 import time
@@ -10,50 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras import data
 from byol_keras.runtime import workers
 
-from support.datasets import BATCH, make_arrays, make_records, small_views
+from support.datasets import BATCH, make_arrays, small_views
 from support.processes import ForkServer
 from support.runs import untimed_metrics
-
-
-def part_of(source, worker, count=2):
-    share = workers.Share(source.source, BATCH, count, worker)
-    return dataclasses.replace(source, source=share)
-
-
-def first_batches(dataset, number=4):
-    return [view1.numpy() for view1, _ in dataset.take(number)]
-
-
-@pytest.mark.parametrize("kind", ["rows", "shards"])
-@pytest.mark.parametrize("start", [0, 3 * BATCH])
-def test_parts_of_a_batch_are_disjoint_and_together_the_batch(kind, start, tmp_path):
-    if kind == "rows":
-        source = make_arrays(num_examples=20)
-    else:
-        source = data.tfds_folder(make_records(tmp_path), shuffle_buffer=4)
-    arguments = {"seed": 0, "start": start}
-    whole = first_batches(small_views().dataset(source, BATCH, **arguments))
-    parts = [
-        first_batches(
-            small_views().dataset(part_of(source, n), BATCH // 2, **arguments)
-        )
-        for n in range(2)
-    ]
-    for batch, *halves in zip(whole, *parts, strict=True):
-        np.testing.assert_array_equal(batch, np.concatenate(halves))
-
-
-def test_examples_of_four_workers_are_each_read_once():
-    source = make_arrays(num_examples=24)
-    seen = []
-    for worker in range(4):
-        part = part_of(source, worker, count=4)
-        elements = part.stream(seed=0).take(6).as_numpy_iterator()
-        seen += [int(element["image"][0, 0, 0]) for element in elements]
-    assert sorted(seen) == list(range(24))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +97,8 @@ def test_two_workers_get_disjoint_parts_that_together_are_the_batch(servers, tmp
     parts = [np.load(tmp_path / f"batches.{index}.npy") for index in range(2)]
     source = make_arrays(num_examples=20)
     whole = small_views().dataset(source, BATCH, seed=0, start=BATCH)
-    for batch, *halves in zip(first_batches(whole, 3), *parts, strict=True):
+    batches = [view1.numpy() for view1, _ in whole.take(3)]
+    for batch, *halves in zip(batches, *parts, strict=True):
         assert not np.array_equal(*halves)
         np.testing.assert_array_equal(batch, np.concatenate(halves))
 
