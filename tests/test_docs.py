@@ -1,16 +1,16 @@
-"""Every command and example of README.md and docs/ does what its page says.
+"""Every command and example of README.md and docs/ works as its page says.
 
-The blocks of a page run one after the other, in a folder like a checkout:
+The blocks of a page run one after another, in a folder like a checkout:
 
-- python: in one namespace per page. A block that begins with `# name.py` is a module:
-  it is written to that file and imported.
+- python: all blocks of a page share one namespace. A block that begins with `# name.py`
+  is written to that file and imported as a module.
 - gin: a block that begins with `# name.gin` is written to that file, for the commands
-  below it. What no command names is a dry run, after the quickstart.
-- bash: each line is a command, changed as its row in `COMMANDS` says, unless `NOT_RUN`
-  has a reason. A command without a row fails. Lines of a block of text below it must
-  be among what it prints.
+  below it. A block that no command names is added to the quickstart for a dry run.
+- bash: each line is a command. It runs with the changes of its row in `COMMANDS`, or is
+  skipped for a reason in `NOT_RUN`. A command without a row fails. The output must
+  contain the lines of a text block below it.
 
-What README.md shows as a page of docs/ does is run for that page only.
+A block of README.md that is also in docs/ runs only for the page in docs/.
 """
 
 import importlib
@@ -30,6 +30,7 @@ from byol_keras.config import parse
 from byol_keras.interop.files import read_file
 from byol_keras.training import rules
 
+from support import wording
 from support.docs import (
     ALL,
     BLOCKS,
@@ -54,13 +55,21 @@ from support.runs import write_run
 
 KINDS = {"", "bash", "gin", "python", "text", "yaml"}
 MOST_LINES = {"README.md": 220}  # of the others 160
-# Pages with code, by the test that runs them.
+EXPERIMENTS = [path for path in sorted((ROOT / "experiments").rglob("README.md"))]
+WRITTEN = [*PAGES, *EXPERIMENTS, ROOT / "byol_keras/data/assets/README.md"]
+GIN_FOLDERS = sorted({path.parent for path in ROOT.glob("*/**/*.gin")})
+# Pages with code, grouped by the test that runs them.
 WITHOUT_RUN = ("README.md", "recipes.md")
 ON_QUICKSTART = ("benchmarks.md", "extending.md")
 BY_THEMSELVES = ("exports.md", "report.md", "runs.md", "your_own_data.md")
 
 
-# --- What needs no run ----------------------------------------------------------------
+def name_in_repository(path):
+    """Path of a file or folder from the root, for the name of a test."""
+    return path.relative_to(ROOT).as_posix()
+
+
+# --- Without running commands ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", BLOCKS)
@@ -76,7 +85,7 @@ def test_every_command_of_a_page_has_a_row(page):
             assert "python -m" not in block.text, "a command must be in a block of bash"
 
 
-def test_rows_and_reasons_are_those_of_the_pages():
+def test_every_row_and_reason_fits_a_command_of_a_page():
     shown = [command for block in ALL for command in block.commands]
     for change in COMMANDS:
         assert any(change.fits(command) for command in shown), change
@@ -84,7 +93,7 @@ def test_rows_and_reasons_are_those_of_the_pages():
         assert any(part in command for command in shown), part
 
 
-def test_command_without_a_row_is_an_error():
+def test_command_without_a_row_fails():
     with pytest.raises(AssertionError, match="rows of COMMANDS"):
         change_of("python -m byol_keras.train --gin_file=other.gin")
 
@@ -98,7 +107,7 @@ def test_every_page_with_code_has_a_test_that_runs_it():
     assert found == {*WITHOUT_RUN, *ON_QUICKSTART, *BY_THEMSELVES}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=BLOCKS)
+@pytest.mark.parametrize("page", WRITTEN, ids=name_in_repository)
 def test_links_lead_to_files_and_headings(page):
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if link.startswith("https://"):
@@ -144,7 +153,7 @@ def test_files_page_maps_the_first_level_of_the_package():
     rooms = [f"{path.parent.name}/" for path in ROOT.glob("byol_keras/*/__init__.py")]
     assert sorted(mapped) == sorted(modules + rooms)
     page = (ROOT / "docs/files.md").read_text()
-    for name in re.findall(r"`(\w+/\w+\.py|\w+\.py)`", page):
+    for name in re.findall(r"`([\w/]+\.py)`", page):
         assert (ROOT / "byol_keras" / name).exists(), name
 
 
@@ -158,12 +167,32 @@ def test_pages_are_short_and_examples_of_the_readme_have_ten_lines():
         assert reason(block.text) or is_shown_by_docs(block)
 
 
-# --- What is run ----------------------------------------------------------------------
+@pytest.mark.parametrize("page", WRITTEN, ids=name_in_repository)
+def test_page_uses_no_banned_phrase(page):
+    assert wording.in_text(page.read_text()) == []
+
+
+@pytest.mark.parametrize("folder", GIN_FOLDERS, ids=name_in_repository)
+def test_comments_of_gin_files_use_no_banned_phrase(folder):
+    found = {
+        path.name: wording.in_gin(path.read_text()) for path in folder.glob("*.gin")
+    }
+    assert {name: phrases for name, phrases in found.items() if phrases} == {}
+
+
+def test_banned_phrase_is_found_across_lines_and_comments():
+    page = "A run\ngoes {0}\non. One file lies{0} here, told apart.".format("")
+    assert wording.in_text(page) == [(2, "goes on"), (3, "lies")]
+    comment = "# as{0}\n# of\nname = 'as{0} of' # it tells{0}".format("")
+    assert wording.in_gin(comment) == [(1, "as of"), (3, "tells")]
+
+
+# --- Running commands -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A folder like a checkout, with images in DIR, weights in FILE, and two runs."""
+    """A folder like a checkout, with images in DIR, weights in FILE, and a run."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("gin", "experiments", "tests"):
         (folder / name).symlink_to(ROOT / name)
@@ -184,7 +213,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shell(checkout):
-    """Runs a command with this interpreter, changed; returns what it has printed."""
+    """Runs a changed command with this interpreter and returns its output."""
 
     def run(command, change):
         for text, other in change.replaces:
@@ -203,7 +232,7 @@ def shell(checkout):
 
 @pytest.fixture(scope="module")
 def quickstart(shell):
-    """The quickstart, on few images, as runs/quickstart."""
+    """Trains the quickstart on few images into runs/quickstart."""
     few = 'fashion_mnist_small.split = "train[:2560]"'
     shell(
         f"python -m byol_keras.train --gin_file={QUICKSTART} "
@@ -213,7 +242,7 @@ def quickstart(shell):
 
 
 def run_page(name, folder, monkeypatch, shell=None):
-    """Runs the blocks of a page; the names that its Python has defined."""
+    """Runs the blocks of a page and returns the names that its Python code defines."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     names, printed = {}, ""
@@ -221,7 +250,7 @@ def run_page(name, folder, monkeypatch, shell=None):
         if is_shown_by_docs(block) or (block.kind == "python" and reason(block.text)):
             continue
         if block.kind == "python" and block.file:
-            # Once per process, as gin and Keras take a name once.
+            # Only once per process: gin and Keras register a name only once.
             importlib.import_module(block.file.removesuffix(".py"))
         elif block.kind == "python":
             exec(compile(block.text, name, "exec"), names)
@@ -238,7 +267,7 @@ def run_page(name, folder, monkeypatch, shell=None):
 
 
 @pytest.mark.slow
-def test_watchers_of_the_runs_page_find_a_short_run_healthy(checkout, monkeypatch):
+def test_doctor_of_the_runs_page_calls_a_short_run_healthy(checkout, monkeypatch):
     names = run_page("runs.md", checkout, monkeypatch)
     assert names["doctor"].verdict == "healthy"
     assert names["model"].optimizer.iterations.numpy() == 10
@@ -263,9 +292,7 @@ def test_bindings_without_a_command_build_a_run(block, checkout, monkeypatch, ca
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT_RUN)
-def test_commands_that_need_no_run_do_what_the_page_says(
-    name, checkout, shell, monkeypatch
-):
+def test_commands_that_need_no_run_work(name, checkout, shell, monkeypatch):
     run_page(name, checkout, monkeypatch, shell)
 
 
@@ -289,7 +316,7 @@ def test_exports_page_serves_fine_tunes_and_converts(
     checkout, shell, quickstart, monkeypatch
 ):
     pytest.importorskip("safetensors")
-    keras.utils.set_random_seed(0)  # of the head that the page makes
+    keras.utils.set_random_seed(0)  # for the head that the page builds
     names = run_page("exports.md", checkout, monkeypatch, shell)
     assert names["features"]["avgpool"].shape == (2, 32)
     assert -1.0 <= float(names["tf"].reduce_sum(names["first"] * names["second"])) <= 1

@@ -1,7 +1,7 @@
-"""Every gin file parses, builds what it names, and says what was published.
+"""Every gin file parses, builds its objects, and has the published settings.
 
-Data that are not on this machine are replaced by stand-ins of the real size, after
-their own constructor has accepted the recipe's bindings and missed its files.
+Stand-ins of the real size replace data that this machine does not have. Before that,
+the real constructor must accept the recipe's bindings and report its missing files.
 """
 
 import re
@@ -37,7 +37,7 @@ RUNNABLE = ("pretrain", "benchmarks")
 
 
 # Recipe -> steps, peak learning rate, base tau, weight decay, accumulation steps.
-# Source: the configurations that the recipes name in their headers.
+# Source: the configurations named in the headers of the recipes.
 PUBLISHED = {
     "deepmind_40e": (12_511, 7.2, 0.97, 1e-6, 1),
     "deepmind_100e": (31_278, 7.2, 0.99, 1e-6, 1),
@@ -52,7 +52,7 @@ PUBLISHED = {
 }
 
 # Recipe -> optimizer step -> learning rate. mmselfsup's own values are per
-# micro-iteration; an update takes that of its last one.
+# micro-iteration; an update uses that of its last one.
 LEARNING_RATES = {
     "deepmind_100e": {0: 0.0, 1: 0.00230252638311, 15639: 4.22495759486},
     "deepmind_300e": {
@@ -119,7 +119,7 @@ BENCHMARKS = files("benchmarks")
 
 
 def _slow(name):
-    """Marks the recipes that take long even on small data."""
+    """Marks recipes that take long even with small data."""
     is_slow = name.startswith(("suite_", "svm_", "finetune_"))
     return [pytest.mark.slow] if is_slow else []
 
@@ -128,7 +128,7 @@ OF_EXPERIMENTS = [
     pytest.param(path, id=path.parent.name)
     for path in sorted((ROOT / "experiments").glob("*/benchmarks.gin"))
 ]
-# Detection and segmentation, on data of another kind, are run by tests of their own.
+# Detection and segmentation need other data and have their own tests.
 CLASSIFICATION = OF_EXPERIMENTS + [
     pytest.param(*case.values, id=case.id, marks=_slow(case.values[0].stem))
     for case in BENCHMARKS
@@ -146,10 +146,10 @@ def clean_state():
 
 
 class StandIns:
-    """Small random images in place of a constructor's, under `stand_in_<constructor>`.
+    """Registers `stand_in_<constructor>`, which returns small random images.
 
-    The constructor itself is called, with the recipe's bindings; one whose files are
-    not on this machine must miss them.
+    It also calls the constructor with the recipe's bindings. A constructor whose files
+    this machine does not have must report that they are missing.
     """
 
     def __init__(self, constructor, absent):
@@ -185,7 +185,7 @@ LABELLED = [
     StandIns("places205", ABSENT_PATH),
     StandIns("voc_classification", ABSENT_PATH),
 ]
-# What a recipe binds to run for long -> what makes it short.
+# Parameters that make a recipe long -> values that make it short.
 SHORT = {
     "batch_size": 20,
     "epochs": {int: 1, tuple: (1,)},
@@ -203,7 +203,7 @@ SHORT = {
 
 
 def parse_benchmark(path):
-    """Parses a recipe with small data, few epochs and a grid of one point."""
+    """Parses a recipe with small data, few epochs and a grid with one point."""
     bindings, overrides = all_bindings(path), []
     for stand_in in LABELLED:
         pattern = rf"(?<![\w/])@((?:\w+/)*){stand_in.constructor}\(\)"
@@ -221,7 +221,7 @@ def parse_benchmark(path):
 
 
 def recipe(name, *overrides):
-    """What `train` would be called with, and the run's length."""
+    """The bindings of `train` and the length of the run."""
     parse(ROOT / "gin/pretrain" / f"{name}.gin", *overrides)
     settings = gin.get_bindings("train")
     length = RunLength(
@@ -282,7 +282,7 @@ def test_no_two_fragments_of_a_recipe_bind_the_same(path):
 
 
 @pytest.mark.parametrize("path", PRETRAIN + BENCHMARKS)
-def test_header_tells_source_command_time_and_result(path):
+def test_header_has_source_command_time_and_result(path):
     header = path.read_text().partition("\ninclude")[0]
     command = "train" if path.parent.name == "pretrain" else "benchmarks"
     for part in (
@@ -317,7 +317,7 @@ PRESETS = re.findall(r"--gin_file=(gin/views/\S+)", OWN_IMAGES.read_text())
 
 
 def described_views():
-    """Layers of both views and their settings, apart from Keras's running names."""
+    """Layers of both views and their settings, without Keras's numbered names."""
     views = gin.get_bindings("train")["views_fn"]()
     return [
         (type(layer), {**layer.get_config(), "name": None, "layer": None})
@@ -328,7 +328,7 @@ def described_views():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_preset_after_the_recipe_gives_its_own_views_alone(preset, capsys):
+def test_preset_after_the_recipe_replaces_its_views(preset, capsys):
     parse(ROOT / preset)
     alone = described_views()
     gin.clear_config()
@@ -339,17 +339,15 @@ def test_preset_after_the_recipe_gives_its_own_views_alone(preset, capsys):
     assert "100 epochs" in capsys.readouterr().out
 
 
-def test_what_a_preset_leaves_of_the_recipe_is_no_mistake_but_a_binding_of_it_is(
-    capsys,
-):
+def test_only_unused_bindings_of_the_command_line_are_errors_after_a_preset(capsys):
     preset = ROOT / "gin/views/satellite_96.gin"
     overrides = [*stand_in_bindings(OWN_IMAGES), "Solarize.threshold = 0.7"]
     parse_gin([str(OWN_IMAGES), str(preset)], overrides)
     with pytest.raises(SystemExit):
         train.train(None, strategy="cpu", dry_run=True)
-    told = capsys.readouterr().err
-    assert "Solarize.threshold, which nothing uses" in told
-    assert "view2_solarize" not in told
+    printed = capsys.readouterr().err
+    assert "Solarize.threshold, which nothing uses" in printed
+    assert "view2_solarize" not in printed
 
 
 def test_every_published_recipe_has_its_numbers_here():
@@ -444,7 +442,7 @@ def built(name, *overrides):
 
 
 def adapted(model, optimizer):
-    """The number of tensors whose step LARS scales."""
+    """The number of tensors that LARS adapts."""
     return sum(not optimizer.is_excluded(v) for v in model.trainable_variables)
 
 
@@ -476,15 +474,15 @@ def test_benchmark_runs_and_uses_every_binding(
     monkeypatch.chdir(tmp_path)  # "absent" is a relative path
     parse_benchmark(path)
     benchmark(five_stages, str(tmp_path))
-    # Fine-tuning reads images; the command line binds the folder of features anyway.
-    # What makes a recipe short also binds what the recipe's own scopes hide.
+    # Fine-tuning reads images, but the command line still binds the folder of features.
+    # `SHORT` also binds parameters that the recipe's own scopes override.
     hidden = {"image_folder.path", "finetune.epochs", "finetune.base_learning_rates"}
     spare = {"extract_all.cache_dir", *hidden}
     assert set(operative.unused_bindings()) <= spare
     assert list((tmp_path / "benchmarks").glob("*.json"))
 
 
-def test_knn_splits_are_those_of_the_protocol():
+def test_knn_uses_the_splits_of_the_protocol():
     parse(ROOT / "gin/benchmarks/knn.gin")
     assert gin.query_parameter("train/tfds_dataset.split") == "train"
     assert gin.query_parameter("validation/tfds_dataset.split") == "validation"

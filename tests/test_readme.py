@@ -1,6 +1,6 @@
-"""The README's first command, its example in Python, and its tables.
+"""The README's first command, its Python example, and its tables.
 
-All other commands and examples are run by test_docs.py.
+test_docs.py runs all other commands and examples.
 """
 
 import json
@@ -24,7 +24,7 @@ def example(text):
 
 
 def shell(command, **options):
-    """Runs `python -m ...` with this interpreter, in the root of the repository."""
+    """Runs `python -m ...` with this interpreter in the root of the repository."""
     words = shlex.split(command)
     assert words[0] == "python"
     done = subprocess.run(
@@ -47,7 +47,7 @@ def test_fit_example_trains_and_returns_features():
 
 
 @pytest.mark.slow
-def test_first_command_learns_more_than_random_weights_hold(tmp_path):
+def test_first_command_learns_more_than_random_weights(tmp_path):
     install_train_evaluate = BASH[0].split(" && ")
     commands = [part for part in install_train_evaluate if "byol_keras" in part]
     assert len(commands) == 2
@@ -88,7 +88,7 @@ def test_tables_of_the_readme_are_generated(tables):
     assert tables.views_table(experiments / "speed") in README
 
 
-def test_ratios_of_the_speed_page_are_those_measured():
+def test_ratios_of_the_speed_page_are_measured_ones():
     speed = (ROOT / "docs/speed.md").read_text()
     found = json.loads((ROOT / "experiments/speed/frozen_features.json").read_text())
     for part in ("knn", "extraction"):

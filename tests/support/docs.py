@@ -1,6 +1,7 @@
-"""What README.md and docs/ show: their blocks, and how each command is made small.
+"""Code blocks of README.md and docs/, and smaller versions of their commands.
 
-test_docs.py runs them."""
+test_docs.py runs them.
+"""
 
 import re
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class Block(NamedTuple):
 
     @property
     def commands(self):
-        """The lines of a block of bash; a script and others are one."""
+        """The lines of a bash block; a script or another block is one command."""
         if self.kind != "bash" or self.text.startswith("#!"):
             return [self.text]
         return self.text.strip().splitlines()
@@ -44,16 +45,16 @@ ALL = [block for blocks in BLOCKS.values() for block in blocks]
 
 
 class Change(NamedTuple):
-    """How a command is made small.
+    """Changes that make a command small.
 
     Args:
-        begins: of the command, after `python -m byol_keras.`.
-        names: in it, by which it is told from others.
-        adds: bindings.
-        replaces: text -> other text.
-        code: its exit code.
-        prints: what it says, among other things.
-        needs: a module of an extra, without which it is not run.
+        begins: start of the command, after `python -m byol_keras.`.
+        names: a part of the command that no other command has.
+        adds: additional bindings.
+        replaces: pairs of a text and its replacement.
+        code: expected exit code.
+        prints: text that the output must contain.
+        needs: module of an extra; without it the command is skipped.
     """
 
     begins: str
@@ -110,7 +111,7 @@ COMMANDS = (
     Change("report", "runs/other", needs="jinja2", prints="both.html"),
 )
 
-# A part of a command or block -> why it is not run here.
+# A part of a command or block -> the reason why it does not run here.
 NOT_RUN = {
     "python3 -m venv": "test_readme.py runs all of it but the installation",
     "model.fit(views, steps_per_epoch=20": "test_readme.py runs it",
@@ -123,7 +124,7 @@ NOT_RUN = {
 
 
 def reason(text):
-    """Why a command or block is not run, or None."""
+    """The reason why a command or block does not run, or None."""
     return next((NOT_RUN[part] for part in NOT_RUN if part in text), None)
 
 
@@ -134,13 +135,13 @@ def change_of(command):
 
 
 def is_shown_by_docs(block):
-    """Whether a block of the README is run for a page of docs/."""
+    """Whether a block of the README also is in a page of docs/, which runs it."""
     others = [other.text for other in ALL if other.page != "README.md"]
     return block.page == "README.md" and block.text in others
 
 
 def is_named_by_command(block):
-    """Whether a command of the page, or what it is changed to, reads the file."""
+    """Whether a command of the page, original or changed, reads the file."""
     commands = [c for b in BLOCKS[block.page] if b.kind == "bash" for c in b.commands]
     changes = [change_of(command) for command in commands if not reason(command)]
     commands += [other for change in changes for _, other in change.replaces]
@@ -148,7 +149,7 @@ def is_named_by_command(block):
 
 
 def expand(name):
-    """`a_{1,2}.gin` as a shell expands it."""
+    """Expands `a_{1,2}.gin` like a shell."""
     found = re.search(r"\{([^}]+)\}", name)
     if not found:
         return [name]

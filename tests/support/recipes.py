@@ -1,4 +1,4 @@
-"""Recipes on this machine: stand-ins of the real size for data that are not here."""
+"""Recipes without their data: stand-ins of the real size replace missing datasets."""
 
 import gin
 import keras
@@ -13,7 +13,7 @@ from support import ROOT
 IMAGENET = 1_281_167
 TFDS_ABSENT = ("tfds_dataset.data_dir = 'absent'", "tfds_dataset.download = False")
 IDX_ABSENT = ("fashion_mnist_idx.path = 'absent'",)
-# Data fragment -> images, their size, channels, and bindings that make it absent.
+# Data fragment -> number of images, their size, channels, bindings that hide the data.
 STAND_INS = {
     "imagenet2012": (IMAGENET, None, 3, TFDS_ABSENT),
     "cifar10": (50_000, (32, 32), 3, TFDS_ABSENT),
@@ -33,7 +33,7 @@ PRETRAIN = files("pretrain")
 
 
 class AsText(config_parser.ParserDelegate):
-    """Leaves references and macros as they are written."""
+    """Keeps references and macros as text."""
 
     def configurable_reference(self, scoped_configurable_name, evaluate):
         return f"@{scoped_configurable_name}" + ("()" if evaluate else "")
@@ -43,7 +43,7 @@ class AsText(config_parser.ParserDelegate):
 
 
 def statements(path):
-    """Bindings of one file, `[(name, value)]`, and the paths that it includes."""
+    """Bindings of one file, `[(name, value)]`, and the files that it includes."""
     bindings, includes = [], []
     for statement in config_parser.ConfigParser(path.read_text(), AsText()):
         if isinstance(statement, config_parser.IncludeStatement):
@@ -56,7 +56,7 @@ def statements(path):
 
 
 def all_bindings(path):
-    """Name -> value of a recipe and its fragments; the recipe's own values win."""
+    """Name -> value for a recipe and its fragments, which the recipe overrides."""
     bindings, includes = statements(path)
     included = [binding for file in includes for binding in statements(file)[0]]
     return dict(included + bindings)
@@ -64,7 +64,7 @@ def all_bindings(path):
 
 @gin.register(module="tests")
 def stand_in_data(dataset_fn, num_examples, image_size, channels):
-    """Data of the real size, in place of data that are not on this machine."""
+    """Data of the real size, in place of data that this machine does not have."""
     with pytest.raises(ValueError, match=ABSENT):
         dataset_fn()
     return ImageData("stand-in", num_examples, channels, image_size, None, None)
@@ -72,7 +72,7 @@ def stand_in_data(dataset_fn, num_examples, image_size, channels):
 
 @gin.register(module="tests")
 def stand_in_backbone(backbone_fn, channels):
-    """Builds the recipe's backbone and returns a smaller one, of which BYOL has two."""
+    """Builds the recipe's backbone, but returns a smaller one for BYOL."""
     backbone_fn(channels=channels)
     images = keras.Input((None, None, channels))
     return keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
@@ -83,7 +83,7 @@ def parse(path, *bindings):
 
 
 def stand_in_bindings(path):
-    """Overrides that keep every binding of a recipe in use but build quickly."""
+    """Overrides that still use every binding of a recipe but build quickly."""
     bindings, (_, includes) = all_bindings(path), statements(path)
     backbone = bindings["train.backbone_fn"]
     overrides = [
