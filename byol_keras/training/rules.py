@@ -6,7 +6,7 @@ check what the constructors of Keras do not.
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 
 import keras
 
@@ -17,12 +17,7 @@ from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import devices
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
-from byol_keras.views.checks import (
-    Plan,
-    _blur_within_view,
-    _same_size,
-    _views_of_a_size,
-)
+from byol_keras.views import checks
 
 ROOT = "byol_keras.train"
 # The arguments that `train` passes to the functions that gin binds.
@@ -75,18 +70,13 @@ def check_configuration(trial: bool = True) -> None:
     for name in (*_OF_TRAIN, "precision", "last_batch", "model_fn"):
         with found.noted():
             settings[name] = graph.value_of(ROOT, name)
-    found.add([*_out_of_range("train", settings.get, _OF_TRAIN)])
+    found.add(_out_of_range("train", settings, _OF_TRAIN))
     precision = settings["precision"]
     if isinstance(precision, str) and precision not in devices.PRECISIONS:
         rule = f"train.precision must be one of {devices.PRECISIONS}"
         found.add([f"{rule}. Received: {precision!r}"])
     if trial:
-        tried = Trial(ROOT, unlike=ImageData, found=found)
-        plan = _plan(tried, settings)
-        found.add([line for rule in RULES for line in rule(plan)])
-        if found.lines:
-            # Building a backbone is slow, and needed only if the run ends here.
-            tried.call("backbone_fn", channels=3)
+        _try(settings, found)
     found.raise_all()
 
 
@@ -95,10 +85,11 @@ def refuse_downloads() -> None:
     bindings.bind_everywhere("byol_keras.tfds_dataset", "download", False)
 
 
-def _plan(trial: Trial, settings: dict) -> Plan:
-    """The parts of the run, except data and backbone."""
+def _try(settings: dict, found: Findings) -> None:
+    """Instantiates the parts of the run, and checks them with each other."""
+    trial = Trial(ROOT, unlike=ImageData, found=found)
     batch_size, epochs = settings.get("batch_size"), settings.get("epochs")
-    accumulation_steps, rates = 1, None
+    accumulation_steps, rates = 1, []
     model_fn = settings.get("model_fn")
     if inspect.isclass(model_fn) and issubclass(model_fn, BYOL):
         images = keras.Input((None, None, 3))
@@ -107,7 +98,7 @@ def _plan(trial: Trial, settings: dict) -> Plan:
         accumulation_steps = model.accumulation_steps if model else 1
     if all(type(value) is int and value > 0 for value in (batch_size, epochs)):
         trial.call("target_ema_fn", total_steps=1000, batch_size=batch_size)
-        with trial.found.noted():
+        with found.noted():
             # The number of images is not known before the data are read.
             length = RunLength(
                 1000 * batch_size,
@@ -118,57 +109,45 @@ def _plan(trial: Trial, settings: dict) -> Plan:
             )
             rates = _rates(trial.call("learning_rate_fn", run_length=length), length)
     optimizer = trial.call("optimizer_fn", learning_rate=0.1)
-    return Plan(trial.call("views_fn"), optimizer, rates)
+    found.add(checks.mistakes_of(trial.call("views_fn")))
+    found.add(_rate_mistakes(rates, type(optimizer).__name__))
+    own = {name: getattr(optimizer, name, None) for name in _OF_OPTIMIZERS}
+    found.add(_out_of_range(type(optimizer).__name__, own, _OF_OPTIMIZERS))
+    if found.lines:
+        # Building a backbone is slow, and needed only if the run ends here.
+        trial.call("backbone_fn", channels=3)
 
 
-def _rates(schedule, length):
-    """Learning rates from the first to the last step; None if there is no schedule."""
+def _rates(schedule, length) -> list[float]:
+    """Learning rates from the first to the last step; empty without a schedule."""
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return [schedule] if _is_number(schedule) else None
+        return [schedule] if _is_number(schedule) else []
     last = length.total_steps - 1
     steps = sorted({round(last * percent / 100) for percent in range(101)})
     return [float(schedule(step)) for step in steps]
 
 
-def _rates_of_the_optimizer(plan):
-    if not plan.rates:
-        return
-    highest, name = max(plan.rates), type(plan.optimizer).__name__
-    if not all(0.0 <= rate < math.inf for rate in plan.rates) or highest == 0.0:
-        yield (
-            "the learning rate must be positive and finite. "
-            f"Received: {min(plan.rates):g} to {highest:g}"
-        )
-    elif name in ADAM_FAMILY and highest > ADAM_LIMIT:
-        yield (
-            f"the learning rate must be at most {ADAM_LIMIT} with {name}; LARS and SGD "
-            f"take more. Received: up to {highest:.4g}, scaled to the batch"
-        )
+def _rate_mistakes(rates, optimizer: str) -> list[str]:
+    highest = max(rates, default=1.0)
+    if not all(0.0 <= rate < math.inf for rate in rates) or highest == 0.0:
+        rule = "the learning rate must be positive and finite"
+        return [f"{rule}. Received: {min(rates):g} to {highest:g}"]
+    if rates and optimizer in ADAM_FAMILY and highest > ADAM_LIMIT:
+        return [
+            f"the learning rate must be at most {ADAM_LIMIT} with {optimizer}; LARS "
+            f"and SGD take more. Received: up to {highest:.4g}, scaled to the batch"
+        ]
+    return []
 
 
-def _settings_of_the_optimizer(plan):
-    def value_of(name):
-        return getattr(plan.optimizer, name, None)
-
-    return _out_of_range(type(plan.optimizer).__name__, value_of, _OF_OPTIMIZERS)
-
-
-def _out_of_range(owner: str, value_of: Callable, rules: dict) -> Iterator[str]:
+def _out_of_range(owner: str, values: Mapping, rules: Mapping) -> list[str]:
     """Messages on the numbers among some settings that do not follow their rules."""
-    for name, (rule, is_kept) in rules.items():
-        value = value_of(name)
-        if _is_number(value) and not is_kept(value):
-            yield f"{owner}.{name} {rule}. Received: {value}"
+    return [
+        f"{owner}.{name} {rule}. Received: {values[name]}"
+        for name, (rule, is_kept) in rules.items()
+        if _is_number(values.get(name)) and not is_kept(values[name])
+    ]
 
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-RULES = (
-    _same_size,
-    _blur_within_view,
-    _views_of_a_size,
-    _rates_of_the_optimizer,
-    _settings_of_the_optimizer,
-)

@@ -16,15 +16,12 @@ from byol_keras import (
 from byol_keras.benchmarks.__main__ import check_configuration
 from byol_keras.config import parse
 from byol_keras.data import image_files
-from byol_keras.data.image_data import ImageData
 from byol_keras.runtime import cli
 from byol_keras.training import rules
-from byol_keras.views import checks
 
 from support import ROOT
 
 QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
-RESNET50 = ROOT / "gin/pretrain/image_folder_resnet50.gin"
 # Of this process or of one that it starts: what else the machine does takes no part.
 LIMIT_SECONDS = 20.0
 
@@ -308,80 +305,6 @@ def test_gin_is_silent_about_where_it_does_not_find_a_file(
     gin.clear_config()
     parse.parse_gin([str(QUICKSTART)], [])
     assert not caplog.messages
-
-
-def image_data(image_size, channels):
-    return ImageData("data", 10, channels, image_size, None, None)
-
-
-def views(*bindings, gin_file=QUICKSTART):
-    gin.clear_config()
-    parse.parse_gin([str(gin_file)], list(bindings))
-    return gin.get_bindings("train")["views_fn"]()
-
-
-@pytest.mark.parametrize(
-    ("bindings", "image_size", "expected"),
-    [
-        (
-            ("RandomResizedCrop.size = 256",),
-            (28, 28),
-            "view1 must be at most 8 times the images of (28, 28). Received: (256, ",
-        ),
-        (
-            ("TwoViews.view1 = [@RandomCrop()]", "RandomCrop.size = 30"),
-            (28, 28),
-            "RandomCrop.size must be within images of (28, 28). Received: (30, 30)",
-        ),
-        (
-            ("TwoViews.view1 = [@GaussianBlur()]", "GaussianBlur.radius = 16"),
-            (32, 32),
-            "GaussianBlur.radius must give a kernel of 2 * radius + 1 pixels within ",
-        ),
-        (
-            ("TwoViews.view1 = [@GaussianBlur()]",),
-            None,
-            "view1 must begin with RandomResizedCrop for images of different sizes.",
-        ),
-    ],
-)
-def test_views_must_suit_the_images(bindings, image_size, expected):
-    with pytest.raises(ValueError) as error:
-        checks.check_data(views(*bindings), image_data(image_size, 3))
-    assert str(error.value).splitlines()[0].startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("channels", "expected"),
-    [
-        (3, []),
-        (
-            1,
-            [
-                "Grayscale does nothing to images of 1 channel",
-                "ColorJitter.saturation and ColorJitter.hue do nothing to images of 1 "
-                "channels",
-            ],
-        ),
-        (
-            4,
-            [
-                "ColorJitter.saturation and ColorJitter.hue do nothing to images of 4 "
-                "channels"
-            ],
-        ),
-    ],
-)
-def test_layers_that_do_nothing_to_the_channels_are_warned_of(
-    channels, expected, caplog
-):
-    with caplog.at_level("WARNING", logger="absl"):
-        checks.check_data(views(gin_file=RESNET50), image_data(None, channels))
-    assert caplog.messages == expected
-
-
-def test_unknown_kinds_of_views_are_left_to_themselves():
-    checks.check_data(lambda images: images, image_data((8, 8), 3))
 
 
 def process(module, *arguments, cwd=ROOT):
