@@ -1,7 +1,5 @@
 """The meter: waiting for input, FLOPs of a step, and the line at the end."""
 
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,7 +10,6 @@ from byol_keras.byol import BYOL
 from byol_keras.callbacks import RunPosition
 from byol_keras.monitoring import throughput
 from byol_keras.monitoring.throughput import Meter, flops_of_step
-from byol_keras.runtime import environment
 
 
 def measured(dataset_seconds, step_seconds, steps=7, **options):
@@ -108,26 +105,3 @@ def test_the_peak_of_a_known_accelerator_depends_on_precision(monkeypatch):
     assert throughput.peak_flops("float32") is None
     pretend([])
     assert throughput.peak_flops("float32") is None
-
-
-def test_a_cpu_for_which_tensorflow_takes_onednn_is_known():
-    assert environment.uses_onednn_itself("flags : avx2 avx512_vnni")
-    assert not environment.uses_onednn_itself("flags : avx2")
-
-
-@pytest.mark.parametrize("set_before", [True, False])
-def test_importing_tensorflow_first_is_told_where_it_costs_speed(set_before):
-    script = (
-        "import os, pathlib, sys, types, warnings\n"
-        "os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None)\n"
-        + ("os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'\n" if set_before else "")
-        + "sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
-        "pathlib.Path.exists = lambda self: True\n"
-        "pathlib.Path.read_text = lambda self: 'flags : avx2'\n"
-        "import runpy, importlib.util\n"
-        f"runpy.run_path({environment.__file__!r})\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert ("Import byol_keras first" in done.stderr) == (not set_before)

@@ -1,9 +1,8 @@
-"""Mistakes are collected, and each is told in one line."""
+"""Mistakes are collected and reported together, one line each."""
 
 import pytest
 import tensorflow as tf
 
-from byol_keras.runtime import cli
 from byol_keras.runtime.errors import Findings, Mistakes, lines_of
 
 
@@ -22,15 +21,15 @@ def test_findings_note_each_of_several_mistakes():
     assert findings.lines == ["x", "y"]
 
 
-def test_errors_that_are_no_mistakes_of_a_user_go_on():
+def test_errors_of_other_kinds_pass():
     with pytest.raises(KeyError), Findings().noted():
         raise KeyError("a bug")
 
 
-def test_nothing_is_told_where_nothing_was_found():
-    Findings().tell()
+def test_only_findings_with_mistakes_raise():
+    Findings().raise_all()
     with pytest.raises(Mistakes, match=r"x\ny"):
-        Findings(["x", "y"]).tell()
+        Findings(["x", "y"]).raise_all()
 
 
 @pytest.mark.parametrize(
@@ -53,22 +52,10 @@ def test_error_of_several_lines_is_one(message, expected):
     assert line.startswith(expected)
 
 
-def test_error_in_a_traced_function_is_told_without_the_source():
+def test_error_in_a_traced_function_is_shown_without_the_source():
     def fail(_):
         raise ValueError("a must be b. Received: c")
 
     with pytest.raises(ValueError) as error:
         tf.data.Dataset.range(1).map(fail)
     assert lines_of(error.value) == ("a must be b. Received: c",)
-
-
-def test_each_mistake_is_a_line_on_stderr(capsys):
-    with pytest.raises(SystemExit) as stop, cli.user_errors():
-        raise Mistakes(["x", "y"])
-    assert stop.value.code == cli.EXIT_USER_ERROR
-    assert capsys.readouterr().err == "error: x\nerror: y\n"
-
-
-def test_only_the_named_kinds_are_mistakes():
-    with pytest.raises(TypeError), cli.user_errors((ValueError,)):
-        raise TypeError("a bug")
