@@ -1,6 +1,8 @@
 """Command line: flags, exit codes, and arguments shown as flags."""
 
 import shlex
+import subprocess
+import sys
 
 import pytest
 from absl import flags
@@ -123,3 +125,24 @@ def test_command_line_names_its_flags_where_the_library_names_arguments():
         f"error: --model_dir must be a folder. Received: {__file__}, a file" in errors
     )
     assert "error: --gin_file must name at least one gin file" in done.stderr
+
+
+def test_warnings_of_the_library_are_lines_on_stderr_of_a_command():
+    script = """
+import logging
+from absl import app
+from byol_keras.runtime import cli
+
+def main(_):
+    logging.getLogger("byol_keras").info("not shown")
+    logging.getLogger("byol_keras").warning("%d images could not be read", 3)
+
+cli.define_flags()
+app.run(main, flags_parser=cli.parse_flags)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    assert done.stderr.count("3 images could not be read") == 1
+    assert "not shown" not in done.stderr
