@@ -1,4 +1,4 @@
-"""Looks at every image of a folder before a run does, and prints what is there.
+"""Reads every image of a folder before a run does, and reports what it finds.
 
     python -m byol_keras.data_check --path=DIR [--json=FILE]
 
@@ -26,26 +26,27 @@ from byol_keras.data.image_bytes import SUFFIXES, format_of, readable
 from byol_keras.data.image_files import find_images
 from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.runtime import cli
+from byol_keras.runtime.argument_checks import existing_folder
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.progress import ProgressBar
 
 EXIT_UNREADABLE = 1
-# Files whose results wait for others'; their pixels are gone by then.
-_AHEAD = 1024
-# So many of a kind are printed; the JSON file has all.
+# Files per block of work; only their results are kept in memory, not their pixels.
+_BLOCK = 1024
+# Entries printed per table; the JSON file has all of them.
 _SHOWN = 20
 
 
 class Image(NamedTuple):
-    """What one file holds.
+    """The properties of one file.
 
     Args:
-        flaw: why it cannot be read, or None; then the rest is known.
-        form: a key of `image_headers.SUFFIXES`.
+        flaw: why it cannot be read; None if it can. The rest is known only then.
+        form: a key of `image_bytes.SUFFIXES`.
         size: height and width.
         channels: int. As stored: 1 or 2 for grey, 3 or 4 for colour.
-        digest: of the contents.
-        useless: why nothing can be learned from it, or None.
+        digest: hash of the contents.
+        useless: why a model cannot learn from it, or None.
     """
 
     flaw: str | None
@@ -57,26 +58,24 @@ class Image(NamedTuple):
 
 
 def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
-    """Reads all images below a folder and counts what is in them.
+    """Reads all images below a folder and summarizes them.
 
     Args:
         path: the folder.
-        threads: int. Images that are read at once. Defaults to the number of CPUs.
+        threads: int. Images read in parallel. Defaults to the number of CPUs.
 
     Returns:
-        A dict for JSON: `images` and `readable` are counts; `classes`, `formats` and
-        `channels` count the readable ones by class (None without classes), format and
-        channels; `height` and `width` have `min`, `median` and `max`. `unreadable`
-        maps paths to reasons, and `useless` those of a pixel or of one colour;
-        `misnamed` lists those whose ending is another format's; `duplicates` lists
-        groups of paths whose files are equal.
+        A dict for JSON. `images` and `readable` are counts. `classes` (None without
+        classes), `formats` and `channels` count the readable images. `height` and
+        `width` have `min`, `median` and `max`. `unreadable` maps paths to reasons, and
+        so does `useless`, of images of one pixel or one colour. `misnamed` lists files
+        with the suffix of another format; `duplicates` lists groups of paths of equal
+        files.
 
     Raises:
         ValueError: if there is no such folder, or no image in it.
     """
-    folder = pathlib.Path(path).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"path must be an existing folder. Received: {path}")
+    folder = existing_folder("path", path)
     files = find_images(folder)
     has_classes = all("/" in file for file in files)
     counts = {name: collections.Counter() for name in ("class", "format", "channels")}
@@ -130,7 +129,7 @@ def inspect(path: str) -> Image:
 
 
 def print_report(report: dict, console: Console) -> None:
-    """Prints what `check_folder` has found."""
+    """Prints a report of `check_folder`."""
     table = Table(title=report["path"], show_header=False, title_justify="left")
     table.add_row("images", f"{report['images']:,}")
     for name in ("unreadable", "useless", "misnamed"):
@@ -160,14 +159,14 @@ def _inspected(folder, files: Sequence[str], threads) -> Iterator[Image]:
         ThreadPoolExecutor(threads or os.cpu_count()) as pool,
         ProgressBar("images", len(paths), stderr=True, transient=True) as bar,
     ):
-        for start in range(0, len(paths), _AHEAD):
-            for image in pool.map(inspect, paths[start : start + _AHEAD]):
+        for start in range(0, len(paths), _BLOCK):
+            for image in pool.map(inspect, paths[start : start + _BLOCK]):
                 bar.advance()
                 yield image
 
 
 def _decoded(data):
-    """Height, width and channels as they are stored; pixels without transparency."""
+    """The stored height, width and channels; the pixels without transparency."""
     if format_of(data) == "JPEG":
         shape = tf.io.extract_jpeg_shape(data).numpy()
         return map(int, shape), decoding.decode(data, 3).numpy()
@@ -176,7 +175,7 @@ def _decoded(data):
 
 
 def _extremes(sizes):
-    """Least, median and greatest of heights and widths; empty without sizes."""
+    """Minimum, median and maximum of heights and widths; empty without sizes."""
     if not sizes:
         return {"height": {}, "width": {}}
     kinds = {"min": np.min, "median": np.median, "max": np.max}
@@ -198,11 +197,11 @@ def _print_pairs(console, left, right, pairs):
 
 
 def main(_):
-    """Parses flags, checks the folder, prints and writes what is found."""
+    """Parses flags, checks the folder, prints and writes the report."""
     path, file = flags.FLAGS.path, flags.FLAGS.json
     with cli.user_errors():
         if not path:
-            raise ValueError("path must name the folder of images. Received: none")
+            raise ValueError("path must be the folder of images. Received: none")
         report = check_folder(path)
         if file:
             text = json.dumps(report, indent=1) + "\n"
@@ -214,5 +213,5 @@ def main(_):
 
 if __name__ == "__main__":
     flags.DEFINE_string("path", None, "folder of images.")
-    flags.DEFINE_string("json", None, "file to write everything that is found to.")
+    flags.DEFINE_string("json", None, "file for the complete report.")
     app.run(main, flags_parser=cli.parse_flags)

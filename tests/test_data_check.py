@@ -1,4 +1,4 @@
-"""A folder's images are counted, and what is wrong with them is told beforehand."""
+"""A folder's images are counted, and their flaws are reported before a run."""
 
 import json
 
@@ -71,7 +71,7 @@ def test_folder_without_a_readable_image_has_no_sizes(tmp_path):
     assert (report["readable"], report["height"], report["width"]) == (0, {}, {})
 
 
-def test_threads_change_nothing(folder):
+def test_report_does_not_depend_on_the_number_of_threads(folder):
     reports = [data_check.check_folder(folder, threads) for threads in (1, 8)]
     assert reports[0] == reports[1]
 
@@ -116,7 +116,7 @@ def test_command_ends_with_0_for_readable_images(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "error: --path must name the folder of images. Received: none"),
+        ([], "error: --path must be the folder of images. Received: none"),
         (["--path=absent"], "error: --path must be an existing folder."),
         (["--pth=absent"], "error: arguments must be flags of this command ("),
     ],
