@@ -7,6 +7,7 @@ __all__ = [
     "argument_checks",
     "atomic_files",
     "cli",
+    "deferred_import",
     "devices",
     "environment",
     "errors",

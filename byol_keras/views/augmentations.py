@@ -20,11 +20,15 @@ import math
 
 import gin
 import keras
-import keras_cv
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.runtime.deferred_import import deferred
 from byol_keras.views import kernels
+
+# keras-cv needs TensorFlow Datasets only for its own datasets.
+with deferred("tensorflow_datasets"):
+    import keras_cv
 
 SEMANTICS = ("deepmind", "torchvision")
 
