@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from byol_keras.report.run_folder import read_run
+from byol_keras.report.stored_run import read_run
 
 ROOT = pathlib.Path(__file__).parents[1]
 KNN = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"

@@ -1,5 +1,5 @@
-"""The report of a run: one page that needs no network; see `callback.Report`."""
+"""Report of a run: one HTML page that needs no network."""
 
 from byol_keras.report.callback import Report
 
-__all__ = ["Report"]
+__all__ = ["Report", "callback", "stored_run"]

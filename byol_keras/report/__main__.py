@@ -2,9 +2,9 @@
 
     python -m byol_keras.report RUN [RUN...] [--out=FILE.html]
 
-RUN is a run folder. The page loads nothing: it can be moved, mailed and opened without
-a network. Of one run it is RUN/report.html, of several comparison.html, unless --out
-names another file.
+RUN is a run folder. The page contains everything it shows: it can be moved, mailed and
+opened without a network. It is RUN/report.html for one run and comparison.html for
+several, unless --out names another file.
 """
 
 import functools

@@ -1,27 +1,27 @@
-"""Writes the report of a run while it trains."""
+"""Writes the report of a run during training."""
 
 import importlib.util
+import logging
 import os
 import time
 from typing import Any
 
 import gin
 import keras
-from absl import logging
 
-from byol_keras.report import run_folder
+from byol_keras.report.stored_run import read_run, write_pictures
 from byol_keras.runtime.argument_checks import check_int
 from byol_keras.runtime.run_folder import RunFolder
 
-# What the page is made with: the extra "report".
+# Packages of the extra "report" that every page needs.
 LIBRARIES = ("jinja2", "matplotlib")
-# Seconds that the first pictures are expected to take.
+# Expected duration of the first pictures in seconds.
 _FIRST_PICTURES = 5.0
 _SHOWN_IMAGES = 8
 
 
 class _Account:
-    """Seconds that a part of the report has taken, and is expected to take again."""
+    """Seconds spent on a part of the report, and expected for its next time."""
 
     def __init__(self, expected):
         self.spent = 0.0
@@ -39,25 +39,25 @@ class _Account:
 
 @gin.register(module="byol_keras")
 class Report(keras.callbacks.Callback):
-    """Writes `report.html` after every epoch; only reads, and never ends a run.
+    """Writes `report.html` after every epoch, without effect on training.
 
-    What needs the backbone (neighbours, map, activations, spectrum) is made at the end
-    of training, and before that at ends of epochs where the time for it, added to what
-    was spent on the report, stays below `max_share` of the time trained. It is kept in
-    `report_pictures.json`, so that `python -m byol_keras.report` finds it again. Where
-    epochs are so short that pages would take more than that share, some are left out.
+    Pictures that need the backbone (neighbours, map, activations, spectrum) are made at
+    the end of training. They are also made at the end of an epoch if the expected total
+    time of the report is below `max_share` of the training time. They are stored in
+    `report_pictures.json`, which `python -m byol_keras.report` reads. After very short
+    epochs the page is not always rewritten, to keep below that share.
 
-    UMAP, where it is installed, compiles itself at first, which takes many seconds.
-    An error costs a warning, and what could not be made is left out of the page.
+    If UMAP is installed, its first use compiles it, which takes many seconds. On an
+    error a warning is logged, and the page lacks that part.
 
     Args:
-        model_dir: path of the run folder.
-        data: optional `image_data.ImageData` of the run, for all that shows images.
+        model_dir: path of the run folder. None writes nothing.
+        data: optional `data.ImageData` of the run, for everything that shows images.
         views: optional `views.TwoViews` of the run.
         seed: int. Of the run.
         pass_length: optional int. Of the run; see `ImageData.stream`.
-        images: int. Of the data, for neighbours, map and spectrum; at least 8.
-        max_share: float in 0..1. See above.
+        images: int. Number of images for neighbours, map and spectrum; at least 8.
+        max_share: float in 0..1. Largest share of the training time; see above.
 
     Raises:
         ValueError: for a number out of range.
@@ -112,7 +112,7 @@ class Report(keras.callbacks.Callback):
         self._update(with_pictures=True)
 
     def write(self) -> None:
-        """Writes the page anew, of what the run folder holds."""
+        """Rewrites the page from the files of the run folder."""
         if not self._is_off:
             path = self.folder.report
             self._pages.take("report", lambda: _write_page(path))
@@ -121,7 +121,7 @@ class Report(keras.callbacks.Callback):
         if self._is_off:
             return
         if not self._has_sheet and None not in (self.views, self.data):
-            self._has_sheet = True  # it does not change, nor would an error
+            self._has_sheet = True  # the same after every epoch, even if it fails
             expected = self._others.expected
             self._others.take("augmentation sheet", self._show_augmentations)
             self._others.expected = expected
@@ -132,15 +132,15 @@ class Report(keras.callbacks.Callback):
         self.write()
 
     def _prepare(self):
-        # Imported now, so that it does not count as the time of a page.
+        # Imported before training, so that the import is not in the time of a page.
         from byol_keras.report import page  # noqa: F401
 
         if self.folder.report_pictures.exists():
-            # A run that is resumed goes on with the pictures that it has.
+            # A resumed run keeps its pictures.
             self._read_pictures()
 
     def _read_pictures(self):
-        self._pictures = run_folder.read_run(self.folder).pictures
+        self._pictures = read_run(self.folder).pictures
         # The augmentations may have been changed.
         self._pictures.pop("augmentations", None)
 
@@ -177,13 +177,13 @@ class Report(keras.callbacks.Callback):
 
     def _keep(self, **found):
         self._pictures |= found
-        run_folder.write_pictures(self.folder, self._pictures)
+        write_pictures(self.folder, self._pictures)
 
 
 def rewrite_page(folder: str | os.PathLike) -> None:
-    """Brings the page of a run folder up to date, if there is one.
+    """Rewrites the page of a run folder, if there is one.
 
-    An error costs a warning.
+    On an error a warning is logged.
     """
     path = RunFolder(folder).report
     if path.exists() and not missing_libraries():
@@ -191,34 +191,35 @@ def rewrite_page(folder: str | os.PathLike) -> None:
 
 
 def missing_libraries() -> list[str]:
-    """Those of `LIBRARIES` that are not installed."""
+    """The packages of `LIBRARIES` that are not installed."""
     return [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
 
 
 def how_to_install() -> str:
-    """The command that installs what the report needs."""
+    """The command that installs the packages of the report."""
     return 'pip install "byol-keras[report]"'
 
 
 def _write_page(path):
-    # Its libraries are not needed to train.
+    # Imported here, since training does not need the packages of a page.
     from byol_keras.report import page
 
     page.write_page([path.parent], path)
 
 
 def _safely(what, function):
-    """Calls it; whatever it raises is no reason to lose a run."""
+    """Calls a function, and logs any error: the report must not end a run."""
     try:
         function()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        logging.warning("%s could not be made: %s", what, reason)
+        logger = logging.getLogger("byol_keras")
+        logger.warning("%s could not be made: %s", what, reason)
 
 
 def _stored_shape(data):
     if data.image_size is None:
         raise ValueError(
-            f"data of different sizes need views. Received: {data.name} without them"
+            f"views must be given for data of different sizes. Received: {data.name}"
         )
     return (*data.image_size, data.channels)

@@ -1,4 +1,4 @@
-"""Puts a page together from what run folders hold."""
+"""Renders the HTML page of run folders."""
 
 import datetime
 import functools
@@ -12,14 +12,14 @@ import matplotlib
 from matplotlib import colors
 
 from byol_keras.monitoring.throughput import sentence
-from byol_keras.report import curves
-from byol_keras.report.run_folder import RunFolder, read_run
+from byol_keras.report import chart_kinds, charts
+from byol_keras.report.stored_run import StoredRun, read_run
 from byol_keras.results import table
 from byol_keras.runtime.atomic_files import write_text
 
-# Of a map with more classes, the legend would be longer than the map.
+# A map with more classes has no legend: it would be longer than the map.
 MOST_CLASSES = 20
-# Readings of a page's head: the first of the patterns that a run has logged.
+# Label -> patterns of a reading at the top of the page; the first match is shown.
 _HEAD = (
     ("loss", "loss"),
     ("kNN top-1", r"knn/top1_k20|knn/top1_k\d+"),
@@ -32,14 +32,14 @@ _HEAD = (
 def write_page(
     folders: Sequence[str | os.PathLike], path: str | os.PathLike
 ) -> pathlib.Path:
-    """Writes the page of one run, or the comparison of several, whole or not at all.
+    """Writes the page of one run, or the comparison of several, atomically.
 
     Args:
         folders: run folders.
         path: of the page.
 
     Raises:
-        ValueError: for a folder that is not a run's.
+        ValueError: for a folder without a run.
     """
     runs = _with_own_names([read_run(folder) for folder in folders], folders)
     path = pathlib.Path(path)
@@ -48,12 +48,12 @@ def write_page(
     return path
 
 
-def render(runs: Sequence[RunFolder]) -> str:
-    """HTML of a page that loads nothing."""
+def render(runs: Sequence[StoredRun]) -> str:
+    """HTML of a page that loads no other file."""
     shared = {
         "now": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "size": {"width": curves.WIDTH, "height": curves.HEIGHT},
-        "curves": _curves(runs),
+        "size": {"width": charts.WIDTH, "height": charts.HEIGHT},
+        "sections": _sections_of_charts(runs),
         "summaries": [_summary(run) for run in runs],
     }
     if len(runs) > 1:
@@ -65,7 +65,7 @@ def render(runs: Sequence[RunFolder]) -> str:
 
 @functools.cache
 def _template():
-    """Compiled once: that takes longer than all the rest of a page."""
+    """The template, compiled once: that takes longer than rendering a page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("byol_keras.report", "."),
         autoescape=True,
@@ -76,8 +76,8 @@ def _template():
     return environment.get_template("page.html.j2")
 
 
-def differing(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
-    """Settings, then what the runs ran on, where they differ; "" for what is absent."""
+def differing(runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
+    """Settings, then versions and machines, that differ between runs; "" if missing."""
     rows = []
     for read in (lambda run: run.settings, _environment):
         of_runs = [read(run) for run in runs]
@@ -87,8 +87,8 @@ def differing(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def scores(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
-    """Results of benchmarks, then the last readings of what was logged, run by run."""
+def scores(runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
+    """Benchmark results, then the last logged values, with one cell per run."""
     keys = {
         (name, key): None
         for run in runs
@@ -107,31 +107,33 @@ def scores(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
     pattern = r"loss|projection_std|monitor/(projection_)?rankme|(?!monitor/).+/.+"
     for name in sorted(name for name in names if re.fullmatch(pattern, name)):
         series = [run.series(name) for run in runs]
-        cells = [curves.reading(points[-1][1]) if points else "" for points in series]
+        cells = [charts.reading(points[-1][1]) if points else "" for points in series]
         rows.append((f"{name}, last logged", cells))
     return rows
 
 
-def _curves(runs):
+def _sections_of_charts(runs):
+    """Charts by the title of their section, without empty sections."""
     groups = {
-        "Scores while training": curves.score_kinds(runs),
-        "Loss and schedules": curves.KINDS,
-        "Monitors, which need no labels": curves.MONITORS,
-        "Speed": curves.SPEED,
+        "Scores while training": chart_kinds.score_kinds(runs),
+        "Loss and schedules": chart_kinds.KINDS,
+        "Monitors, which need no labels": chart_kinds.MONITORS,
+        "Speed": chart_kinds.SPEED,
     }
-    drawn = {name: curves.draw_all(runs, kinds) for name, kinds in groups.items()}
+    found = {name: charts.make_charts(runs, kinds) for name, kinds in groups.items()}
     spectra = [
         (run.name if len(runs) > 1 else "", number, 0, spectrum["eigenvalues"])
         for number, run in enumerate(runs)
         if (spectrum := run.pictures.get("spectrum"))
     ]
     if spectra:
-        drawn["Monitors, which need no labels"].append(curves.draw_spectra(spectra))
-    return {name: drawings for name, drawings in drawn.items() if drawings}
+        chart = charts.chart_of_spectra(spectra)
+        found["Monitors, which need no labels"].append(chart)
+    return {name: section for name, section in found.items() if section}
 
 
 def _summary(run):
-    """What the head of the page says of a run."""
+    """The head of the page: state, verdicts and readings of a run."""
     start = run.starts[-1] if run.starts else {}
     return {
         "name": run.name,
@@ -141,7 +143,7 @@ def _summary(run):
         "speed": _speed(run),
         "skipped": int(max((y for _, y in run.series("skipped_steps")), default=0)),
         "readings": _readings(run),
-        # One flag a line.
+        # One line for each flag.
         "command": re.sub(r" (?='?--)", " \\\\\n  ", start.get("command", "")),
         "time": _time(run.starts[0].get("time")) if run.starts else None,
         "resumed": max(len(run.starts) - 1, 0),
@@ -149,7 +151,7 @@ def _summary(run):
 
 
 def _details(run):
-    """What only the page of a single run shows."""
+    """The parts of a page that only a single run has."""
     start = run.starts[-1] if run.starts else {}
     pictures = run.pictures
     found_map = pictures.get("map")
@@ -180,27 +182,27 @@ def _state(run, start):
     of = f" of {total:,}" if total else ""
     return (
         f"Not finished: at step {run.step:,}{of}, in epoch {epoch}, by the last line "
-        "of its log."
+        "of the log."
     )
 
 
 def _time(text):
-    """The time of a start, as people write it."""
+    """The time of a start, in a readable form."""
     return datetime.datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _health_sentences(health: Mapping) -> list[str]:
-    """The verdict of the doctor, its causes and its changes, in words."""
+    """The verdict of the collapse doctor, its likely causes and its changes."""
     if "verdict" not in health:
         return []
     latest, first = health.get("latest", {}), health.get("first", {})
     means = {
-        "healthy": "features are spread out over many directions",
+        "healthy": "features are spread over many directions",
         "shrinking": "features lose directions; watch the run",
         "collapsed": "features have collapsed to few directions; nothing is learned",
     }
     verdict = health["verdict"]
-    lines = [f"{means.get(verdict, verdict)}, as of step {latest.get('step', 0):,}."]
+    lines = [f"{means.get(verdict, verdict)} (step {latest.get('step', 0):,})."]
     rank = "monitor/projection_rankme"
     if rank in latest and rank in first:
         lines.append(
@@ -217,7 +219,7 @@ def _health_sentences(health: Mapping) -> list[str]:
 
 
 def _speed(run):
-    """What bounds the run, in the words of its meter; None where nothing is known."""
+    """What limits the speed of the run; None if it is not logged."""
     waits = [y for _, y in run.series("input_wait_share")]
     speeds = [y for _, y in run.series("images_per_second")]
     flops = [y for _, y in run.series("flops_per_second")]
@@ -231,7 +233,7 @@ def _middle(values):
 
 
 def _readings(run):
-    """Labels and values for the head of the page, of what the run has logged."""
+    """Labels and last values for the head of the page."""
     names = sorted({name for line in run.metrics for name in line})
     found = []
     for label, pattern in _HEAD:
@@ -239,14 +241,14 @@ def _readings(run):
             name = next((name for name in names if re.fullmatch(part, name)), None)
             if name:
                 k = f", k = {name.rpartition('_k')[2]}" if "_k" in name else ""
-                found.append((label + k, curves.reading(run.series(name)[-1][1])))
+                found.append((label + k, charts.reading(run.series(name)[-1][1])))
                 break
     speeds = [y for _, y in run.series("images_per_second")]
-    return [*found, ("images/s", curves.reading(_middle(speeds)))] if speeds else found
+    return [*found, ("images/s", charts.reading(_middle(speeds)))] if speeds else found
 
 
 def _environment(run):
-    """Versions and machine of the last start, by their names."""
+    """Versions and machine of the last start, by name."""
     if not run.starts:
         return {}
     start = run.starts[-1]
@@ -263,7 +265,7 @@ def _environment(run):
 
 
 def _legend(found):
-    """The colour of each class, and which classes the legend names."""
+    """The colour of each class, and whether the map has a legend."""
     count = len(found.get("classes", []))
     if count <= MOST_CLASSES:
         name = "tab10" if count <= 10 else "tab20"
@@ -274,7 +276,7 @@ def _legend(found):
 
 
 def _with_own_names(runs, folders):
-    """The runs, with more of their paths in their names where these are the same."""
+    """The runs, with their parent folders in equal names."""
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
         return runs

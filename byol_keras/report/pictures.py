@@ -1,4 +1,4 @@
-"""Pictures for the page, as data that it holds itself."""
+"""Pictures of a page, encoded so that the page contains them."""
 
 import base64
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from byol_keras.monitoring.representation import power_law_slope, rankme, spectr
 from byol_keras.report import representation
 from byol_keras.report.representation import Sample
 
-# Images up to this side are kept pixel by pixel.
+# Images up to this side are stored without loss.
 _LOSSLESS = 32
 _QUALITY = 82
-# Rows and columns of the map of images, and the pixels of each image in it.
+# Rows and columns of the map of images, and the side of an image in pixels.
 CELLS, _CELL = 16, 48
 QUERIES = 4
 
 
 def encode(image: np.ndarray) -> str:
-    """A data URI of an image uint8 `[h, w, C]`.
+    """A data URI of an image, uint8 `[h, w, C]`.
 
-    Of one channel, or of two the first, it is grey; of more than three, the first three
-    are shown as red, green and blue.
+    One or two channels: the first is shown as grey. Three or more: the first three are
+    shown as red, green and blue.
     """
     channels = 3 if image.shape[-1] >= 3 else 1
     image = image[..., :channels]
@@ -35,16 +35,16 @@ def encode(image: np.ndarray) -> str:
 
 
 def augmentation_sheet(views, data, seed: int, pass_length: int, count: int) -> dict:
-    """The first images of a run beside both of their views, as in its first step.
+    """The first images of a run beside their two views in the first step.
 
     Args:
         views: `views.TwoViews`.
-        data: `image_data.ImageData`.
+        data: `data.ImageData`.
         seed, pass_length: of the run.
         count: int. Images.
 
     Returns:
-        For the page: `rows` of three data URIs each.
+        A dict for the page: `rows` of three data URIs each.
     """
     order = {"seed": seed, "pass_length": pass_length}
     batch = next(iter(views.dataset(data, count, **order)))
@@ -64,8 +64,9 @@ def gallery(sample: Sample, class_names: Sequence[str] | None, seed: int) -> dic
     """Queries and their nearest neighbours within the sample.
 
     Returns:
-        For the page: `groups` of queries; with labels also the share of neighbours that
-        have their query's label, `agreement`, and `chance`, that of random pairs.
+        A dict for the page: `groups` of queries; with labels also `agreement`, the
+        share of neighbours with the label of their query, and `chance`, that share for
+        random pairs.
     """
     k = min(representation.NEIGHBOURS, len(sample.features) - 1)
     found = representation.find_neighbours(sample.features, sample.labels, k)
@@ -112,12 +113,12 @@ def gallery(sample: Sample, class_names: Sequence[str] | None, seed: int) -> dic
 
 
 def embedding_map(sample: Sample, class_names: Sequence[str] | None, seed: int) -> dict:
-    """A map of the sample: points coloured by label, and images at their places.
+    """A map of the sample: points coloured by label, and images at their positions.
 
     Returns:
-        For the page: `method`; `images`, columns, rows and data URIs of a square of
-        `cells`; where there are labels `points`, x and y in 0..1 and the label, and
-        `classes`.
+        A dict for the page: `method`; `images`, each the column, the row and the data
+        URI of one of `cells` x `cells` squares; with labels also `points`, each x and y
+        in 0..1 and the label, and `classes`.
     """
     method, points = representation.embed_in_plane(sample.features, seed)
     tiles = _tiles(sample.thumbnails, points)
@@ -132,7 +133,7 @@ def embedding_map(sample: Sample, class_names: Sequence[str] | None, seed: int) 
 
 
 def activation_maps(sample: Sample) -> list[list[str]]:
-    """Pairs of an image and the same below its activation, as data URIs."""
+    """Pairs of an image and its overlay with the activation, as data URIs."""
     size = sample.pictures.shape[1:3]
     heat = sample.activations
     low = heat.min(axis=(1, 2), keepdims=True)
@@ -149,7 +150,7 @@ def activation_maps(sample: Sample) -> list[list[str]]:
 
 
 def spectrum_of(sample: Sample) -> dict:
-    """Eigenvalues of the covariance of the representation, and what they amount to."""
+    """Eigenvalues of the covariance of the representation, effective rank and slope."""
     values = spectrum(sample.features)
     slope = power_law_slope(values)
     return {
@@ -161,18 +162,18 @@ def spectrum_of(sample: Sample) -> dict:
 
 
 def _tiles(thumbnails, points):
-    """Columns, rows and data URIs: of each cell of a grid the image nearest its middle.
+    """For each cell of a grid, the image closest to its middle: column, row, data URI.
 
-    Rows count from the top, while the second number of a point grows upwards.
+    Rows count from the top, while the y of a point grows upwards.
     """
     cells = np.minimum((points * CELLS).astype(int), CELLS - 1)
     distances = np.sum((points * CELLS - cells - 0.5) ** 2, axis=1)
-    nearest = {}
+    closest = {}
     for place in np.argsort(distances, kind="stable"):
-        nearest.setdefault((int(cells[place][0]), int(cells[place][1])), place)
-    places = list(nearest.values())
+        closest.setdefault((int(cells[place][0]), int(cells[place][1])), place)
+    places = list(closest.values())
     small = representation.to_bytes(thumbnails[places] / np.float32(255.0), _CELL)
     return [
         [column, CELLS - 1 - row, encode(image)]
-        for (column, row), image in zip(nearest, small, strict=True)
+        for (column, row), image in zip(closest, small, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What a backbone makes of a sample of images: features, neighbours, a map."""
+"""Features of a sample of images: nearest neighbours, and a map in the plane."""
 
 from typing import NamedTuple
 
@@ -8,22 +8,22 @@ import tensorflow as tf
 from byol_keras.views.transforms import resize_center_crop
 
 BATCH_SIZE = 64
-# Sides of stored pictures, in pixels; smaller images stay as they are.
+# Longest sides of stored pictures in pixels; smaller images are not resized.
 THUMBNAIL, PICTURE = 96, 192
-# Neighbours of a query that are shown, and that its score is of.
+# Neighbours of a query, for the gallery and for the agreement of labels.
 NEIGHBOURS = 6
 _ENDS = ("most", "fewest")
 
 
 class Sample(NamedTuple):
-    """Images of the data, and what the backbone returns of them.
+    """Images of the data, and the outputs of a backbone for them.
 
     Args:
-        thumbnails: uint8 `[N, s, s, C]`, s at most `THUMBNAIL` or so.
-        pictures: uint8 `[M, s, s, C]`, the first few in larger.
+        thumbnails: uint8 `[N, h, w, C]`, sides at most `THUMBNAIL`.
+        pictures: uint8 `[M, h, w, C]`, the first images, sides at most `PICTURE`.
         features: float32 `[N, D]`, the representation, in inference mode.
-        activations: float32 `[M, h, w]`, `feature5` averaged over its channels; None
-            where the backbone has no such map.
+        activations: float32 `[M, h, w]`, `feature5` averaged over its channels; None if
+            the backbone has no such output.
         labels: int64 `[N]`, or None for data without one label per image.
     """
 
@@ -35,13 +35,13 @@ class Sample(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """The most similar images of every image of a sample, itself left out.
+    """The most similar other images of every image of a sample.
 
     Args:
         places: int64 `[N, k]`, the most similar first.
         similarities: float `[N, k]`, cosines.
-        agreement: float `[N]`, share of the k with the label of the query; None
-            without labels.
+        agreement: float `[N]`, share of the k neighbours with the label of the query;
+            None without labels.
     """
 
     places: np.ndarray
@@ -50,20 +50,20 @@ class Neighbours(NamedTuple):
 
 
 def take_sample(backbone, data, shape, count: int, pictures: int, seed: int) -> Sample:
-    """Reads images in the order of a run, and runs the backbone on them.
+    """Reads images in the order of a run, and computes their features.
 
     Args:
-        backbone: `keras.Model`; only read.
-        data: `image_data.ImageData`.
-        shape: height, width and channels that the backbone gets.
-        count: int. Images, or all where there are fewer.
-        pictures: int. How many are kept in larger, at most `BATCH_SIZE`.
+        backbone: `keras.Model`; not changed.
+        data: `data.ImageData`.
+        shape: height, width and channels of the backbone's input.
+        count: int. Number of images, or all if there are fewer.
+        pictures: int. How many larger pictures to keep, at most `BATCH_SIZE`.
         seed: int. Of the order of the images.
     """
     count = min(count, data.num_examples)
     images = data.stream(seed).take(count).map(_prepared(data, shape))
     images = images.batch(min(count, BATCH_SIZE)).prefetch(2)
-    # Traced for batches of any size: the last one is smaller.
+    # Traced for any batch size: the last batch is smaller.
     specification = tf.TensorSpec((None, *shape), tf.float32)
     forward = tf.function(lambda x: _read(backbone, x)).get_concrete_function(
         specification
@@ -90,7 +90,7 @@ def take_sample(backbone, data, shape, count: int, pictures: int, seed: int) -> 
 
 
 def to_bytes(images: tf.Tensor, side: int) -> np.ndarray:
-    """uint8 images whose longer side is at most `side`, of float32 ones in 0..1."""
+    """float32 images in 0..1 as uint8, with a longer side of at most `side`."""
     longer = max(images.shape[1:3])
     if longer > side:
         size = [max(1, round(x * side / longer)) for x in images.shape[1:3]]
@@ -102,7 +102,7 @@ def to_bytes(images: tf.Tensor, side: int) -> np.ndarray:
 def find_neighbours(
     features: np.ndarray, labels: np.ndarray | None, k: int
 ) -> Neighbours:
-    """The k images whose features have the largest cosine with each one's.
+    """The k most similar other images of each image, by cosine.
 
     Args:
         features: `[N, D]`.
@@ -124,20 +124,20 @@ def find_neighbours(
 def choose_queries(
     found: Neighbours, labels: np.ndarray | None, count: int, seed: int
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Queries to show: random ones, and the best and the worst of the sample.
+    """Queries for the gallery: random ones, and the best and the worst of the sample.
 
-    With labels, best are those with the most neighbours of their own label, worst those
-    with the fewest, the surest ones first and one of each label; without labels, those
-    of the largest and of the smallest mean similarity.
+    With labels, the best have the most neighbours of their own label, and the worst the
+    fewest, with one query of each label first and higher similarity before lower.
+    Without labels, they have the largest and the smallest mean similarity.
 
     Args:
-        found: of all images.
+        found: the neighbours of all images.
         labels: int `[N]` or None.
         count: int. Queries of a group.
-        seed: int. Of the random ones.
+        seed: int. Of the random queries.
 
     Returns:
-        Name of the group -> what it is, in words, and places of the queries.
+        Name of the group -> its description, and the places of its queries.
     """
     mean = np.mean(found.similarities, axis=1)
     chosen = np.random.default_rng(seed).permutation(len(mean))[:count]
@@ -150,20 +150,20 @@ def choose_queries(
         best = _first_of_each(np.lexsort((-mean, -found.agreement)), labels)
         worst = _first_of_each(np.lexsort((-mean, found.agreement)), labels)
     return {
-        "Random queries": ("drawn by chance", chosen),
+        "Random queries": ("drawn at random", chosen),
         "Best queries": (words[0], best[:count]),
         "Worst queries": (words[1], worst[:count]),
     }
 
 
 def _first_of_each(order, labels):
-    """The places in this order, those that are the first of their label first."""
+    """The places in this order, after the first place of each label."""
     first = np.sort(np.unique(labels[order], return_index=True)[1])
     return np.concatenate([order[first], np.delete(order, first)])
 
 
 def embed_in_plane(features: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
-    """A map of the features, by the best of the methods that are installed.
+    """A map of the features, by the best installed method.
 
     Args:
         features: `[N, D]` with N at least 3.
@@ -195,18 +195,18 @@ def _tsne(features, seed):
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    # As its manual advises for features of many numbers.
+    # scikit-learn's manual recommends fewer dimensions.
     features = _principal(features, 50)
     perplexity = min(30.0, (len(features) - 1) / 3.0)
     reducer = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=seed)
-    # Threads of its own would wait for each other where TensorFlow's are at work.
+    # More threads would compete with TensorFlow's, and wait for each other.
     with threadpool_limits(1):
         return reducer.fit_transform(features)
 
 
 def _principal(features, count):
-    centred = features - np.mean(features, axis=0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    centered = features - np.mean(features, axis=0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
     found = (u * s)[:, :count]
     missing = max(0, 2 - found.shape[1])
     return np.pad(found, ((0, 0), (0, missing)))
@@ -219,7 +219,7 @@ def _in_unit_square(points):
 
 
 def _prepared(data, shape):
-    """One element of a stream as the backbone gets it: float32 `shape` in 0..1."""
+    """A function from one element to the backbone's input, float32 `shape` in 0..1."""
     height, width, channels = shape
 
     def prepare(element):

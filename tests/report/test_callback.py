@@ -1,4 +1,4 @@
-"""The callback by itself, and the reports of runs of the command line."""
+"""The report callback, alone and in runs of the command line."""
 
 import json
 import subprocess
@@ -13,7 +13,6 @@ import byol_keras as bk
 from byol_keras import data
 from byol_keras.report import Report, callback, page, pictures, representation
 
-from support.processes import command_line
 from support.runs import ROOT, metrics, run, untimed_metrics, write_run
 
 REPORTED = ("train.report_fn = @Report",)
@@ -34,7 +33,7 @@ def scored(tmp_path_factory):
     return folder
 
 
-def test_run_leaves_a_report_with_all_that_it_knows(scored):
+def test_run_writes_a_report_with_all_sections(scored):
     text = (scored / "report.html").read_text()
     assert "Finished after 7 steps" in text
     last = metrics(scored)[-1]
@@ -45,7 +44,7 @@ def test_run_leaves_a_report_with_all_that_it_knows(scored):
     assert "Among 80 images" in text
 
 
-def test_environment_holds_the_start_of_the_run(scored):
+def test_environment_has_the_start_of_the_run(scored):
     (start,) = json.loads((scored / "environment.json").read_text())
     assert start["total_steps"] == 7
     assert start["step"] == 0
@@ -55,7 +54,7 @@ def test_environment_holds_the_start_of_the_run(scored):
 
 
 @pytest.mark.slow
-def test_report_changes_nothing_of_the_training(scored, tmp_path):
+def test_report_has_no_effect_on_training(scored, tmp_path):
     run(tmp_path, *SCORED)
     assert untimed_metrics(tmp_path) == untimed_metrics(scored)
     assert not (tmp_path / "report.html").exists()
@@ -65,7 +64,7 @@ def test_report_changes_nothing_of_the_training(scored, tmp_path):
 
 
 @pytest.mark.slow
-def test_run_on_two_devices_leaves_the_same_sections(tmp_path, caplog):
+def test_report_of_two_devices_has_the_same_sections(tmp_path, caplog):
     run(tmp_path, *REPORTED, strategy="mirrored")
     assert "could not be made" not in caplog.text
     text = (tmp_path / "report.html").read_text()
@@ -86,7 +85,7 @@ def test_resumed_run_keeps_its_pictures_and_lists_both_starts(tmp_path):
     assert "resumed 1 time" in (tmp_path / "report.html").read_text()
 
 
-def test_page_is_brought_up_to_date_if_there_is_one(tmp_path, caplog):
+def test_existing_page_is_rewritten(tmp_path, caplog):
     folder = write_run(tmp_path / "run")
     callback.rewrite_page(folder)
     assert not (folder / "report.html").exists()
@@ -95,7 +94,7 @@ def test_page_is_brought_up_to_date_if_there_is_one(tmp_path, caplog):
     assert "81.55" in (folder / "report.html").read_text()
     (tmp_path / "report.html").write_text("of no run")
     callback.rewrite_page(tmp_path)
-    assert "report could not be made: ValueError: RUN must be" in caplog.text
+    assert "report could not be made: ValueError: model_dir must be" in caplog.text
 
 
 def small_model():
@@ -106,7 +105,7 @@ def small_model():
 
 
 def small_report(folder):
-    """A report of a run of 32 images, of which only the configuration is there yet."""
+    """A report of a run of 32 images, the folder of which has a configuration only."""
     (folder / "config.gin").write_text("")
     layers = [bk.RandomResizedCrop(size=28, area=(0.3, 1.0))]
     source = data.fashion_mnist_small("train[:32]")
@@ -128,7 +127,7 @@ FAILING = {
 }
 
 
-def test_report_of_which_nothing_can_be_made_ends_no_run(monkeypatch, tmp_path, caplog):
+def test_report_that_fails_does_not_end_a_run(monkeypatch, tmp_path, caplog):
     for place in FAILING:
         monkeypatch.setattr(*place, broken)
     run(tmp_path, *REPORTED)
@@ -142,7 +141,7 @@ def test_report_of_which_nothing_can_be_made_ends_no_run(monkeypatch, tmp_path, 
 
 
 @pytest.mark.parametrize("place", [*FAILING][1:], ids=lambda place: place[1])
-def test_page_is_written_without_what_fails(monkeypatch, tmp_path, caplog, place):
+def test_page_lacks_only_the_part_that_fails(monkeypatch, tmp_path, caplog, place):
     monkeypatch.setattr(*place, broken)
     report = small_report(tmp_path)
     report.on_train_begin()
@@ -153,7 +152,7 @@ def test_page_is_written_without_what_fails(monkeypatch, tmp_path, caplog, place
     assert ('id="neighbours"' in text) == (place[0] is pictures)
 
 
-def test_without_the_extra_it_is_said_once_how_to_get_it(monkeypatch, tmp_path, capsys):
+def test_pip_command_is_printed_once_without_the_extra(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(callback, "LIBRARIES", ("no_such_library", "json"))
     report = small_report(tmp_path)
     report.on_train_begin()
@@ -165,7 +164,7 @@ def test_without_the_extra_it_is_said_once_how_to_get_it(monkeypatch, tmp_path, 
     assert not (tmp_path / "report.html").exists()
 
 
-def test_training_needs_no_library_of_the_report():
+def test_training_needs_no_package_of_the_report():
     hidden = "".join(f"sys.modules[{name!r}] = None; " for name in callback.LIBRARIES)
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; {hidden}import byol_keras.train"],
@@ -178,7 +177,7 @@ def test_training_needs_no_library_of_the_report():
 
 
 class Clock:
-    """Time that passes only when it is told."""
+    """A clock that the test sets."""
 
     def __init__(self):
         self.now = 100.0
@@ -189,7 +188,7 @@ class Clock:
 
 @pytest.fixture
 def timed(monkeypatch, tmp_path):
-    """A report whose pictures take 2 seconds, and whose pages take 1/16."""
+    """A report with pictures that take 2 seconds, and pages that take 1/16."""
     clock = Clock()
     monkeypatch.setattr(callback, "time", clock)
     report = Report(tmp_path, data=data.fashion_mnist_small(), max_share=0.01)
@@ -210,7 +209,7 @@ def timed(monkeypatch, tmp_path):
 
 
 def train_epochs(report, count, seconds):
-    """The share of the time trained that the report has taken."""
+    """Trains epochs; the time of the report as a share of the training time."""
     for epoch in range(count):
         report.clock.now += seconds
         report.on_epoch_end(epoch)
@@ -218,15 +217,15 @@ def train_epochs(report, count, seconds):
     return spent / (count * seconds)
 
 
-def test_pictures_wait_until_they_cost_less_than_their_share(timed):
+def test_pictures_are_made_only_within_their_share_of_the_time(timed):
     assert train_epochs(timed, 100, 20.0) <= 0.01
     assert len(timed.pages) == 100
-    # At first they are expected to take 5 seconds.
+    # The first estimate is 5 seconds.
     assert 500.0 < timed.pictures[0] < 800.0
     assert 5 <= len(timed.pictures) <= 7
 
 
-def test_pages_of_short_epochs_are_left_out_but_for_the_first(timed):
+def test_some_pages_of_short_epochs_are_not_written(timed):
     share = train_epochs(timed, 100, 1.0)
     assert timed.pages[0] == 1.0
     assert 10 <= len(timed.pages) <= 17
@@ -243,18 +242,18 @@ def test_pictures_of_a_short_run_are_made_at_its_end(timed):
 
 
 @pytest.mark.parametrize("images", [7, 1.5, True])
-def test_images_must_be_a_number_of_them(images):
+def test_images_must_be_an_int_of_at_least_8(images):
     with pytest.raises(ValueError, match=r"images must be an int of at least 8\. Rec"):
         Report(None, images=images)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, "all"])
-def test_max_share_must_be_a_share(share):
+def test_max_share_must_be_within_0_and_1(share):
     with pytest.raises(ValueError, match=r"max_share must be within 0..1\. Received:"):
         Report(None, max_share=share)
 
 
-def test_callback_of_a_fit_in_python_writes_the_page(tmp_path):
+def test_callback_writes_the_page_in_model_fit(tmp_path):
     source = data.fashion_mnist_small("train[:64]")
     layers = [bk.RandomResizedCrop(size=28, area=(0.3, 1.0))]
     views = bk.TwoViews(layers, layers)
@@ -279,7 +278,7 @@ def test_images_of_different_sizes_need_views(tmp_path, caplog):
     report.set_model(small_model())
     report.on_train_begin()
     report.on_train_end()
-    assert "data of different sizes need views" in caplog.text
+    assert "views must be given for data of different sizes" in caplog.text
 
 
 def test_dry_run_and_report_without_a_folder_write_nothing(tmp_path, monkeypatch):
@@ -289,32 +288,6 @@ def test_dry_run_and_report_without_a_folder_write_nothing(tmp_path, monkeypatch
     report.on_train_begin()
     report.on_train_end()
     assert not list(tmp_path.iterdir())
-
-
-def command(*arguments, cwd=ROOT):
-    done = command_line("report", *arguments, cwd=cwd)
-    return done.returncode, done.stdout.strip(), done.stderr
-
-
-@pytest.mark.slow
-def test_command_line_writes_into_the_run_folder(tmp_path):
-    folder = write_run(tmp_path / "run")
-    assert command(str(folder))[:2] == (0, str(folder / "report.html"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "rule"),
-    [
-        (["tests"], "RUN must be a run folder"),
-        ([], "RUN must name a run folder"),
-        (["--ouf=x"], "arguments must be flags of this command"),
-    ],
-)
-def test_command_line_refuses_what_is_no_run(arguments, rule):
-    code, _, error = command(*arguments)
-    assert code == 2
-    assert error.splitlines()[-1].startswith(f"error: {rule}")
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+"""The page shows the files of run folders, in valid HTML that loads no other file."""
+
 import html.parser
 import json
 import re
@@ -5,7 +7,7 @@ import re
 import pytest
 
 from byol_keras.report import page
-from byol_keras.report.run_folder import read_run
+from byol_keras.report.stored_run import read_run
 
 from support.runs import HEALTH, PIXEL, RECORD, START, lines, pictures, write_run
 
@@ -13,7 +15,7 @@ VOID = {"meta", "img", "br", "input", "link", "hr"}
 
 
 class Reader(html.parser.HTMLParser):
-    """Checks that elements nest, and keeps texts, loads and identifiers."""
+    """Checks the nesting of elements, and collects texts, links and identifiers."""
 
     def __init__(self):
         super().__init__()
@@ -62,7 +64,7 @@ def run(tmp_path):
     return write_run(tmp_path / "quick")
 
 
-def test_numbers_of_the_page_are_those_of_the_files(run):
+def test_page_has_the_numbers_of_the_files(run):
     reader, text = rendered(run)
     for expected in (
         "quick",
@@ -97,13 +99,13 @@ def test_numbers_of_the_page_are_those_of_the_files(run):
     }
 
 
-def test_published_rows_stand_below_those_of_the_run(run):
+def test_published_rows_are_below_those_of_the_run(run):
     _, text = rendered(run)
     assert "published: ResNet-50, ImageNet-1k, 200 epochs" in text
     assert text.index("trained 81.55") < text.index("published: ResNet-50")
 
 
-def test_page_of_a_run_that_has_just_begun_has_no_empty_section(tmp_path):
+def test_page_of_a_run_that_has_just_started_has_no_empty_section(tmp_path):
     (tmp_path / "config.gin").write_text("train.epochs = 3\n")
     reader, text = rendered(tmp_path)
     assert reader.ids == ["run"]
@@ -111,7 +113,7 @@ def test_page_of_a_run_that_has_just_begun_has_no_empty_section(tmp_path):
     assert "img" not in reader.counts
 
 
-def test_page_of_a_run_that_goes_on_says_where_it_is(run):
+def test_page_of_an_unfinished_run_has_its_position(run):
     (run / "export/backbone.keras").unlink()
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50, "lo')
@@ -130,14 +132,14 @@ def test_page_of_a_run_that_goes_on_says_where_it_is(run):
         ("metrics.jsonl", None),
     ],
 )
-def test_part_that_is_not_there_is_left_out(run, name, section):
+def test_section_of_a_missing_file_is_left_out(run, name, section):
     (run / name).unlink()
     reader, _ = rendered(run)
     assert section not in reader.ids
 
 
 @pytest.mark.parametrize("name", [*pictures()])
-def test_picture_that_could_not_be_made_is_left_out(run, name):
+def test_section_of_a_missing_picture_is_left_out(run, name):
     found = pictures()
     if name == "step":
         return
@@ -147,7 +149,7 @@ def test_picture_that_could_not_be_made_is_left_out(run, name):
     assert name not in reader.ids
 
 
-def test_names_from_outside_are_shown_as_text(run):
+def test_names_with_markup_are_escaped(run):
     found = pictures()
     found["map"]["classes"][0] = "<b>&"
     found["neighbours"]["groups"][0]["title"] = "</div><i>"
@@ -169,7 +171,7 @@ def test_map_of_many_classes_has_a_colour_for_each_and_no_legend(run):
     assert "30 classes, too many to list" in text
 
 
-def test_resumed_run_tells_so(run):
+def test_resumed_run_has_the_number_of_its_starts(run):
     starts = [START, START | {"step": 20, "command": "python -m again"}]
     (run / "environment.json").write_text(json.dumps(starts))
     _, text = rendered(run)
@@ -177,14 +179,14 @@ def test_resumed_run_tells_so(run):
     assert "Started 2026-01-02 03:04 UTC" in text
 
 
-def test_skipped_steps_are_among_the_verdicts(run):
+def test_verdicts_count_skipped_steps(run):
     line = json.dumps({"step": 40, "skipped_steps": 3})
     with (run / "metrics.jsonl").open("a") as file:
         file.write(f"{line}\n")
     assert "3 skipped" in rendered(run)[1]
 
 
-def test_two_runs_stand_side_by_side(tmp_path):
+def test_two_runs_are_side_by_side(tmp_path):
     first = write_run(tmp_path / "first")
     second = write_run(tmp_path / "second", loss=0.5, epochs=9)
     record = RECORD | {"results": {"trained": {"knn/top1_k20": 79.0}}}
@@ -199,7 +201,7 @@ def test_two_runs_stand_side_by_side(tmp_path):
     assert "augmentations" not in reader.ids
 
 
-def test_runs_that_differ_in_what_they_have_done_are_compared(tmp_path):
+def test_runs_with_different_files_are_compared(tmp_path):
     first = write_run(tmp_path / "first")
     second = tmp_path / "second"
     second.mkdir()
@@ -209,7 +211,7 @@ def test_runs_that_differ_in_what_they_have_done_are_compared(tmp_path):
     assert "tensorflow 2.21.0 -" in text
 
 
-def test_runs_of_the_same_name_are_told_apart(tmp_path):
+def test_runs_of_the_same_name_show_their_parent_folders(tmp_path):
     folders = [write_run(tmp_path / name / "run") for name in ("a", "b")]
     written = page.write_page(folders, tmp_path / "pages/both.html")
     text = written.read_text()
@@ -217,7 +219,7 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path):
     assert "b/run" in text
 
 
-def test_page_is_written_whole_and_of_one_file(run):
+def test_page_is_one_file_with_its_pictures(run):
     written = page.write_page([run], run / "report.html")
     read(written.read_text())
     assert PIXEL in written.read_text()

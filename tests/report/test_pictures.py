@@ -1,3 +1,5 @@
+"""Pictures of a page show images, neighbours and maps correctly."""
+
 import base64
 
 import numpy as np
@@ -24,7 +26,7 @@ def sample_of(features, labels=None, side=8, channels=3):
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 1), (3, 3), (7, 3)])
-def test_small_image_is_kept_exactly_in_the_channels_that_can_be_shown(channels, shown):
+def test_small_image_is_exact_in_the_channels_that_can_be_shown(channels, shown):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (28, 20, channels), dtype=np.uint8)
     np.testing.assert_array_equal(decoded(pictures.encode(image)), image[..., :shown])
@@ -39,7 +41,7 @@ def test_larger_image_is_a_jpeg_of_the_same_size():
 
 
 @pytest.mark.parametrize("place", ["host", "device"])
-def test_sheet_shows_the_first_images_of_the_run_and_their_views(place):
+def test_sheet_has_the_first_images_of_the_run_and_their_views(place):
     images = np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
     source = data.arrays(np.tile(images, (1, 16, 16, 3)))
     views = bk.TwoViews(
@@ -77,7 +79,7 @@ def test_gallery_counts_neighbours_of_the_same_label():
             assert item["query"]["same"] is None
 
 
-def test_gallery_without_labels_speaks_of_none():
+def test_gallery_without_labels_has_no_agreement():
     found = pictures.gallery(sample_of(np.eye(9)), None, seed=0)
     assert "agreement" not in found
     (first, *_) = found["groups"][0]["queries"]
@@ -85,14 +87,14 @@ def test_gallery_without_labels_speaks_of_none():
     assert first["found"][0]["same"] is None
 
 
-def test_map_places_images_where_their_points_are(monkeypatch):
+def test_images_of_the_map_are_at_their_points(monkeypatch):
     features = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1.0], [10.0, 1.0], [0.1, 0.01]])
-    method = "as they are", features / [10.0, 1.0]
+    method = "unchanged", features / [10.0, 1.0]
     monkeypatch.setattr(pictures.representation, "embed_in_plane", lambda *_: method)
     found = pictures.embedding_map(sample_of(features, channels=1), None, seed=0)
     last = found["cells"] - 1
     tiles = {(x, y): decoded(image)[0, 0, 0] for x, y, image in found["images"]}
-    # Of the two in the first corner, the last one is nearer to the middle of its cell.
+    # Two points are in the first corner; the last is closer to the middle of its cell.
     assert tiles == {(0, last): 40, (last, last): 10, (0, 0): 20, (last, 0): 30}
 
 
@@ -116,13 +118,13 @@ def test_activation_is_brightest_where_the_map_is_highest():
         assert np.unravel_index(brightness.argmax(), (32, 32))[1] >= 24
 
 
-def test_activations_that_are_the_same_everywhere_are_drawn():
+def test_constant_activations_have_an_overlay():
     heat = np.ones((2, 2, 2), np.float32)
     sample = sample_of(np.eye(2), channels=1)._replace(activations=heat)
     assert len(pictures.activation_maps(sample)) == 2
 
 
-def test_spectrum_is_that_of_the_features():
+def test_spectrum_has_the_eigenvalues_of_the_features():
     features = np.zeros((4, 3))
     features[:, 0] = [3.0, -3.0, 3.0, -3.0]
     features[:, 1] = [1.0, 1.0, -1.0, -1.0]

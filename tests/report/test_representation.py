@@ -1,3 +1,5 @@
+"""Samples, neighbours and maps of a representation have known answers."""
+
 import sys
 
 import keras
@@ -11,7 +13,7 @@ from byol_keras.report.representation import find_neighbours
 
 
 def mean_colour(size=(None, None), channels=3, feature5=True):
-    """A backbone whose representation of an image is its mean colour."""
+    """A backbone that represents an image by its mean colour."""
     images = keras.Input((*size, channels))
     outputs = {"avgpool": keras.layers.GlobalAveragePooling2D()(images)}
     if feature5:
@@ -21,7 +23,7 @@ def mean_colour(size=(None, None), channels=3, feature5=True):
 
 @pytest.fixture
 def flat_images():
-    """Ten images of one colour each, number n being 10 n, with labels 0 and 1."""
+    """Ten images; all pixels of image n are 10 n, and its label is n % 2."""
     images = np.arange(10, dtype=np.uint8)[:, None, None, None] * 10
     return data.arrays(np.tile(images, (1, 8, 8, 3)), np.arange(10) % 2)
 
@@ -31,7 +33,7 @@ def take(source, shape=(8, 8, 3), count=10, backbone=None, pictures=3):
     return representation.take_sample(backbone, source, shape, count, pictures, seed=0)
 
 
-def test_sample_pairs_each_image_with_its_features_and_its_label(flat_images):
+def test_sample_has_the_features_and_the_label_of_each_image(flat_images):
     sample = take(flat_images)
     numbers = sample.thumbnails[:, 0, 0, 0] // 10
     assert sorted(numbers) == list(range(10))
@@ -43,7 +45,7 @@ def test_sample_pairs_each_image_with_its_features_and_its_label(flat_images):
     np.testing.assert_allclose(sample.activations, expected, atol=1e-6)
 
 
-def test_sample_spans_batches_and_is_no_larger_than_the_data(monkeypatch, flat_images):
+def test_sample_of_several_batches_is_no_larger_than_the_data(monkeypatch, flat_images):
     monkeypatch.setattr(representation, "BATCH_SIZE", 4)
     assert len(take(flat_images, count=6).features) == 6
     np.testing.assert_allclose(
@@ -51,14 +53,14 @@ def test_sample_spans_batches_and_is_no_larger_than_the_data(monkeypatch, flat_i
     )
 
 
-def test_images_of_another_size_are_fitted_to_the_backbone(flat_images):
+def test_images_are_resized_for_the_backbone(flat_images):
     sample = take(flat_images, (4, 4, 3), backbone=mean_colour((4, 4)))
     assert sample.thumbnails.shape == (10, 4, 4, 3)
     sample = take(flat_images, (6, 4, 3), backbone=mean_colour((6, 4)))
     assert sample.thumbnails.shape == (10, 6, 4, 3)
 
 
-def test_large_images_are_kept_small():
+def test_large_images_are_stored_small():
     images = np.full((2, 400, 200, 1), 77, np.uint8)
     sample = take(data.arrays(images), (400, 200, 1), pictures=1)
     assert sample.thumbnails.shape == (2, 96, 48, 1)
@@ -74,7 +76,7 @@ def test_backbone_that_returns_a_vector_has_no_activations(flat_images):
     assert take(flat_images, backbone=mean_colour(feature5=False)).activations is None
 
 
-def test_taking_a_sample_leaves_the_backbone_as_it_is(flat_images):
+def test_taking_a_sample_does_not_change_the_backbone(flat_images):
     images = keras.Input((8, 8, 3))
     x = keras.layers.BatchNormalization()(images)
     backbone = keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
@@ -94,7 +96,7 @@ def test_neighbours_are_the_most_similar_other_images():
     assert find_neighbours(features, None, 2).agreement is None
 
 
-def test_best_and_worst_queries_are_those_by_labels_one_of_each():
+def test_best_and_worst_queries_by_labels():
     agreement = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.5])
     similarities = np.array([0.7, 0.9, 0.8, 0.6, 0.9, 0.5])[:, None]
     found = representation.Neighbours(None, similarities, agreement)
@@ -105,7 +107,7 @@ def test_best_and_worst_queries_are_those_by_labels_one_of_each():
     assert len({*groups["Random queries"][1].tolist()}) == 3
 
 
-def test_best_and_worst_queries_without_labels_are_those_by_similarity():
+def test_best_and_worst_queries_without_labels():
     similarities = np.array([0.7, 0.9, 0.8, 0.6])[:, None]
     found = representation.Neighbours(None, similarities, None)
     groups = representation.choose_queries(found, None, 2, seed=0)
@@ -122,7 +124,7 @@ def two_groups():
 @pytest.mark.parametrize(
     ("absent", "method"), [((), "t-SNE"), (("sklearn.manifold",), "PCA")]
 )
-def test_map_parts_two_groups_of_features(monkeypatch, absent, method):
+def test_map_separates_two_groups_of_features(monkeypatch, absent, method):
     for name in ("umap", *absent):
         monkeypatch.setitem(sys.modules, name, None)
     name, points = representation.embed_in_plane(two_groups(), seed=0)
@@ -138,7 +140,7 @@ def test_map_parts_two_groups_of_features(monkeypatch, absent, method):
     assert between > within
 
 
-def test_map_by_umap_where_it_is_installed(monkeypatch):
+def test_map_uses_umap_if_it_is_installed(monkeypatch):
     class Reducer:
         def __init__(self, **settings):
             assert settings["random_state"] == 5
@@ -163,7 +165,7 @@ def test_map_of_features_without_two_directions_is_finite(monkeypatch, features)
     assert np.isfinite(representation.embed_in_plane(features, seed=0)[1]).all()
 
 
-def test_pixels_are_kept_where_the_image_is_small():
+def test_small_image_is_not_resized():
     images = tf.constant([[[[0.0], [1.0]], [[0.5], [2.0]]]])
     assert representation.to_bytes(images, 2).tolist() == [
         [[[0], [255]], [[128], [255]]]

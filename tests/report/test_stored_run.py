@@ -1,13 +1,15 @@
+"""A run folder is read, complete or not."""
+
 import json
 
 import pytest
 
-from byol_keras.report.run_folder import bindings, read_run
+from byol_keras.report.stored_run import bindings, read_run
 
 from support.runs import write_run
 
 
-def test_values_that_gin_breaks_into_lines_are_read_whole(tmp_path):
+def test_values_of_several_lines_are_read_completely(tmp_path):
     settings = read_run(write_run(tmp_path / "run")).settings
     assert settings == {
         "train.batch_size": "128",
@@ -17,11 +19,11 @@ def test_values_that_gin_breaks_into_lines_are_read_whole(tmp_path):
     }
 
 
-def test_comments_and_includes_bind_nothing():
+def test_comments_and_includes_are_no_bindings():
     assert bindings('# a = 1\ninclude "x.gin"\nimport b\n') == {}
 
 
-def test_series_has_the_steps_at_which_a_quantity_was_logged(tmp_path):
+def test_series_has_the_steps_of_a_quantity(tmp_path):
     run = read_run(write_run(tmp_path / "run"))
     assert run.series("knn/top1_k20") == [(40, 81.5)]
     assert [step for step, _ in run.series("loss")] == [10, 20, 30, 40]
@@ -29,14 +31,14 @@ def test_series_has_the_steps_at_which_a_quantity_was_logged(tmp_path):
     assert run.step == 40
 
 
-def test_line_that_is_half_written_is_left_out(tmp_path):
+def test_incomplete_line_is_ignored(tmp_path):
     folder = write_run(tmp_path / "run")
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50, "loss": 0.')
     assert read_run(folder).step == 40
 
 
-def test_run_that_has_just_begun_is_read_with_nothing_in_it(tmp_path):
+def test_run_that_has_just_started_is_empty(tmp_path):
     (tmp_path / "config.gin").write_text("train.epochs = 3\n")
     run = read_run(tmp_path)
     assert run.settings == {"train.epochs": "3"}
@@ -47,7 +49,7 @@ def test_run_that_has_just_begun_is_read_with_nothing_in_it(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "[1", "[]", "7", '{"results": {}}', json.dumps({"trained": 1})]
 )
-def test_file_of_another_kind_among_the_benchmarks_is_no_record(tmp_path, text):
+def test_other_json_files_are_ignored(tmp_path, text):
     folder = write_run(tmp_path / "run")
     (folder / "benchmarks/other.json").write_text(text)
     (folder / "health.json").write_text(text)
@@ -59,11 +61,13 @@ def test_file_of_another_kind_among_the_benchmarks_is_no_record(tmp_path, text):
 @pytest.mark.parametrize("name", ["empty", "absent"])
 def test_folder_without_a_run_is_refused(tmp_path, name):
     (tmp_path / "empty/benchmarks").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"RUN must be a run folder.*Received: .*"):
+    with pytest.raises(
+        ValueError, match=r"model_dir must be a run folder.*Received: .*"
+    ):
         read_run(tmp_path / name)
 
 
-def test_home_folder_is_not_named(tmp_path, monkeypatch):
+def test_home_folder_is_replaced_by_a_tilde(tmp_path, monkeypatch):
     folder = write_run(tmp_path / "run")
     config = f"image_folder.path = '{tmp_path}/images'\n"
     (folder / "operative_config.gin").write_text(config)

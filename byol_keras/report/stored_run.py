@@ -1,4 +1,4 @@
-"""Reads what a run has left in its folder, whatever of it is there yet."""
+"""Reads the files of a run folder, complete or not."""
 
 import json
 import os
@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from byol_keras.results import provenance, records
-from byol_keras.runtime import run_folder as paths
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 
 
-class RunFolder(NamedTuple):
-    """What a run folder holds; what is not there is empty.
+class StoredRun(NamedTuple):
+    """The contents of a run folder. Those of a missing file are empty.
 
     Args:
         name: of the folder.
-        config: str. The operative configuration as gin writes it.
-        metrics: lines of `metrics.jsonl`.
-        health: verdict and readings of `doctor.CollapseDoctor`.
+        config: str. The operative configuration in gin's syntax.
+        metrics: the logged lines.
+        health: verdict and readings of `monitoring.collapse.CollapseDoctor`.
         starts: see `provenance.starts`.
-        records: benchmark -> record, as `results.make_record` makes it.
-        pictures: what `callback.Report` has made of images.
-        exported: bool. Whether there is a backbone: the run has come to its end.
+        records: benchmark -> record; see `records.make_record`.
+        pictures: what `callback.Report` has stored.
+        exported: bool. Whether the backbone is exported, that is, the run has finished.
     """
 
     name: str
@@ -36,11 +36,11 @@ class RunFolder(NamedTuple):
 
     @property
     def settings(self) -> dict[str, str]:
-        """Every value that was used, by `scope/name.parameter`."""
+        """All values that the run used, by `scope/name.parameter`."""
         return bindings(self.config)
 
     def series(self, name: str) -> list[tuple[int, float]]:
-        """Steps and values of one quantity, in the order in which they were logged."""
+        """Steps and values of one quantity, in the order of the log."""
         return [
             (line["step"], float(line[name]))
             for line in self.metrics
@@ -49,25 +49,25 @@ class RunFolder(NamedTuple):
 
     @property
     def step(self) -> int:
-        """The last step of the log; 0 before there is one."""
+        """The last step of the log; 0 if the log is empty."""
         return max((line.get("step", 0) for line in self.metrics), default=0)
 
 
-def read_run(path: str | os.PathLike) -> RunFolder:
-    """Reads a run folder, also one whose run is at work, or was cut short.
+def read_run(model_dir: str | os.PathLike) -> StoredRun:
+    """Reads a run folder. The run may still be training, or have been stopped.
 
     Raises:
-        ValueError: if there is no such folder, or nothing of a run in it.
+        ValueError: if there is no such folder, or it has no file of a run.
     """
-    folder = paths.RunFolder(path)
+    folder = RunFolder(model_dir)
     if not folder.has_run():
         marks = ", ".join(mark.name for mark in folder.marks())
         raise ValueError(
-            f"RUN must be a run folder, with one of {marks} or a benchmark in it. "
-            f"Received: {path}"
+            f"model_dir must be a run folder, with one of {marks} or a benchmark in "
+            f"it. Received: {model_dir}"
         )
     config = _text(folder.operative_config) or _text(folder.config)
-    return RunFolder(
+    return StoredRun(
         folder.path.resolve().name,
         config.replace(str(pathlib.Path.home()), "~"),
         _metrics(folder.metrics),
@@ -80,15 +80,15 @@ def read_run(path: str | os.PathLike) -> RunFolder:
 
 
 def write_pictures(folder: pathlib.Path, pictures: Mapping) -> None:
-    """Keeps what was made of images, for pages that are written later."""
-    write_text(paths.RunFolder(folder).report_pictures, json.dumps(pictures) + "\n")
+    """Stores pictures for later pages."""
+    write_text(RunFolder(folder).report_pictures, json.dumps(pictures) + "\n")
 
 
 def bindings(config: str) -> dict[str, str]:
-    """Values of a configuration, as gin writes them, by name.
+    """Values of a configuration in gin's syntax, by name.
 
     Args:
-        config: str. Gin breaks long values into several lines.
+        config: str. Long values may span several lines.
     """
     found, name = {}, None
     for line in config.splitlines():
@@ -115,7 +115,7 @@ def _json_object(path):
 
 
 def _parsed(text):
-    """A JSON object; empty for anything else, as a line that is half written."""
+    """A JSON object; empty for anything else, such as an incomplete line."""
     try:
         found = json.loads(text)
     except ValueError:
