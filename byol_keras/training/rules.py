@@ -109,7 +109,7 @@ def _try(settings: dict, found: Findings) -> None:
             )
             rates = _rates(trial.call("learning_rate_fn", run_length=length), length)
     optimizer = trial.call("optimizer_fn", learning_rate=0.1)
-    found.add(checks.mistakes_of(trial.call("views_fn")))
+    found.add(checks.view_mistakes(trial.call("views_fn")))
     found.add(_rate_mistakes(rates, type(optimizer).__name__))
     own = {name: getattr(optimizer, name, None) for name in _OF_OPTIMIZERS}
     found.add(_out_of_range(type(optimizer).__name__, own, _OF_OPTIMIZERS))
