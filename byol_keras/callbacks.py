@@ -1,4 +1,4 @@
-"""Callbacks that act on a schedule: the target's moving average, ends of epochs."""
+"""Callbacks of a run: the moving average of the target, and the current position."""
 
 import bisect
 import math
@@ -18,8 +18,8 @@ def target_tau(step, total_steps, base_tau, final_tau=1.0):
     """Decay rate of the target at an optimizer step, by a cosine over the run.
 
     Args:
-        step: int, float or tensor, from 0, the first update. tau is final_tau from
-            total_steps on.
+        step: int, float or tensor. 0 is the first update. From total_steps on, tau is
+            final_tau.
         total_steps: int. Optimizer steps of the whole run.
         base_tau: float in 0..1. tau of the first step.
         final_tau: float in 0..1. tau at the end; base_tau for a constant.
@@ -31,19 +31,19 @@ def target_tau(step, total_steps, base_tau, final_tau=1.0):
     """
     progress_of_run = tf.minimum(tf.cast(step, tf.float64) / total_steps, 1.0)
     remaining = (tf.cos(math.pi * progress_of_run) + 1.0) / 2.0
-    # A graph may make -0 of a tau of 0.
+    # In a graph, a tau of 0 can be computed as -0.
     return abs(final_tau - (final_tau - base_tau) * remaining)
 
 
 @gin.register(module="byol_keras")
 class TargetEMA(keras.callbacks.Callback):
-    """Moves the target network once after every optimizer step.
+    """Updates the target network once after every optimizer step.
 
-    A step that loss scaling skips, since its gradients overflowed, is no optimizer
-    step. Adds `tau` to the logs, as a tensor: nothing here waits for the device.
+    A step that loss scaling skips, because its gradients overflowed, does not count.
+    Adds `tau` to the logs, as a tensor, so that no step waits for the device.
 
     Args:
-        base_tau: float in 0..1. tau of the first step; from there by a cosine.
+        base_tau: float in 0..1. tau of the first step; increases by a cosine.
         total_steps: int. Optimizer steps of the whole run.
         reference_batch_size: optional int. The batch size for which `base_tau` was
             chosen; tau becomes tau^(batch_size / reference_batch_size).
@@ -51,14 +51,14 @@ class TargetEMA(keras.callbacks.Callback):
         final_tau: float in 0..1. tau at the end; `base_tau` for a constant.
 
     Raises:
-        ValueError: for values out of range and, at the start of training, for
-            `steps_per_execution` other than 1: callbacks run once per execution, so
+        ValueError: for values out of range; and at the start of training if
+            `steps_per_execution` is not 1, since callbacks run once per execution and
             the target would miss steps.
 
     Source: arXiv 2006.07733 eq. 1 and §3.3; scaling: arXiv 2307.13813.
     """
 
-    # Calls that Keras makes from another thread would race with the next step.
+    # Keras would call it from another thread, in a race with the next step.
     async_safe = False
 
     def __init__(
@@ -100,7 +100,7 @@ class TargetEMA(keras.callbacks.Callback):
 
     def _update_target(self):
         iterations = tf.cast(self.model.optimizer.iterations.value, tf.int64)
-        # The optimizer has already counted the step that this update belongs to.
+        # The optimizer has already counted the step of this update.
         tau = self.tau(tf.maximum(iterations - 1, 0))
         self.model.update_target(tf.where(iterations > self._moved_at, tau, 1.0))
         self._moved_at.assign(iterations)
@@ -127,26 +127,26 @@ def _check_reference(reference_batch_size, batch_size):
         is_positive_int(reference_batch_size) and is_positive_int(batch_size)
     ):
         raise ValueError(
-            "reference_batch_size must be a positive int and needs batch_size, another "
-            f"one. Received: reference_batch_size={reference_batch_size!r}, "
+            "reference_batch_size must be a positive int and needs batch_size, also a "
+            f"positive int. Received: reference_batch_size={reference_batch_size!r}, "
             f"batch_size={batch_size!r}"
         )
 
 
 class RunPosition(keras.callbacks.Callback):
-    """Where a run is: its step and its epoch, for all callbacks after this one.
+    """Current step and epoch of a run, for all callbacks after this one.
 
-    The step is the number of batches that the run has been fed, over all processes that
-    it took. It is counted on the host: nothing here waits for the device.
+    The step is the number of batches that the run has been fed, including those before
+    it was resumed. It is counted on the host, so no step waits for the device.
 
     One pass over the data is rarely a whole number of batches, so epochs differ by a
-    step; `fit` knows only one number of steps per epoch. It is called with an upper
-    bound, and this callback, first in the list, ends the epoch at the right step. A
-    callback that sets `stop_training = True` still ends the run.
+    step, while `fit` takes one number of steps per epoch. It gets the largest, and this
+    callback, first in the list, ends each epoch at the right step. A callback that sets
+    `stop_training = True` still ends the run.
 
     Args:
         epoch_ends: list of int. Step at which epoch 0, 1, ... ends.
-        step: int. Step at which this process starts; may lie inside an epoch.
+        step: int. Step at which this process starts, possibly inside an epoch.
 
     Attributes:
         step: int. Batches fed so far.
@@ -162,7 +162,7 @@ class RunPosition(keras.callbacks.Callback):
         self.move_to(step)
 
     def move_to(self, step: int) -> None:
-        """Sets the step at which `fit` will start."""
+        """Sets the step at which `fit` starts."""
         self.step = step
         self.epoch = bisect.bisect_right(self.epoch_ends, step)
 
@@ -173,7 +173,7 @@ class RunPosition(keras.callbacks.Callback):
 
     @property
     def longest_epoch(self) -> int:
-        """Steps of the longest epoch: what `fit` gets as steps_per_epoch."""
+        """Steps of the longest epoch, the `steps_per_epoch` of `fit`."""
         return int(np.max(np.diff([0, *self.epoch_ends])))
 
     @property

@@ -1,4 +1,4 @@
-"""The BYOL loss: squared distance between two directions."""
+"""The BYOL loss: squared distance between two unit vectors."""
 
 import gin
 import keras
@@ -13,13 +13,13 @@ class BYOLLoss(keras.losses.Loss):
     """Squared distance between the normalised prediction and target projection.
 
     Per example `||p / ||p|| - z / ||z|| ||^2 = 2 - 2 cos(p, z)`, for one direction.
-    BYOL adds two: online sees view 1 and target view 2, then the reverse. The target
-    projection needs `ops.stop_gradient` around it: the loss itself differentiates
+    BYOL adds two directions: view 1 online with view 2 in the target, then the reverse.
+    Apply `ops.stop_gradient` to the target projection, since the loss has gradients
     with respect to both arguments.
 
-    Everything is computed in float32, whatever the inputs or `floatx` are: float16
-    cannot hold the floor below which a vector counts as zero. A zero vector has
-    cosine 0 with everything, and a finite float32 gradient.
+    The loss is computed in float32 for any dtype of the inputs: float16 underflows at
+    the norm below which a vector counts as zero. A zero vector has cosine 0 with every
+    vector, and a finite gradient.
 
     Args:
         reduction: string. As in `keras.losses.Loss`; the default divides by the
@@ -52,6 +52,6 @@ class BYOLLoss(keras.losses.Loss):
 def _normalize(x):
     x = ops.cast(x, "float32")
     squared_norm = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    # `ops.normalize` bounds the norm, not its square: at a zero vector its gradient is
-    # a million times larger.
+    # `ops.normalize` bounds the norm instead of its square, so its gradient at a zero
+    # vector is a million times larger.
     return x * ops.rsqrt(ops.maximum(squared_norm, _SQUARED_NORM_FLOOR))

@@ -164,7 +164,7 @@ def _check_divisible(length, replicas):
 
 
 def _make_callbacks(callbacks, model):
-    """Callbacks of this process, made where the configuration names a function."""
+    """The callbacks of this process; functions are called to make theirs."""
     made = []
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):

@@ -1,7 +1,7 @@
-"""Evaluation while BYOL trains: benchmarks between epochs, a linear probe beside it.
+"""Evaluation during training: benchmarks between epochs, and an online linear probe.
 
-Both only read the online backbone: training ends with the weights, the statistics and
-the optimizer that it would have without them, bit for bit.
+Both only read the online backbone. Weights, statistics and optimizer at the end of
+training are bit for bit those of a run without them.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from byol_keras.runtime.argument_checks import check_positive_ints
 class BenchmarkEachEpochs(keras.callbacks.Callback):
     """Runs benchmarks on the online backbone after every n-th epoch and the last.
 
-    Results join the logs of the epoch under their own keys, as `knn/top1_k20`, and
-    reach the callbacks further down the list: `metrics.jsonl`, TensorBoard, progress.
-    In gin, for the quickstart:
+    Adds the results to the logs of the epoch under their own keys, such as
+    `knn/top1_k20`, for `metrics.jsonl`, TensorBoard and the progress bar. In gin, for
+    the quickstart:
 
         train.callbacks = [@BenchmarkEachEpochs()]
         BenchmarkEachEpochs.benchmarks = [@knn]
@@ -36,9 +36,9 @@ class BenchmarkEachEpochs(keras.callbacks.Callback):
         every_epochs: int. Epochs between two evaluations, at least 1.
 
     Raises:
-        ValueError: if `benchmarks` is no list of functions or empty, if `every_epochs`
-            is not a positive int and, at the end of an epoch, if two results, or a
-            result and a quantity that is logged already, have the same key.
+        ValueError: if `benchmarks` is not a non-empty list of functions or
+            `every_epochs` is not a positive int; and at the end of an epoch if a
+            result has the key of another result or of a logged quantity.
     """
 
     async_safe = False
@@ -68,9 +68,9 @@ class BenchmarkEachEpochs(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def _same_random_state():
-    """Puts back the global generators of Python and NumPy.
+    """Restores the global generators of Python and NumPy.
 
-    Keras seeds from Python's whatever is built without a seed of its own.
+    Keras draws the seeds of layers without a seed from Python's generator.
     """
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -82,11 +82,11 @@ def _same_random_state():
 
 @gin.register(module="byol_keras")
 class OnlineProbe(keras.callbacks.Callback):
-    """Trains a linear classifier on the online representation, beside BYOL.
+    """Trains a linear classifier on the online representation, during BYOL training.
 
-    After a BYOL step, the probe takes one labelled batch of its own, reads the
-    representation in inference mode without a gradient, and makes one step of Adam on
-    the cross-entropy. Nothing flows back. A checkpoint holds the probe too.
+    After a BYOL step, the probe reads one labelled batch of its own, computes its
+    representation in inference mode, and takes one step of Adam on the cross-entropy.
+    No gradient reaches the backbone. The state of the probe is part of the checkpoint.
 
     Logs: `probe/loss` and `probe/top1` (percent), of each batch before the probe learns
         from it, averaged over the epoch so far; as tensors, so that no step waits for
@@ -95,20 +95,20 @@ class OnlineProbe(keras.callbacks.Callback):
     Under a strategy of `tf.distribute` the replicas share the batch.
 
     Args:
-        data: `image_data.ImageData` with labels.
-        view: optional `augmented_view.AugmentedView`. None: images as they are stored,
-            which must then be of one size.
+        data: `ImageData` with labels.
+        view: optional `AugmentedView`. None uses the images as they are stored, which
+            requires one size for all.
         batch_size: int. Images per step of the probe.
-        learning_rate: float. Of Adam. The default was chosen by short runs on 64 and
-            on 2048 features of Fashion-MNIST.
-        seed: int. Of the order of the data and the draws of the view.
+        learning_rate: float. Of Adam. The default comes from short runs on 64 and on
+            2048 features of Fashion-MNIST.
+        seed: int. Determines the order of the data and the augmentations.
         every_steps: int. BYOL steps between two steps of the probe, at least 1.
 
     Raises:
-        ValueError: for data without one label per image, or that differ in size where
-            no view makes them equal; for a number out of range; before the first step,
-            for images of another shape than the backbone takes, and for a batch that
-            the replicas cannot share.
+        ValueError: for data without one label per image; for images of different sizes
+            without a view; for a number out of range; before the first step, for images
+            of another shape than the backbone's input, and for a batch size that the
+            number of replicas does not divide.
 
     Source: DeepMind's `byol/byol_experiment.py`, whose classifier reads the same.
     Deviation: theirs reads the first view's batch in training mode and shares BYOL's
@@ -180,14 +180,14 @@ class OnlineProbe(keras.callbacks.Callback):
         self._sums, self._count = {}, 0
 
     def save_own_variables(self, store):
-        """What `checkpoints.Checkpoints` keeps of the probe."""
+        """Writes the state of the probe into a store, for `Checkpoints`."""
         for place, variable in enumerate(self._variables()):
             store[f"{place:04d}"] = variable
         store |= {"step": self._step, "count": self._count}
         store |= {f"sum/{name}": total for name, total in self._sums.items()}
 
     def load_own_variables(self, store):
-        """Brings the probe to where `save_own_variables` was called."""
+        """Restores the state that `save_own_variables` has written."""
         for place, variable in enumerate(self._variables()):
             variable.assign(store[f"{place:04d}"])
         self._step, self._count = int(store["step"]), int(store["count"])
@@ -225,7 +225,7 @@ class OnlineProbe(keras.callbacks.Callback):
         self._sums, self._count = {}, 0
 
     def _means(self):
-        """Scalar tensors; empty while the epoch has had no step of the probe."""
+        """Scalar tensors; empty before the first step of the probe in an epoch."""
         return {name: total / self._count for name, total in self._sums.items()}
 
     def _learn_from_batch(self, batch):
@@ -237,8 +237,8 @@ class OnlineProbe(keras.callbacks.Callback):
         }
 
     def _learn_on_replica(self, images, labels):
-        """One step of the probe; float32 scalars of the batch before it."""
-        # Read outside the tape, so that nothing flows back.
+        """One step of the probe; float32 scalars of the batch before the step."""
+        # Outside of the tape, so that no gradient reaches the backbone.
         h = self.model.online.represent(images, training=False)
         h = tf.cast(h, tf.float32)
         variables = self._classifier.trainable_variables
@@ -247,8 +247,8 @@ class OnlineProbe(keras.callbacks.Callback):
             loss = tf.reduce_mean(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             )
-        # Keras adds up the gradients of the replicas; a step of Adam is the same for
-        # their sum as for their mean.
+        # Keras adds the gradients of the replicas. A step of Adam is the same for their
+        # sum and their mean.
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         hits = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
         return {"probe/loss": loss, "probe/top1": 100.0 * tf.reduce_mean(hits)}
@@ -298,6 +298,6 @@ def _check_new_keys(results, logs):
     taken = sorted(set(results) & set(logs))
     if taken:
         raise ValueError(
-            "benchmarks must return keys that no other has logged in this epoch. "
+            "benchmarks must return keys that are not in the logs of the epoch yet. "
             f"Received: {', '.join(taken)} again"
         )

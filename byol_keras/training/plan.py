@@ -1,4 +1,4 @@
-"""What a configuration will do, in one table: for the console and for --dry_run."""
+"""Plan of a run: its data, steps, batch, schedules and devices, in one table."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from byol_keras.checkpoints.callback import has_state
 from byol_keras.runtime import devices
 from byol_keras.views.augmented_view import cores
 
-# Their layers draw from generators that are among the variables of the model.
+# Layers of these packages draw from generators that are variables of the model.
 _OWN_MODULES = ("keras.", "byol_keras.")
-# Operations that draw from a state that TensorFlow keeps for itself.
+# Operations that draw from a state inside of TensorFlow.
 _HIDDEN_DRAWS = {
     "Multinomial",
     "ParameterizedTruncatedNormal",
@@ -27,7 +27,7 @@ _HIDDEN_DRAWS = {
 
 
 def table(rows: Mapping[str, str]) -> Table:
-    """What `rows` returns, for the console and for --dry_run."""
+    """The rows of a plan as a table for the console."""
     shown = Table(show_header=False, box=None)
     for name, value in rows.items():
         shown.add_row(name, value)
@@ -35,10 +35,13 @@ def table(rows: Mapping[str, str]) -> Table:
 
 
 def rows(run) -> dict[str, str]:
-    """What will run, in words, by what it is about.
+    """Describes a run.
 
     Args:
         run: `build.Run`.
+
+    Returns:
+        Topic, such as "batch" -> text.
     """
     length, model = run.length, run.model
     rates = [_learning_rate(model.optimizer, step) for step in _probe_steps(length)]
@@ -66,7 +69,7 @@ def rows(run) -> dict[str, str]:
 
 
 def _devices(strategy):
-    """Names of the devices that train, behind the strategy where one is at work."""
+    """Names of the devices that train; a strategy of several is named first."""
     if strategy.num_replicas_in_sync > 1:
         return [type(strategy).__name__, *strategy.extended.worker_devices]
     return [device.name for device in devices.accelerators()[:1]]
@@ -100,13 +103,13 @@ def _count(model):
 
 
 def _exact_resume(run):
-    """Whether a resumed run ends as an unbroken one would, and if not, why."""
+    """Whether a resumed run ends like an uninterrupted one, and if not, why."""
     if not run.views.stateless:
-        return "off: a stock layer draws random numbers of its own"
+        return "off: a stock layer draws its own random numbers"
     if _has_foreign_layers(run.model):
         images = tf.TensorSpec((run.length.batch_size, *run.views.shape(run.data)))
         if draws_for_itself(run.model, images):
-            return "off: a layer of the model draws from a state that is not saved"
+            return "off: a layer of the model has random state that is not saved"
     anew = [type(c).__name__ for c in run.callbacks if _starts_anew(c)]
     return f"on, but {', '.join(anew)} starts anew" if anew else "on"
 
@@ -129,8 +132,8 @@ def draws_for_itself(model: keras.Model, images: tf.TensorSpec) -> bool:
     """Whether a model draws random numbers from a state outside of its variables.
 
     Args:
-        model: built `keras.Model`, which is traced as in training.
-        images: of its input.
+        model: built `keras.Model`. It is traced as in training.
+        images: shape and dtype of its input.
     """
     trace = tf.function(lambda x: model(x, training=True))
     graph = trace.get_concrete_function(images).graph
