@@ -72,9 +72,7 @@ def test_a_broken_array_is_replaced_by_the_next_one(tmp_path):
         (np.array([None]), "of Python objects"),
     ],
 )
-def test_array_that_is_no_image_of_the_channels_is_told_from_others(
-    array, reason, tmp_path
-):
+def test_an_unusable_array_has_a_reason(array, reason, tmp_path):
     np.save(tmp_path / "x.npy", array)
     assert re.search(reason, array_files.flaw_of_array(tmp_path / "x.npy", 5))
 

@@ -1,164 +1,115 @@
-"""Every constructor gives the right images and names what is wrong."""
+"""Folders of images are read whatever the formats, sizes and names of their files."""
 
-import gzip
-import json
-import os
-import pathlib
-import re
-
-import gin
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 from byol_keras import data
-from byol_keras.data.assets import make_fashion_mnist_small as maker
 
-from support.datasets import make_idx_folder, write_idx
-
-IDX_FOLDER = pathlib.Path("/usr/share/datasets/fashion-mnist")
-needs_idx = pytest.mark.skipif(
-    not IDX_FOLDER.is_dir(), reason="the IDX files of Fashion-MNIST are not installed"
-)
+from support import images
+from support.datasets import GIF_TWO_FRAMES, bmp, random_image, write
 
 
-# The embedded dataset and the script that makes it.
+def test_sub_folders_are_the_classes_in_sorted_order(tmp_path):
+    png = tf.io.encode_png(np.zeros((2, 2, 3), np.uint8))
+    for path in ("zebra/1.png", "ant/b/2.PNG", "ant/1.png", "bee/1.png"):
+        write(tmp_path / path, png)
+    source = data.image_folder(tmp_path)
+    assert source.class_names == ("ant", "bee", "zebra")
+    assert [int(e["label"]) for e in source.ordered()] == [0, 0, 1, 2]
 
 
-@pytest.mark.parametrize(("split", "per_class"), [("train", 1000), ("test", 200)])
-def test_the_embedded_dataset_is_balanced(split, per_class):
-    source = data.fashion_mnist_small(split)
-    assert (source.channels, source.image_size) == (1, (28, 28))
-    assert source.class_names == data.FASHION_MNIST_CLASSES
-    labels = np.concatenate([e["label"] for e in source.ordered().batch(1000)])
-    assert len(labels) == source.num_examples == 10 * per_class
-    assert np.bincount(labels).tolist() == [per_class] * 10
-
-
-@needs_idx
-@pytest.mark.parametrize(("split", "per_class"), [("train", 1000), ("test", 200)])
-def test_the_embedded_images_are_the_first_of_each_class(split, per_class):
-    images, labels = data.read_fashion_mnist_idx(IDX_FOLDER, split)
-    seen, rows = np.zeros(10, int), []
-    for row, label in enumerate(labels):
-        if seen[label] < per_class:
-            seen[label] += 1
-            rows.append(row)
-    embedded = list(data.fashion_mnist_small(split).ordered().batch(2000))
-    np.testing.assert_array_equal(
-        np.concatenate([batch["image"] for batch in embedded]), images[rows]
-    )
-    np.testing.assert_array_equal(
-        np.concatenate([batch["label"] for batch in embedded]), labels[rows]
-    )
-
-
-def test_the_embedded_metadata_name_licence_and_source_but_no_path():
-    folder = pathlib.Path(data.__file__).parent / "assets/fashion_mnist_small/1.0.0"
-    info = json.loads((folder / "dataset_info.json").read_text())
-    assert "Zalando SE" in info["redistributionInfo"]["license"]
-    assert "1708.07747" in info["citation"]
-    text = json.dumps(info) + (folder / "features.json").read_text()
-    assert re.findall(r"(?<![:/\w])/\w+", text) == []
-    assert sum(os.path.getsize(file) for file in folder.iterdir()) < 8e6
-
-
-def test_the_script_makes_the_same_bytes_twice(tmp_path):
-    idx = make_idx_folder(tmp_path / "idx")
-    for name in ("one", "two"):
-        maker.make(idx, tmp_path / name, train_per_class=3, test_per_class=1)
-    files = sorted(file.name for file in (tmp_path / "one").iterdir())
-    assert len([file for file in files if "tfrecord" in file]) == 5
-    for file in files:
-        one, two = (tmp_path / name / file for name in ("one", "two"))
-        assert one.read_bytes() == two.read_bytes()
-
-
-# IDX files.
-
-
-@pytest.mark.parametrize("compress", [False, True])
-def test_idx_files_give_their_pixels(tmp_path, compress):
-    images = np.arange(2 * 28 * 28).astype(np.uint8).reshape(2, 28, 28)
-    write_idx(tmp_path, "test", images, np.array([9, 3], np.uint8), compress)
-    source = data.fashion_mnist_idx(tmp_path, "test")
-    assert (source.channels, source.image_size) == (1, (28, 28))
-    assert source.class_names[9] == "Ankle boot"
-    examples = list(source.ordered())
-    np.testing.assert_array_equal([e["image"][..., 0] for e in examples], images)
-    assert [int(e["label"]) for e in examples] == [9, 3]
-
-
-@needs_idx
-def test_the_whole_of_fashion_mnist_is_read():
-    source = data.fashion_mnist_idx(IDX_FOLDER)
-    assert source.num_examples == 60_000
-    assert int(next(iter(source.ordered()))["label"]) == 9
-
-
-def test_idx_folders_name_what_is_wrong(tmp_path):
-    make_idx_folder(tmp_path)
-    images = tmp_path / "train-images-idx3-ubyte"
-    content = images.read_bytes()
-    with pytest.raises(ValueError, match=r"split .*'train' or 'test'.* 'val'"):
-        data.fashion_mnist_idx(tmp_path, "val")
-    for wrong in (content[:-1], content + b"0", b"\0\0\x08\x01" + content[4:], b""):
-        images.write_bytes(wrong)
-        with pytest.raises(ValueError, match=r"complete IDX files.*images-idx3-ubyte"):
-            data.fashion_mnist_idx(tmp_path)
-    images.unlink()
-    with pytest.raises(ValueError, match=r"must hold train-images-idx3-ubyte or .*gz"):
-        data.fashion_mnist_idx(tmp_path)
-    packed = gzip.compress(content)
-    for wrong in (packed[:-20], packed[:40] + b"\xff" * 40 + packed[80:], b"no gzip"):
-        pathlib.Path(f"{images}.gz").write_bytes(wrong)
-        with pytest.raises(ValueError, match=r"readable files. Received: .*ubyte.gz"):
-            data.fashion_mnist_idx(tmp_path)
-    write_idx(tmp_path, "train", np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.uint8))
-    with pytest.raises(ValueError, match=r"as many labels as images.*: 2 and 3"):
-        data.fashion_mnist_idx(tmp_path)
-
-
-# Arrays.
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4, 7])
-def test_arrays_have_any_number_of_channels(channels):
-    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, channels), np.uint8)
-    source = data.arrays(images)
-    assert (source.channels, source.image_size) == (channels, (4, 6))
+def test_a_flat_folder_has_no_labels_and_sorted_files(tmp_path):
+    for number in (10, 9, 2):
+        image = np.full((2, 2, 3), number, np.uint8)
+        write(tmp_path / f"{number:02}.png", tf.io.encode_png(image))
+    source = data.image_folder(tmp_path)
     assert source.class_names is None
-    np.testing.assert_array_equal([e["image"] for e in source.ordered()], images)
+    examples = list(source.ordered())
+    assert [int(e["image"][0, 0, 0]) for e in examples] == [2, 9, 10]
+    assert "label" not in next(iter(source.stream(seed=0)))
 
 
-def test_arrays_of_three_dimensions_have_one_channel():
-    source = data.arrays(np.zeros((5, 4, 6), np.uint8), [0, 2, 1, 1, 0])
-    assert source.channels == 1
-    assert source.class_names == ("0", "1", "2")
-    assert [int(e["label"]) for e in source.ordered()] == [0, 2, 1, 1, 0]
+def test_one_image_outside_of_sub_folders_means_no_labels(tmp_path):
+    png = tf.io.encode_png(np.zeros((2, 2, 3), np.uint8))
+    for path in ("ant/1.png", "bee/1.png", "1.png"):
+        write(tmp_path / path, png)
+    assert data.image_folder(tmp_path).class_names is None
+
+
+def test_images_of_any_format_and_size_are_read_together(tmp_path):
+    image = random_image(np.random.default_rng(0))
+    write(tmp_path / "1.bmp", bmp(image))
+    write(tmp_path / "2.gif", GIF_TWO_FRAMES)
+    write(tmp_path / "3.jpg", tf.io.encode_jpeg(image[:5]))
+    write(tmp_path / "4.png", tf.io.encode_png(image[:3]))
+    shapes = [tuple(e["image"].shape) for e in data.image_folder(tmp_path).ordered()]
+    assert shapes == [(9, 7, 3), (1, 2, 3), (5, 7, 3), (3, 7, 3)]
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
-        (np.zeros((2, 3, 3, 1)), None, "images must be uint8. Received: float64"),
-        (np.zeros((2, 3), np.uint8), None, r"\[N, H, W, C\].* Received: \(2, 3\)"),
-        (np.zeros((0, 3, 3), np.uint8), None, r"Received: \(0, 3, 3\)"),
-        (np.zeros((2, 3, 3), np.uint8), [1], r"shape \(2,\).* Received: \(1,\)"),
-        (np.zeros((2, 3, 3), np.uint8), [0.5, 1], "integers .* Received: float64"),
-        (np.zeros((2, 3, 3), np.uint8), [-1, 1], "integers .* Received: int64 from -1"),
-    ],
+    ("stored", "expected"),
+    [((1,), 1), ((2,), 1), ((3,), 3), ((4,), 3), ((1, 3), 3), ((1, 1), 1)],
 )
-def test_arrays_name_what_is_wrong(images, labels, message):
-    with pytest.raises(ValueError, match=message):
-        data.arrays(images, labels)
+def test_channels_are_those_of_the_first_images(tmp_path, stored, expected):
+    rng = np.random.default_rng(0)
+    for number, channels in enumerate(stored):
+        png = tf.io.encode_png(random_image(rng, channels=channels))
+        write(tmp_path / f"{number}.png", png)
+    source = data.image_folder(tmp_path)
+    assert source.channels == expected
+    assert {e["image"].shape[-1] for e in source.ordered()} == {expected}
+    assert data.image_folder(tmp_path, channels=1).channels == 1
 
 
-def test_gin_binds_the_constructors():
-    for name in ("tfds_dataset", "tfds_folder", "image_folder", "arrays"):
-        assert gin.get_configurable(f"byol_keras.{name}").__name__ == name
-    with gin.unlock_config():
-        gin.bind_parameter("fashion_mnist_small.split", "test")
-    try:
-        assert gin.get_configurable("fashion_mnist_small")().num_examples == 2000
-    finally:
-        gin.clear_config()
+def test_image_folders_name_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match=r"existing folder. Received: .*/none"):
+        data.image_folder(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"must hold images \(.jpg .*Received: "):
+        data.image_folder(tmp_path)
+    write(tmp_path / "notes.txt", b"text")
+    with pytest.raises(ValueError, match=r"existing folder. Received: .*/notes.txt"):
+        data.image_folder(tmp_path / "notes.txt")
+    for number in range(17):
+        write(tmp_path / f"{number:02}.jpg", b"\xff\xd8\xff no image")
+    with pytest.raises(ValueError, match=r"1 unreadable of the first 1, .*00.jpg \(J"):
+        data.image_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"17 unreadable of the first 17, .*16.jpg "):
+        data.image_folder(tmp_path, max_bad_share=1.0)
+    with pytest.raises(ValueError, match=r"channels must be None, 1 or 3.*: 4"):
+        data.image_folder(tmp_path, channels=4)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "TIFF", "webp"])
+def test_tiff_and_webp_give_their_pixels(tmp_path, suffix):
+    image = random_image(np.random.default_rng(0))
+    options = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(image).save(tmp_path / f"1.{suffix}", **options)
+    write(tmp_path / "2.png", tf.io.encode_png(image))
+    examples = list(data.image_folder(tmp_path).ordered())
+    np.testing.assert_array_equal(examples[0]["image"], image)
+    np.testing.assert_array_equal(examples[1]["image"], image)
+
+
+@pytest.mark.parametrize("name", images.ODD)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_odd_image_has_the_pixels_that_pillow_reads(name, channels, tmp_path):
+    encoded, expected = images.ODD[name]
+    (tmp_path / name).write_bytes(encoded)
+    source = data.image_folder(tmp_path, channels=channels)
+    (example,) = source.ordered()
+    image = example["image"].numpy()
+    assert image.shape[-1] == channels
+    assert image.dtype == np.uint8
+    if expected is not None:
+        grey = images.luma(expected)[..., None]
+        expected = expected if channels == 3 else grey
+        tolerance = 8 if encoded[:2] == b"\xff\xd8" else 1
+        np.testing.assert_allclose(image.astype(int), expected, atol=tolerance)
+    (element,) = source.stream(seed=0).take(1)
+    height, width, _ = source.shape(element["image"]).numpy()
+    assert (height, width) == image.shape[:2]
+    box = [0, 0, min(height, 9), min(width, 7)]
+    crop = source.decode_crops(element["image"], [box])[0]
+    np.testing.assert_array_equal(crop, image[: box[2], : box[3]])

@@ -84,7 +84,7 @@ def test_splits_are_train_and_val(read):
 
 
 @every_list
-def test_an_image_that_is_not_there_is_counted_and_named(tmp_path, read):
+def test_a_missing_image_is_counted_and_named(tmp_path, read):
     data = read(MAKERS[read][0](tmp_path, **flat(read)), "val")
     for name in data.names[1:]:
         (file,) = tmp_path.rglob(name.rpartition("/")[2])
@@ -96,7 +96,7 @@ def test_an_image_that_is_not_there_is_counted_and_named(tmp_path, read):
 
 
 def flat(read):
-    """Bindings that make the list of files one that is written down."""
+    """Arguments that make the validation images flat, with a list file."""
     return {"flat_val": True} if read is imagenet_folder else {}
 
 
@@ -113,7 +113,7 @@ def flat(read):
         ),
     ],
 )
-def test_a_missing_dataset_says_which_files_belong_where(
+def test_a_missing_dataset_is_an_error_that_names_its_files(
     tmp_path, read, files, address
 ):
     for path, there in ((tmp_path, "without it"), (tmp_path / "no", "is no folder")):
@@ -155,7 +155,7 @@ def test_places205_of_either_release_is_read(tmp_path, separator, images):
     assert data.class_names == ("abbey", "church/outdoor", "zoo")
 
 
-def test_lists_of_places205_may_lie_beside_the_images(tmp_path):
+def test_lists_of_places205_may_be_beside_the_images(tmp_path):
     make_places205(tmp_path, images="")
     listing = tmp_path / "trainvalsplit_places205/val_places205.csv"
     listing.rename(tmp_path / listing.name)
@@ -245,7 +245,7 @@ def test_flat_validation_images_take_their_labels_from_the_list(tmp_path, listin
     assert data.class_names == WNIDS
 
 
-def test_flat_validation_images_without_a_list_are_told_which_one(tmp_path):
+def test_flat_validation_images_without_a_list_are_an_error_that_names_it(tmp_path):
     make_imagenet(tmp_path, flat_val=True)
     (tmp_path / "val.txt").unlink()
     with pytest.raises(ValueError, match=r"must hold val.txt or meta/val.txt \(get it"):
@@ -315,7 +315,7 @@ def test_voc_images_are_in_the_order_of_the_lists(tmp_path):
 
 
 @pytest.mark.parametrize("year", ["2012", 2012])
-def test_voc_is_read_of_the_year_that_is_asked_for(tmp_path, year):
+def test_voc_is_read_from_the_given_year(tmp_path, year):
     make_vocdevkit(tmp_path, "2012", splits=("train",), num_images=2)
     assert voc_classification(tmp_path, year, "train").num_examples == 2
     with pytest.raises(ValueError, match=r"VOC2007/ImageSets/Main/aeroplane_train.txt"):
@@ -338,7 +338,7 @@ def test_a_malformed_line_of_voc_is_named(tmp_path):
         voc_classification(tmp_path)
 
 
-def test_a_voc_image_that_is_not_there_is_named(tmp_path):
+def test_a_missing_voc_image_is_named(tmp_path):
     make_vocdevkit(tmp_path, num_images=2)
     (tmp_path / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").unlink()
     with pytest.raises(ValueError, match=r"without 1 of 2, such as JPEGImages/000001"):

@@ -99,7 +99,7 @@ def test_every_example_is_chosen_about_equally_often():
     assert 65 < hits.min() <= hits.max() < 135  # 100 expected, standard deviation 7
 
 
-def test_the_name_tells_the_share_and_the_seed():
+def test_the_name_states_the_share_and_the_seed():
     subset = stratified_subset(numbered(), 0.1, seed=5)
     assert subset.name.endswith(", 10 % of each class, seed 5")
     subset = stratified_subset(numbered(), per_class=2)

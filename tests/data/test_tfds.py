@@ -1,8 +1,9 @@
-"""Any split of any dataset of TFDS is read, or the error tells what is wrong."""
+"""Any split of any TFDS dataset is read, or the error names what is wrong."""
 
 import io
 import shutil
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -103,7 +104,7 @@ def test_a_dataset_that_is_not_prepared_is_named(tmp_path):
         data.tfds_dataset("fashion_mnist", data_dir=str(tmp_path), download=False)
 
 
-def test_a_failing_preparation_tells_the_ways_out(tmp_path):
+def test_a_failed_preparation_names_the_ways_out(tmp_path):
     message = r"data_dir .* manual_dir .*Manual directory.*Received: imagenet2012$"
     with pytest.raises(ValueError, match=message):
         data.tfds_dataset(
@@ -134,9 +135,30 @@ def test_a_missing_record_file_is_named(records, tmp_path):
         data.tfds_folder(tmp_path)
 
 
-def test_records_of_another_format_are_refused(records, tmp_path):
+def test_records_of_other_formats_are_refused(records, tmp_path):
     shutil.copytree(records, tmp_path, dirs_exist_ok=True)
     info = tmp_path / "dataset_info.json"
     info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
     with pytest.raises(ValueError, match=r"stored as tfrecord.*as array_record"):
         data.tfds_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("split", "per_class"), [("train", 1000), ("test", 200)])
+def test_the_embedded_dataset_is_balanced(split, per_class):
+    source = data.fashion_mnist_small(split)
+    assert (source.channels, source.image_size) == (1, (28, 28))
+    assert source.class_names == data.FASHION_MNIST_CLASSES
+    labels = np.concatenate([e["label"] for e in source.ordered().batch(1000)])
+    assert len(labels) == source.num_examples == 10 * per_class
+    assert np.bincount(labels).tolist() == [per_class] * 10
+
+
+def test_gin_binds_the_dataset_functions():
+    for name in ("tfds_dataset", "tfds_folder", "image_folder", "arrays"):
+        assert gin.get_configurable(f"byol_keras.{name}").__name__ == name
+    with gin.unlock_config():
+        gin.bind_parameter("fashion_mnist_small.split", "test")
+    try:
+        assert gin.get_configurable("fashion_mnist_small")().num_examples == 2000
+    finally:
+        gin.clear_config()

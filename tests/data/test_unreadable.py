@@ -1,4 +1,4 @@
-"""Odd images are decoded; broken ones are replaced by a rule, counted and listed."""
+"""Unreadable images are replaced by a rule, counted and listed."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.data import unreadable
+from byol_keras.data.image_files import file_rows
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 
 from support import images
@@ -30,29 +31,6 @@ def numbers_of(source, dataset):
     return [(int(source.decode(x["image"])[0, 0, 0]), int(x["label"])) for x in dataset]
 
 
-@pytest.mark.parametrize("name", images.ODD)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_odd_image_is_decoded_as_pillow_decodes_it(name, channels, tmp_path):
-    encoded, expected = images.ODD[name]
-    (tmp_path / name).write_bytes(encoded)
-    source = data.image_folder(tmp_path, channels=channels)
-    (example,) = source.ordered()
-    image = example["image"].numpy()
-    assert image.shape[-1] == channels
-    assert image.dtype == np.uint8
-    if expected is not None:
-        grey = images.luma(expected)[..., None]
-        expected = expected if channels == 3 else grey
-        tolerance = 8 if encoded[:2] == b"\xff\xd8" else 1
-        np.testing.assert_allclose(image.astype(int), expected, atol=tolerance)
-    (element,) = source.stream(seed=0).take(1)
-    height, width, _ = source.shape(element["image"]).numpy()
-    assert (height, width) == image.shape[:2]
-    box = [0, 0, min(height, 9), min(width, 7)]
-    crop = source.decode_crops(element["image"], [box])[0]
-    np.testing.assert_array_equal(crop, image[: box[2], : box[3]])
-
-
 def test_file_that_cannot_be_opened_has_a_reason(tmp_path):
     flaw = unreadable.flaw_of_file(str(tmp_path))
     assert flaw == "cannot be opened: Is a directory"
@@ -64,14 +42,14 @@ def test_bad_image_is_replaced_by_the_next_that_is_readable(tmp_path):
     assert numbers_of(source, source.ordered()) == expected
 
 
-def test_order_without_bad_images_tells_the_order_with_them(tmp_path):
+def test_order_with_bad_images_is_that_without_them_but_for_replacements(tmp_path):
     whole = numbered(tmp_path / "whole", 12)
     source = numbered(tmp_path / "broken", 12, broken=(0, 7, 11))
     replaced = {11: 1, 0: 1, 7: 8}
     for start in (0, 17):
         expected = numbers_of(whole, whole.stream(seed=3, start=start).take(30))
         expected = [(replaced.get(n, n),) * 2 for n, _ in expected]
-        # A source of its own has not met the bad images that come before the start.
+        # A new source has not read the bad images before the start.
         fresh = data.image_folder(tmp_path / "broken", channels=1, max_bad_share=0.9)
         for each in (source, fresh):
             read = numbers_of(each, each.stream(seed=3, start=start).take(30))
@@ -84,7 +62,7 @@ def test_images_of_a_subset_replace_only_each_other(tmp_path):
     assert numbers_of(subset, subset.ordered()) == [(1, 1), (6, 6), (6, 6)]
 
 
-def test_file_that_is_known_to_be_good_is_not_examined_again(tmp_path, monkeypatch):
+def test_a_readable_file_is_examined_once(tmp_path, monkeypatch):
     source = numbered(tmp_path, 5, broken=(2,))
     seen = []
     flaw_of_file = unreadable.flaw_of_file
@@ -96,11 +74,11 @@ def test_file_that_is_known_to_be_good_is_not_examined_again(tmp_path, monkeypat
     monkeypatch.setattr(unreadable, "flaw_of_file", counted)
     for _ in range(3):
         list(source.ordered())
-    assert len(seen) <= 6  # 3 may be asked for twice at once, for itself and for 2
+    assert len(seen) <= 6  # two threads may examine 3 at once, for itself and for 2
     assert len(set(seen)) == 5
 
 
-def test_bad_images_are_listed_once_whoever_meets_them(tmp_path):
+def test_bad_images_are_listed_once_in_a_run_and_its_resumption(tmp_path):
     listing = tmp_path / "bad_images.txt"
     for _ in range(2):  # a run and its resumption
         source = numbered(tmp_path / "images", 6, broken=(1, 4))
@@ -131,7 +109,7 @@ def test_first_bad_image_is_a_warning_that_names_the_list(tmp_path, caplog):
     assert summary == f"2 images could not be read; see {tmp_path}/bad_images.txt"
 
 
-def test_too_many_bad_images_end_the_reading_in_one_line(tmp_path):
+def test_too_many_bad_images_end_reading_with_one_line(tmp_path):
     numbered(tmp_path, 20, broken=(16, 18, 19))  # beyond the sample of the first 16
     source = data.image_folder(tmp_path, channels=1, max_bad_share=0.1)
     with pytest.raises(TooManyBadImages) as stop, listed_in(None):
@@ -142,20 +120,14 @@ def test_too_many_bad_images_end_the_reading_in_one_line(tmp_path):
     assert "Received: 3 unreadable so far, of 20 in all, such as " in message
 
 
-def test_folder_without_one_readable_image_ends_the_reading(tmp_path):
+def test_files_without_a_readable_image_end_reading(tmp_path):
     write(tmp_path / "1.png", b"")
-    source = image_files_rows([str(tmp_path / "1.png")] * 3, max_bad_share=1.0)
+    source = file_rows([str(tmp_path / "1.png")] * 3, None, 1, max_bad_share=1.0)
     with pytest.raises(TooManyBadImages, match=r"1 unreadable so far"), listed_in(None):
         list(source.ordered())
 
 
-def image_files_rows(paths, max_bad_share):
-    from byol_keras.data.image_files import file_rows
-
-    return file_rows(paths, None, 1, max_bad_share)
-
-
-def test_other_errors_of_tensorflow_stay_as_they_are():
+def test_other_errors_of_tensorflow_are_not_replaced():
     with pytest.raises(tf.errors.InvalidArgumentError), listed_in(None):
         tf.io.decode_png(b"no image")
 
@@ -178,7 +150,7 @@ def test_bad_images_are_replaced_under_a_strategy_too(tmp_path):
     assert values.tolist() == [0, 3, 3, 3, 4, 5]
 
 
-def test_label_of_the_image_that_is_read_goes_with_it(tmp_path):
+def test_a_replacement_has_its_own_label(tmp_path):
     source = numbered(tmp_path, 4, broken=(0,))
     assert [label for _, label in numbers_of(source, source.ordered())] == [1, 1, 2, 3]
     assert source.labels().tolist() == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from byol_keras import RandomHorizontalFlip, RandomResizedCrop, TwoViews, data
@@ -16,6 +17,12 @@ from byol_keras.data.sources import Rows
 
 # Images per step where a test of workers shares them.
 BATCH = 8
+
+# Where Debian's package dataset-fashion-mnist installs the original files.
+IDX_FOLDER = pathlib.Path("/usr/share/datasets/fashion-mnist")
+needs_idx = pytest.mark.skipif(
+    not IDX_FOLDER.is_dir(), reason="the IDX files of Fashion-MNIST are not installed"
+)
 
 GIF_TWO_FRAMES = (
     b"GIF89a\x02\x00\x01\x00\x80\x00\x00"  # 2 x 1, two colours:
