@@ -11,84 +11,24 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras.byol import BYOL
-from byol_keras.callbacks import TargetEMA
 from byol_keras.networks import mlp_head
 
-LEARNING_RATE = 0.5
-TAU = 0.9
+from support.small_byol import (
+    LEARNING_RATE,
+    TAU,
+    all_variables,
+    arrays,
+    dense_backbone,
+    dense_byol,
+    fit,
+    two_replicas,
+    views,
+)
 
 
 @pytest.fixture(autouse=True)
 def _same_initial_weights():
     keras.utils.set_random_seed(0)
-
-
-def views(images, size=5, seed=0):
-    """Two arrays of random vectors, `[images, size]`."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(2, images, size)).astype("float32")
-
-
-def dense_backbone(size=5):
-    return keras.Sequential(
-        [
-            keras.Input((size,)),
-            layers.Dense(6, activation="tanh"),
-            layers.Dense(4, bias_initializer="random_normal"),
-        ]
-    )
-
-
-def dense_byol(**kwargs):
-    """A BYOL model without BatchNormalization, whose target is not the online copy."""
-    kwargs = {"target_init": "random", **kwargs}
-    projector = keras.Sequential([layers.Dense(3, bias_initializer="random_normal")])
-    predictor = keras.Sequential([layers.Dense(3, bias_initializer="random_normal")])
-    return BYOL(dense_backbone(), projector=projector, predictor=predictor, **kwargs)
-
-
-def two_replicas():
-    # TensorFlow's default reduction on CPUs fails in a process that has used another
-    # strategy before.
-    return tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
-
-
-class StepLogs(keras.callbacks.Callback):
-    """Keeps the logs of every step."""
-
-    def on_train_begin(self, logs=None):
-        self.steps = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps.append({name: float(value) for name, value in logs.items()})
-
-
-def momentum_sgd():
-    return keras.optimizers.SGD(LEARNING_RATE, momentum=0.9)
-
-
-def fit(model, pair, batch_size, optimizer_fn=momentum_sgd, tau=TAU, eager=False):
-    """Trains for one pass and returns the logs of every step.
-
-    Tracing takes longer than a few eager steps; tests about graphs and devices pay it.
-    """
-    with model.distribute_strategy.scope():
-        model.compile(optimizer_fn(), jit_compile=False, run_eagerly=eager)
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(pair)).batch(batch_size)
-    log = StepLogs()
-    ema = TargetEMA(tau, total_steps=len(pair[0]) // batch_size)
-    model.fit(dataset, shuffle=False, verbose=0, callbacks=[ema, log])
-    return log.steps
-
-
-def arrays(variables):
-    return [keras.ops.convert_to_numpy(v).copy() for v in variables]
-
-
-def all_variables(model):
-    return model.online.variables + model.target.variables + model.predictor.variables
 
 
 def assert_same_variables(model, expected, atol):
@@ -404,76 +344,7 @@ def test_mixed_precision_trains_float32_weights_at_a_finite_loss(policy):
     assert np.abs(after[0] - before[0]).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    "strategy_fn",
-    [tf.distribute.get_strategy, two_replicas],
-    ids=["one_device", "two_devices"],
-)
-def test_step_whose_gradients_overflow_moves_no_network(strategy_fn):
-    keras.config.set_dtype_policy("mixed_float16")
-    with strategy_fn().scope():
-        model = dense_byol()
-    before = arrays(all_variables(model))
-    pair = views(8)
-    pair[0][-1] = np.inf  # the last image: on two devices, seen by the second alone
-    fit(model, pair, 8)
-    for after, value in zip(arrays(all_variables(model)), before, strict=True):
-        np.testing.assert_array_equal(after, value)
-    assert model.optimizer.iterations.numpy() == 0
-    np.testing.assert_allclose(model.optimizer.dynamic_scale, 2.0**14)
-
-
 # --- Backbones and optimizers of a user -----------------------------------------------
-
-
-@keras.saving.register_keras_serializable(package="test_byol")
-class LazyBackbone(keras.Model):
-    """Has no weights before it sees data."""
-
-    def __init__(self, units, rank=2, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.rank = rank
-        self.dense = layers.Dense(units)
-
-    def call(self, images):
-        h = self.dense(images)
-        return h if self.rank == 2 else h[:, None, None, :]
-
-    def get_config(self):
-        return {"units": self.units, "rank": self.rank, "name": self.name}
-
-
-@pytest.mark.parametrize(
-    "strategy_fn",
-    [tf.distribute.get_strategy, lambda: tf.distribute.OneDeviceStrategy("CPU:0")],
-    ids=["no_strategy", "strategy"],
-)
-def test_target_of_a_backbone_that_fit_builds_starts_as_a_copy(strategy_fn):
-    with strategy_fn().scope():
-        model = BYOL(LazyBackbone(4), 8, 3)
-    assert not model.built
-    fit(model, views(8), 8, lambda: keras.optimizers.SGD(0.0), tau=1.0)
-    # Training leaves weights alone at this rate and tau; only statistics have moved.
-    for online, target in zip(
-        model.online.trainable_variables, model.target.trainable_variables, strict=True
-    ):
-        np.testing.assert_array_equal(*arrays([online, target]))
-
-
-def test_unbuilt_backbone_is_built_from_arrays_too():
-    model = BYOL(LazyBackbone(4), 8, 3)
-    model.compile(keras.optimizers.SGD(0.1), jit_compile=False, run_eagerly=True)
-    model.fit(*views(8), batch_size=8, verbose=0)
-    assert model.online.backbone.dense.kernel.shape == (5, 4)
-    assert model.optimizer.iterations.numpy() == 1
-
-
-def test_unbuilt_backbone_and_a_generator_are_refused():
-    model = BYOL(LazyBackbone(4), 8, 3)
-    model.compile("sgd")
-    with pytest.raises(ValueError, match=r"must be built before fit.*generator$"):
-        model.fit(tuple(views(8)) for _ in range(1))
 
 
 def test_functional_backbone_with_an_avgpool_output_trains_with_adam():
@@ -489,44 +360,9 @@ def test_functional_backbone_with_an_avgpool_output_trains_with_adam():
     assert 1e-2 < np.abs(after[0] - before[0]).max() < 3e-2
 
 
-@pytest.mark.parametrize(
-    ("outputs", "received"),
-    [
-        (lambda x: {"feature5": x}, r"avgpool.* Received: \['feature5'\]"),
-        (lambda x: x[:, None, None, :], r"Received: .* of shape \(None, 1, 1, 5\)"),
-        (lambda x: [x, x], "Received: output list of shape None"),
-    ],
-    ids=["no_avgpool", "feature_map", "list"],
-)
-def test_backbone_with_another_output_is_refused_in_one_line(outputs, received):
-    images = keras.Input((5,))
-    backbone = keras.Model(images, outputs(layers.Dense(5)(images)))
-    with pytest.raises(ValueError, match=f"^backbone.*{received}") as error:
-        BYOL(backbone, 8, 3)
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_unbuilt_backbone_with_a_feature_map_is_refused_by_fit_in_one_line():
-    model = BYOL(LazyBackbone(4, rank=4), 8, 3)
-    with pytest.raises(ValueError, match=r"^backbone.*\(None, 1, 1, 4\)") as error:
-        fit(model, views(8), 8)
-    assert len(str(error.value).splitlines()) == 1
-
-
 def test_predictor_of_another_width_is_refused():
     with pytest.raises(ValueError, match=r"^predictor.*\(None, 3\)\. .*\(None, 2\)"):
         BYOL(dense_backbone(), 8, 3, predictor=mlp_head(8, 2))
-
-
-@pytest.mark.parametrize("parts", [1, 3])
-def test_dataset_that_does_not_yield_two_views_is_refused(parts):
-    model = dense_byol()
-    model.compile("sgd", jit_compile=False)
-    view = views(8)[0]
-    data = (view,) * parts if parts > 1 else view
-    dataset = tf.data.Dataset.from_tensor_slices(data).batch(8)
-    with pytest.raises(ValueError, match=r"^dataset must yield \(view1, view2\)"):
-        model.fit(dataset, shuffle=False, verbose=0)
 
 
 @pytest.mark.parametrize(
@@ -573,32 +409,6 @@ def test_projection_std_is_0_where_the_backbone_has_collapsed():
     )
     (logs,) = fit(model, views(16), 16, eager=True)
     np.testing.assert_allclose(logs["projection_std"], 0.0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("initializer", "std", "largest"),
-    [("deepmind", 0.8796 / 16, 2.0 / 16), ("mmselfsup", 3**-0.5 / 16, 1.0 / 16)],
-)
-def test_head_has_the_parameters_and_the_initial_kernels_of(initializer, std, largest):
-    head = mlp_head(512, 64, initializer)
-    head.build((None, 256))
-    kernel = head.get_layer("hidden").kernel.numpy()
-    np.testing.assert_allclose(kernel.std(), std, rtol=0.02)
-    np.testing.assert_allclose(np.abs(kernel).max(), largest, rtol=0.01)
-    shapes = [tuple(v.shape) for v in head.trainable_variables]
-    assert shapes == [(256, 512), (512,), (512,), (512,), (512, 64)]
-
-
-def test_default_heads_have_the_published_parameter_counts():
-    model = BYOL(LazyBackbone(2048))
-    heads = {2048: model.online.projector, 256: model.predictor}
-    for size, head in heads.items():
-        head.build((None, size))
-    counts = [
-        sum(int(np.prod(v.shape)) for v in head.trainable_variables)
-        for head in heads.values()
-    ]
-    assert counts == [9_449_472, 2_109_440]
 
 
 def test_model_survives_a_keras_file_with_weights_target_and_optimizer(
