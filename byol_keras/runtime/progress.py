@@ -1,5 +1,9 @@
 """Progress bar: one line in the terminal for everything that takes long."""
 
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from rich import progress
 from rich.console import Console
 
@@ -65,3 +69,21 @@ class ProgressBar:
         texts = {"description": description, "status": status}
         given = {name: text for name, text in texts.items() if text is not None}
         self._bar.update(self._task, completed=completed, **given)
+
+
+def tracked(
+    items: Iterable, description: str, total: int | None = None, transient: bool = False
+) -> Iterator[Any]:
+    """Yields the items while a bar counts them.
+
+    Args:
+        items: anything to iterate over.
+        description: str. Name of the work.
+        total: int. Number of items; None asks `items` for it.
+        transient: bool. Whether the line is removed at the end. Defaults to False.
+    """
+    total = total or operator.length_hint(items) or None
+    with ProgressBar(description, total, transient=transient) as bar:
+        for item in items:
+            yield item
+            bar.advance()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from byol_keras.runtime.progress import ProgressBar
+from byol_keras.runtime.progress import ProgressBar, tracked
 
 
 def last_line(text):
@@ -43,3 +43,18 @@ def test_bar_ends_with_an_error_so_that_the_next_one_can_start():
         raise KeyError
     with ProgressBar("second", total=1) as bar:
         bar.advance()
+
+
+@pytest.mark.parametrize(
+    ("items", "total", "shown"),
+    [
+        ([7, 8], None, "2/2"),
+        (iter([7, 8]), 2, "2/2"),
+        ((x for x in [7, 8]), None, "2/?"),
+    ],
+)
+def test_tracked_items_are_yielded_and_counted(items, total, shown, capsys):
+    assert list(tracked(items, "folds", total)) == [7, 8]
+    line = last_line(capsys.readouterr().out)
+    assert line.startswith("folds ")
+    assert shown in line
