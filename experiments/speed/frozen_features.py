@@ -17,7 +17,7 @@ from measuring import seconds, write
 
 from byol_keras import data, resnet18
 from byol_keras.benchmarks.frozen.features import extract_features
-from byol_keras.benchmarks.frozen.knn import nearest
+from byol_keras.benchmarks.frozen.knn import nearest_neighbors
 
 REPEATS = 5
 TRAIN, TEST, DIMENSIONS, K = 60_000, 10_000, 512, 200
@@ -52,9 +52,9 @@ def measure_knn() -> dict[str, float]:
             tf.matmul(test[first : first + 1_024], train, transpose_b=True)
 
     before = peak_gigabytes()
-    nearest(train, labels, test, K)
+    nearest_neighbors(train, labels, test, K)
     above = peak_gigabytes() - before
-    found = compare(lambda: nearest(train, labels, test, K), product)
+    found = compare(lambda: nearest_neighbors(train, labels, test, K), product)
     return found | {"gigabytes_above_features": above}
 
 
