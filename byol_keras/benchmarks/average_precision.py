@@ -1,4 +1,4 @@
-"""Average precision of a ranking, by the three rules that published figures use."""
+"""Average precision of a ranking, by the three rules of published figures."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def average_precision(
     """Average precision of scored examples.
 
     Args:
-        scores: float `[N]`. Of equal scores the earlier example ranks first.
+        scores: float `[N]`. Ties are ranked in the order of the examples.
         is_positive: bool `[N]`.
         rule: one of `RULES`; see `average_precision_of_hits`.
 
@@ -27,12 +27,12 @@ def average_precision(
 def average_precision_of_hits(
     hits: np.ndarray, num_positives: int, rule: str = "area"
 ) -> float:
-    """Average precision of a ranking of which the correct places are known.
+    """Average precision of a ranking whose correct answers are known.
 
     Args:
-        hits: bool `[N]`, in order of falling score: whether the answer is correct. A
-            detector's answers may be none, `[0]`.
-        num_positives: int. How many there were to find, found or not.
+        hits: bool `[N]`, by descending score: whether the answer is correct. It may be
+            empty.
+        num_positives: int. Number of objects to find, found or not.
         rule: "area", all points: the area under the precision envelope; "11_points":
             the mean of the envelope at recalls of 0, 0.1, ..., 1, as mmdetection and
             detectron2 compute it; "11_points_exact": the same without their rounding.
@@ -61,14 +61,14 @@ def average_precision_of_hits(
 
 
 def _area(found, envelope, num_positives):
-    # Recall grows at the hits alone, by 1 / num_positives each.
+    # Recall grows only at hits, by 1 / num_positives each.
     is_hit = np.diff(found, prepend=0) > 0
     return envelope[is_hit].sum() / num_positives
 
 
 def _eleven_points(found, envelope, num_positives):
-    # As floats, the thresholds 0.3, 0.6 and 0.7 lie slightly above the decimals, so
-    # that a recall of 3/5 misses the one of 0.6: published figures contain this.
+    # As floats, the thresholds 0.3, 0.6 and 0.7 are slightly above the decimals, so
+    # that a recall of 3/5 misses the threshold of 0.6. Published figures contain this.
     thresholds = 0.1 * np.arange(11)
     return _mean_at(np.searchsorted(found / num_positives, thresholds), envelope)
 

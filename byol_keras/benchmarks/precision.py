@@ -1,4 +1,4 @@
-"""The precision that a benchmark trains and predicts in."""
+"""Numeric precision of a benchmark's training, and batches that replicas share."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,18 +6,20 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+from byol_keras.runtime.devices import PRECISIONS
+
+__all__ = ["PRECISIONS", "check_batch_size", "computing_in"]
 
 
 @contextlib.contextmanager
 def computing_in(policy: str) -> Iterator[None]:
-    """New layers compute in this precision inside, and as before afterwards.
+    """Sets Keras's dtype policy inside the context, and restores it afterwards.
 
     Args:
-        policy: one of `PRECISIONS`. Weights are float32 in each of them.
+        policy: one of `PRECISIONS`. Weights are float32 with all of them.
 
     Raises:
-        ValueError: if it is another one.
+        ValueError: for any other policy.
     """
     if policy not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}. Received: {policy!r}")
@@ -30,10 +32,10 @@ def computing_in(policy: str) -> Iterator[None]:
 
 
 def check_batch_size(name: str, batch_size: int) -> None:
-    """Raises a `ValueError` unless the replicas can share a batch.
+    """Raises a `ValueError` unless a batch can be divided among the replicas.
 
     Args:
-        name: str. Of whatever has the argument `batch_size`, for the message.
+        name: str. Owner of the argument `batch_size`, for the message.
         batch_size: int. Images per step, over all replicas.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,7 +1,7 @@
-"""Learning rates of downstream protocols that pre-training does not know.
+"""Learning rate schedules of downstream protocols that pre-training does not use.
 
-The cosines are those of `schedules`, without warm-up: `warmup_cosine` moves at every
-step, `warmup_epoch_cosine` once per epoch.
+Cosine schedules come from `byol_keras.schedules`, without warm-up: `warmup_cosine`
+changes at every step, `warmup_epoch_cosine` once per epoch.
 """
 
 import itertools
@@ -24,9 +24,10 @@ def step_decay(
     """A constant rate that is multiplied by a factor at the start of some epochs.
 
     Args:
-        run_length: of the run whose steps it is a function of.
+        run_length: `RunLength` of the run.
         base_learning_rate: float. Per 256 images, as in all schedules.
-        milestones: epochs, counted from 0, ascending; one beyond the end never acts.
+        milestones: ascending epochs, counted from 0. Milestones after the end of the
+            run have no effect.
         factor: float, positive. Defaults to 0.1.
 
     Raises:

@@ -1,23 +1,23 @@
-"""Training, validation and test splits: what they share, and holding a part out."""
+"""Training, validation and test splits: checks, and a random validation split."""
 
 import numpy as np
 
 from byol_keras.data.subsets import class_ranks
 
-# Of the training images, one in so many is held out where nothing else chooses.
+# Without validation data, a fifth of the training images is held out.
 _FOLDS = 5
 
 
 def check_splits(name: str, train_data, **others) -> None:
-    """Raises a `ValueError` unless all splits have labels of the same classes.
+    """Raises a `ValueError` unless all splits agree in channels and classes.
 
-    One label per image, and the same channels. A split may lack the last classes of
-    `train_data`; otherwise their names and order must agree, or labels would not.
+    Each image has one label. A split may lack the last classes of `train_data`;
+    otherwise names and order must be equal, so that labels mean the same classes.
 
     Args:
         name: str. The benchmark's, for messages.
         train_data: `image_data.ImageData`.
-        **others: other splits, by the names of their arguments; None is left out.
+        **others: other splits, by the names of their arguments. None is skipped.
     """
     given = {argument: data for argument, data in others.items() if data is not None}
     for argument, data in {"train_data": train_data, **given}.items():
@@ -50,14 +50,14 @@ def _difference(data, train_data):
 
 
 def split_places(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Holds out a fifth of each class, at least one example of two or more.
+    """Holds out a fifth of each class, and at least one example of two or more.
 
     Args:
         labels: int64 `[N]`.
-        seed: int. Another seed holds out others.
+        seed: int. Determines which examples are held out.
 
     Returns:
-        Places to train on and places held out, int64, each in rising order.
+        Places to train on and places held out, int64, each in ascending order.
 
     Raises:
         ValueError: if there are several labels per example, or no class has two

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from rich import progress
 
 from byol_keras.benchmarks.detection.batches import original_boxes, test_batches
 from byol_keras.benchmarks.detection.masks import encode_masks
 from byol_keras.benchmarks.detection.region_ops import model_garden
+from byol_keras.runtime.progress import tracked
 
 
 def detections(
@@ -32,7 +32,7 @@ def detections(
     batches = test_batches(
         data, 1, image_size, short_side, max_long_side, padding_color
     )
-    for batch in progress.track(batches, "detect", total=len(data.examples)):
+    for batch in tracked(batches, "detect", len(data.examples)):
         info = batch["image_info"]
         found = detector.detect(batch["image"], info[:, 1])
         found = {name: value[0].numpy() for name, value in found.items()}

@@ -1,7 +1,7 @@
-"""Frozen features on disk, under names made from all that determines them.
+"""Cache of frozen features on disk, keyed by everything that determines them.
 
-A name is a digest of the computation, of every weight in it and of the data: features
-are found again only by who would compute the same, and never grow stale.
+A key is a digest of the computation, of every weight in it and of the data. Features
+are reused only where the same computation would be repeated, so they are never stale.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ import tensorflow as tf
 def computation_digest(function: Callable, *inputs: tf.TensorSpec) -> str:
     """Hex digest of what a function computes: its graph, constants and variables.
 
-    Names of nodes do not count, so that a second process, or a second copy of a model,
-    has the same digest.
+    Node names are ignored, so that another process or another copy of a model has the
+    same digest.
 
     Args:
         function: takes tensors, returns tensors.
-        inputs: shapes and dtypes to trace it with.
+        *inputs: shapes and dtypes for tracing.
     """
     concrete = tf.function(function).get_concrete_function(*inputs)
     digest = hashlib.sha256(_graph_digest(concrete).encode())
-    # In the order in which the graph takes them; `concrete.variables` has none.
+    # In the order of the graph's inputs; the order of `concrete.variables` varies.
     variables = {id(variable.handle): variable for variable in concrete.variables}
     for captured in concrete.captured_inputs:
         value = variables.get(id(captured), captured)
@@ -49,7 +49,7 @@ def _graph_digest(concrete):
         return of_nodes(function.node_def, arguments, results)
 
     def of_nodes(nodes, arguments, outputs):
-        """With places instead of names, and digests of the functions called."""
+        """Digest of nodes: positions stand for names, digests for called functions."""
         names = [*arguments, *(node.name for node in nodes)]
         places = {name: place for place, name in enumerate(names)}
         digest = hashlib.sha256()
@@ -61,7 +61,7 @@ def _graph_digest(concrete):
                 called = value.func.name
                 if called in functions:
                     digest.update(f"{name} {of_function(called)}".encode())
-                elif not name.startswith("_"):  # a remark, as of inferred shapes
+                elif not name.startswith("_"):  # private ones note inferred shapes
                     value = value.SerializeToString(deterministic=True)
                     digest.update(name.encode() + value)
         digest.update(_inputs(outputs, places))
@@ -76,28 +76,28 @@ def _inputs(tensors, places):
 
 
 class FeatureCache:
-    """A folder of feature files, each complete or absent.
+    """A folder of feature files, each of them complete.
 
     Args:
-        folder: path; made when the first file is written.
+        folder: path. It is created when the first file is written.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = pathlib.Path(folder)
 
     def path(self, key: str) -> pathlib.Path:
-        """Where the array of this key is, or would be."""
+        """Path of the array of a key, which need not exist."""
         return self.folder / f"{key}.npy"
 
     def read(self, key: str) -> np.ndarray | None:
-        """The stored array, memory-mapped and read-only; None if it is not there."""
+        """The stored array, memory-mapped and read-only; None if there is none."""
         if not self.path(key).is_file():
             return None
         return np.load(self.path(key), mmap_mode="r")
 
     @contextlib.contextmanager
     def write(self, key: str, shape: tuple[int, ...], dtype) -> Iterator[np.memmap]:
-        """An array to fill; it gets its name only if all went well."""
+        """An array to fill, which is stored when the context ends without an error."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{key}.{os.getpid()}.partial"
         try:

@@ -1,4 +1,4 @@
-"""Frozen features of labelled images: what kNN, linear probes and SVMs start from."""
+"""Frozen features of labelled images, for kNN, linear classifiers and SVMs."""
 
 import contextlib
 import functools
@@ -11,10 +11,10 @@ import gin
 import keras
 import numpy as np
 import tensorflow as tf
-from rich import progress
 
 from byol_keras.benchmarks.frozen.feature_cache import FeatureCache, computation_digest
 from byol_keras.benchmarks.frozen.pooling import pool_feature
+from byol_keras.runtime.progress import tracked
 
 _LABELS = "labels"
 
@@ -22,8 +22,8 @@ _LABELS = "labels"
 class Features(NamedTuple):
     """Features float32 `[N, D]` and labels int64 of one split, in stored order.
 
-    Labels are `[N]`; or `[N, classes]` where an image may be of several classes. Arrays
-    from a cache are memory-mapped and read-only.
+    Labels are `[N]`, or `[N, classes]` if an image can have several classes. Cached
+    arrays are memory-mapped and read-only.
     """
 
     features: np.ndarray
@@ -54,13 +54,13 @@ def extract_all(
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
-        data: `image_data.ImageData` with labels.
+        data: `ImageData` with labels.
         features: names; see `read_feature`.
-        transform: uint8 `[h, w, C]` -> float32 `[H, W, C]` in 0..1; None feeds images
-            as they are stored, which must then be of one size.
+        transform: uint8 `[h, w, C]` -> float32 `[H, W, C]` in 0..1. None uses the
+            stored images, which must then have one size.
         batch_size: int. Images per forward pass.
-        cache_dir: folder to keep features in, on disk instead of in memory, and to find
-            them again. None keeps them in memory.
+        cache_dir: folder to store features in and reuse them from. None keeps them in
+            memory.
 
     Returns:
         `Features` by name, of all images, in stored order.
@@ -68,8 +68,8 @@ def extract_all(
     Raises:
         ValueError: for data without labels, of another channel count than the
             backbone's, or of different sizes without a `transform`; for a feature
-            that the backbone does not return; for a label below 0, by which TFDS marks
-            images whose class is kept secret.
+            that the backbone does not return; for negative labels, which TFDS gives to
+            images with undisclosed classes.
     """
     _check_data(backbone, data, transform)
     batches = _batches(data, transform, batch_size)
@@ -133,7 +133,7 @@ def _batches(data, transform, batch_size):
     dataset = data.ordered()
     if transform:
         dataset = dataset.map(transformed, num_parallel_calls=tf.data.AUTOTUNE)
-    # By batches, which costs a fraction of as many calls for single images.
+    # Mapping batches takes far fewer calls than mapping single images.
     return dataset.batch(batch_size).map(as_float).prefetch(tf.data.AUTOTUNE)
 
 
@@ -143,7 +143,7 @@ def _forward(backbone, features, images):
 
 
 def _keys(backbone, features, transform, data, images):
-    """Digests of all that determines each array, by name."""
+    """Digest of everything that determines each array, by name."""
     pixels = [data.digest(), "stored"]
     if transform:
         image = data.ordered().element_spec["image"]
@@ -164,13 +164,14 @@ def _in_memory(name, shape, dtype):
 
 
 def _run(backbone, features, batches, data, allocate):
-    """Arrays by name, filled batch by batch; the labels are among them."""
+    """Arrays by name, with the labels among them, filled batch by batch."""
     forward = functools.partial(_forward, backbone, features)
-    # Each call makes a new graph; a plain call of the function would be taken for
-    # needless retracing and warned of.
+    # Each call needs a new graph. Calling the function itself would make TensorFlow
+    # warn of needless retracing.
     forward = tf.function(forward).get_concrete_function(batches.element_spec[0])
     arrays, position = {}, 0
-    for images, labels in _track(batches, data):
+    title = f"features of {data.name}"
+    for images, labels in tracked(batches, title, transient=True):
         _refuse_secret(labels, data)
         found = {name: value.numpy() for name, value in forward(images).items()}
         for name, block in (found | {_LABELS: labels.numpy()}).items():
@@ -180,10 +181,6 @@ def _run(backbone, features, batches, data, allocate):
             arrays[name][position : position + len(block)] = block
         position += len(labels)
     return arrays
-
-
-def _track(batches, data):
-    return progress.track(batches, f"features of {data.name}", transient=True)
 
 
 def _refuse_secret(labels, data):

@@ -1,8 +1,8 @@
-"""Heads on a frozen backbone, trained side by side in one pass over the data.
+"""Heads on a frozen backbone, trained together on one stream of batches.
 
-The features are computed outside of the tape and shared; each head has its own loss and
-its own optimizer, so that training several heads is the same as training each alone.
-Everything is made in the scope of the current `tf.distribute` strategy.
+The heads share features that are computed outside of the gradient tape. Each head has
+its own loss and optimizer, so that it trains exactly as it would alone. Variables are
+created in the scope of the current `tf.distribute` strategy.
 """
 
 import itertools
@@ -23,12 +23,12 @@ _SCORE_BATCH = 1024
 
 
 class Head(NamedTuple):
-    """A classifier of one feature, and the optimizer that trains it.
+    """A classifier of one feature, and its optimizer.
 
     Args:
-        feature: name of what the classifier reads; see `features.read_feature`.
+        feature: name of the classifier's input; see `features.read_feature`.
         classifier: built `keras.Model`, float32 `[B, D]` -> logits `[B, classes]`.
-        optimizer: Keras optimizer that no other head uses.
+        optimizer: Keras optimizer, not shared with another head.
     """
 
     feature: str
@@ -45,7 +45,7 @@ class Head(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What heads are trained on.
+    """Training batches of heads.
 
     Args:
         batches: endless `tf.data.Dataset` of (inputs, labels int64 `[B]`).
@@ -67,17 +67,18 @@ def training_feed(
     train_view=None,
     transform: Callable | None = None,
 ) -> Feed:
-    """Augmented images, or without a `train_view` features that are computed once.
+    """The training batches: augmented images, or precomputed features.
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`. It
             runs in inference mode only.
-        data: `image_data.ImageData` with labels.
+        data: `ImageData` with labels.
         features: names; see `features.read_feature`.
-        length: of the run; its passes are filled up as its `last_batch` says.
+        length: `RunLength`, whose `last_batch` sets how a pass ends.
         seed: int. Of the order of the images and of the augmentations.
-        train_view: `augmented_view.AugmentedView`, or None.
-        transform: of the images whose features are computed once.
+        train_view: `AugmentedView`. None computes the features once, without
+            augmentation.
+        transform: of images without a `train_view`; see `features.extract_all`.
     """
     if train_view is None:
         found = extract_all(backbone, data, features, transform)
@@ -119,14 +120,14 @@ def _frozen_batches(found: Mapping[str, Features], length, seed):
 def shuffled_places(
     num_examples: int, batch_size: int, seed: int, pass_length: int
 ) -> Iterator[np.ndarray]:
-    """Endless batches of places, int `[batch_size]`: every pass in an order of its own.
+    """Endless batches of places, int `[batch_size]`, reshuffled for every pass.
 
     Args:
         num_examples: int.
-        batch_size: int. A batch may go on with the next pass.
-        seed: int, not negative. Another seed gives other orders.
-        pass_length: int. What a pass has beyond `num_examples` are its own first places
-            again.
+        batch_size: int. A batch can span two passes.
+        seed: int, not negative. Determines the orders.
+        pass_length: int. A pass longer than `num_examples` repeats its first places at
+            its end.
     """
     rest = np.empty(0, np.int64)
     for number in itertools.count():
@@ -138,7 +139,7 @@ def shuffled_places(
 
 
 class Heads(keras.Model):
-    """Independent heads as one model that `fit` trains on the batches of a `Feed`.
+    """Independent heads as one model, which `fit` trains on the batches of a `Feed`.
 
     Args:
         heads: list of `Head`.
@@ -152,11 +153,12 @@ class Heads(keras.Model):
         self.loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         for head in self.heads:
             head.optimizer.build(head.classifier.trainable_variables)
-        # Each head has its own optimizer; XLA would take long to compile for nothing.
+        # Each head has its own optimizer. XLA would compile for long without a gain.
         self.compile(optimizer=None, jit_compile=False)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Every head is built; Keras's own would call this model, which has no output.
+        # Every head is built. Keras's own version would call this model, which has no
+        # output.
         pass
 
     def train_step(self, batch):
@@ -166,7 +168,7 @@ class Heads(keras.Model):
             self._train_head(head, features[head.feature], labels)
             for head in self.heads
         ]
-        # A Keras loss is divided by the number of replicas, over which logs are means.
+        # Keras divides a loss by the number of replicas, and averages logs over them.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return {"loss": ops.mean(ops.stack(losses)) * replicas}
 
@@ -186,21 +188,21 @@ def train_heads(
     title: str,
     after_epoch: Callable[[], None] | None = None,
 ) -> None:
-    """Trains the heads in place; the backbone stays as it is.
+    """Trains the heads in place, and leaves the backbone unchanged.
 
     Args:
-        heads: list of `Head`, made in the scope of the current strategy.
+        heads: list of `Head`, created in the scope of the current strategy.
         feed: see `training_feed`.
-        length: of the run, as the feed was made for.
-        title: str. What the line of progress is called.
-        after_epoch: called after the last step of every epoch.
+        length: the `RunLength` that the feed was made for.
+        title: str. Name of the training in the progress bar.
+        after_epoch: called without arguments after the last step of every epoch.
     """
     with TrainingProgress(title, length.total_steps, length=length) as shown:
         callbacks: list[keras.callbacks.Callback] = [shown]
         if after_epoch is not None:
             callbacks.append(_AfterEpochs(length, after_epoch))
-        # For Keras the run is one epoch: where batches go on over the ends of passes,
-        # the steps of a pass are not a whole number.
+        # For Keras the run is one epoch, since batches that span two passes leave no
+        # whole number of steps per pass.
         Heads(heads, feed.read).fit(
             feed.batches,
             steps_per_epoch=length.total_steps,

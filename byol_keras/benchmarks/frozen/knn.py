@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification of frozen features."""
+"""Weighted k-nearest-neighbor classification of frozen features."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,19 +28,19 @@ def knn(
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
-        train_data, test_data: `data.ImageData` with labels.
-        k: numbers of neighbours.
-        temperature: float. A neighbour of cosine similarity s votes exp(s / T).
-        transform: see `features.extract_features`.
-        feature: which output of the backbone.
+        train_data, test_data: `ImageData` with labels.
+        k: numbers of neighbors.
+        temperature: float, T. A neighbor of cosine similarity s votes exp(s / T).
+        transform: see `features.extract_all`.
+        feature: output of the backbone to use; see `features.read_feature`.
         batch_size: int. Images per forward pass.
 
     Returns:
         `knn/top1_k<k>` and `knn/top5_k<k>` for every k, in percent.
 
     Raises:
-        ValueError: if a k is not within 1 and the number of training images, or
-            `temperature` is not positive.
+        ValueError: unless every k is between 1 and the number of training images, and
+            `temperature` is positive.
 
     Source: mmselfsup 0.x, `knn_classifier.py` (protocol of arXiv 1805.01978).
     """
@@ -49,7 +49,9 @@ def knn(
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
     test = extract_features(backbone, test_data, **read)
-    similarities, labels = nearest(train.features, train.labels, test.features, max(k))
+    similarities, labels = nearest_neighbors(
+        train.features, train.labels, test.features, max(k)
+    )
     num_classes = len(train_data.class_names)
     results = {}
     for count in k:
@@ -66,14 +68,14 @@ def _check_arguments(k, temperature, num_examples):
     counts = k if isinstance(k, (list, tuple)) and k else [0]
     if not all(is_positive_int(n) and n <= num_examples for n in counts):
         raise ValueError(
-            f"knn.k must be a list of ints within 1 and the {num_examples} training "
+            f"knn.k must be a list of ints from 1 to the {num_examples} training "
             f"images. Received: {k!r}"
         )
     if not (isinstance(temperature, (int, float)) and temperature > 0):
         raise ValueError(f"knn.temperature must be positive. Received: {temperature!r}")
 
 
-def nearest(
+def nearest_neighbors(
     train_features: np.ndarray,
     train_labels: np.ndarray,
     test_features: np.ndarray,
@@ -81,9 +83,9 @@ def nearest(
     train_block: int = 65_536,
     test_block: int = 1_024,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k training examples of largest cosine similarity, for every test example.
+    """The k training examples with the largest cosine similarity to each test example.
 
-    Memory above the features is bounded by one block of similarities, whatever the
+    Besides the features, memory holds one block of similarities at a time, for any
     number of training examples.
 
     Args:
@@ -94,8 +96,8 @@ def nearest(
         train_block, test_block: int. Size of a block.
 
     Returns:
-        Similarities float32 `[M, k]`, in falling order, and labels int64 `[M, k]`. Of
-        equal similarities the earlier training example comes first.
+        Similarities float32 `[M, k]`, in descending order, and labels int64 `[M, k]`.
+        Ties are in the order of the training examples.
     """
     blocks = range(0, len(test_features), test_block)
     queries = [_unit(test_features[first : first + test_block]) for first in blocks]
@@ -134,7 +136,7 @@ def _merge(best, found, k):
 def class_votes(
     similarities: np.ndarray, labels: np.ndarray, num_classes: int, temperature: float
 ) -> np.ndarray:
-    """Sum of exp(similarity / temperature) over the neighbours of each class.
+    """Sum of exp(similarity / temperature) over the neighbors of each class.
 
     Args:
         similarities: `[M, k]`.

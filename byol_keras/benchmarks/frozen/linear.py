@@ -1,8 +1,8 @@
-"""Linear classification of frozen features by gradient descent: the three protocols.
+"""Linear classification of frozen features by gradient descent: three protocols.
 
-`linear` trains one classifier of the pooled output, `linear_sweep` one for every base
-learning rate, of which held-out images choose one, and `linear_features` one for every
-stage of the backbone, behind a BatchNormalization.
+`linear` trains one classifier on the pooled output. `linear_sweep` trains one for each
+base learning rate and selects one on held-out images. `linear_features` trains one for
+each stage of the backbone, after a BatchNormalization.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,28 +46,28 @@ def linear(
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
-        train_data, test_data: `image_data.ImageData` with labels of the same classes.
+        train_data, test_data: `ImageData` with labels of the same classes.
         optimizer_fn: (learning_rate) -> Keras optimizer.
         learning_rate_fn: (run_length) -> schedule or float.
         epochs: int. Passes over the training images.
         batch_size: int. Images per step, over all replicas.
         last_batch: "pad" or "carry"; see `schedules.RunLength`.
-        train_view: `augmented_view.AugmentedView` of the training images. None trains
-            on features that are computed once, which is much faster and no part of the
-            published protocols.
+        train_view: `AugmentedView` of the training images. None trains on features
+            that are computed once, which is much faster but not in the published
+            protocols.
         transform: of the test images, and of the training images without a
             `train_view`; see `features.extract_all`.
-        feature: which output of the backbone; see `features.read_feature`.
+        feature: output of the backbone to use; see `features.read_feature`.
         best_epoch: bool. Also report the best epoch on the test images, as published.
-        seed: int. Of the order of the images, the augmentations and the first weights.
+        seed: int. Of the order of the images, the augmentations and initial weights.
 
     Returns:
         `linear/top1` and `linear/top5` after the last epoch, and
-        `linear/top1_best_epoch` if asked for, in percent.
+        `linear/top1_best_epoch` with `best_epoch`, in percent.
 
     Raises:
-        ValueError: for wrong arguments, and for splits that do not fit the backbone or
-            one another.
+        ValueError: for wrong arguments, and for splits that do not match the backbone
+            or each other.
 
     Source: mmselfsup 0.x, resnet50_linear-8xb512-coslr-90e_in1k.
     """
@@ -109,14 +109,14 @@ def linear_sweep(
     feature: str = "avgpool",
     seed: int = 0,
 ) -> dict[str, float]:
-    """Accuracy of the linear classifier whose learning rate held-out images choose.
+    """Accuracy of a linear classifier whose learning rate is chosen on held-out data.
 
-    All classifiers are trained in one pass over the data. The test images are
-    classified once, by the chosen one.
+    All classifiers are trained together on the same batches. The test images are
+    classified once, by the chosen classifier.
 
     Args:
-        validation_data: `image_data.ImageData` with labels: images of the training
-            split that are not in `train_data`. Of equal rates the first is taken.
+        validation_data: `ImageData` with labels: images of the training split that are
+            not in `train_data`. Of equally accurate rates the first is chosen.
         learning_rate_fn: (run_length, base_learning_rate) -> schedule or float.
         base_learning_rates: floats, per 256 images.
         backbone, train_data, test_data, optimizer_fn, epochs, batch_size, last_batch,
@@ -130,9 +130,9 @@ def linear_sweep(
     Raises:
         ValueError: as `linear`, and for base learning rates that are not positive.
 
-    Source: Grill et al. 2020, appendix C.1; the first weights are those of haiku's
-        Linear, as in deepmind-research `byol/eval_experiment.py`, which trains at a
-        base learning rate of 0.2 only.
+    Source: Grill et al. 2020, appendix C.1. Initial weights are those of haiku's
+        Linear, as in deepmind-research `byol/eval_experiment.py`, which trains only
+        with a base learning rate of 0.2.
     """
     check_splits(
         "linear_sweep", train_data, validation_data=validation_data, test_data=test_data
@@ -188,12 +188,12 @@ def linear_features(
 ) -> dict[str, float]:
     """Accuracy of a linear classifier of each stage's feature maps.
 
-    A stage is pooled to about 9,000 numbers, its channels are normalised by a
-    BatchNormalization without scale and offset, and then classified.
+    The maps of a stage are pooled to about 9,000 numbers, normalized per channel by a
+    BatchNormalization without scale and offset, and classified.
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict with feature1 to feature5.
-        levels: ints in 1..5. Which of them.
+        levels: ints in 1..5. Stages to use.
         train_data, test_data, optimizer_fn, learning_rate_fn, epochs, batch_size,
             last_batch, train_view, transform, seed: see `linear`.
 
@@ -202,12 +202,12 @@ def linear_features(
         `linear_features/best_top1`, the best of them on the test images; in percent.
 
     Raises:
-        ValueError: as `linear`, and for levels that are not different ints in 1..5.
+        ValueError: as `linear`, and unless the levels are distinct ints in 1..5.
 
     Source: mmselfsup 0.x, resnet50_mhead_linear-8xb32-steplr-90e_in1k.
-    Deviation: the running variance that the test uses is the mean of the batches'
-        biased ones, torch's of unbiased ones: a factor 1 - 1 / n, where n is the batch
-        size times the pixels of the pooled map, at least 1,024 as published.
+    Deviation: the running variance for the test averages biased variances of batches,
+        where torch averages unbiased ones. The factor is 1 - 1 / n, where n is the
+        batch size times the pixels of the pooled map, at least 1,024 as published.
     """
     check_splits("linear_features", train_data, test_data=test_data)
     _check_arguments("linear_features", optimizer_fn, learning_rate_fn, seed)
@@ -257,7 +257,7 @@ def _normal(seed):
 
 
 def _channel_normalization(size, channels):
-    """Layers that normalise flat maps, channels first, over images and pixels."""
+    """Layers that normalize flat maps, channels first, over images and pixels."""
     normalize = layers.BatchNormalization(
         axis=1,
         momentum=0.9,
@@ -286,12 +286,12 @@ def _run_length(name, data, batch_size, epochs, last_batch):
 
 
 def _checked_size(name, size, *splits):
-    """The number of features, which all splits must share."""
+    """The number of features, which must be the same in all splits."""
     for split in splits:
         if split.features.shape[1] != size:
             raise ValueError(
-                f"{name}.transform must give images with as many features as those of "
-                f"training, {size}. Received: {split.features.shape[1]}"
+                f"{name}.transform must give images with the {size} features of the "
+                f"training images. Received: {split.features.shape[1]}"
             )
     return size
 
@@ -320,6 +320,6 @@ def _check_levels(levels):
     listed = isinstance(levels, (list, tuple)) and len(levels) > 0
     if not listed or len(set(levels)) < len(levels) or not set(levels) <= set(LEVELS):
         raise ValueError(
-            f"linear_features.levels must be different ints among {LEVELS}. "
+            f"linear_features.levels must be distinct ints among {LEVELS}. "
             f"Received: {levels!r}"
         )

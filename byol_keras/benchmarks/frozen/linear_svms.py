@@ -1,21 +1,23 @@
-"""Linear SVMs, one class against the rest: what the SVM benchmarks share."""
+"""Linear SVMs, one class against the rest: shared parts of the SVM benchmarks."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from absl import logging
-from rich import progress
 
 from byol_keras.benchmarks.average_precision import average_precision
 from byol_keras.runtime.argument_checks import check_int
+from byol_keras.runtime.progress import tracked
 
-# Of equally good costs the earlier one is taken.
+_logger = logging.getLogger("byol_keras")
+
+# Of equally good costs the first is chosen.
 # Source: mmselfsup 0.x, svm_helper.py.
 COSTS = (1.0, 10.0, 100.0, *(0.5**power for power in range(4, 20)))
 
 # Source: mmselfsup 0.x, train_svm_kfold_parallel.py.
-# Deviation: a fixed `random_state`, which orders the coordinate descent, so that an SVM
-# that stops before it has converged is the same in the next run.
+# Deviation: a fixed `random_state`, which orders the coordinate descent. So an SVM that
+# stops before convergence is the same in every run.
 LINEAR_SVC = {
     "penalty": "l2",
     "loss": "squared_hinge",
@@ -31,34 +33,36 @@ LINEAR_SVC = {
 def in_processes(
     task: Callable, calls: Sequence[tuple], jobs: int | None, description: str
 ) -> Iterable:
-    """Results of `task(*call)` for every call, in order, while a bar shows progress.
+    """Results of `task(*call)` for each call, in order, with a progress bar.
 
-    Arrays above 1 MB are not sent to the processes; all of them map one file.
+    The processes map arrays above 1 MB from one file instead of receiving copies.
 
     Args:
-        jobs: int. Processes; None for one per core, 1 for none but this one.
-        description: what the bar is called.
+        task: function to call.
+        calls: tuples of its arguments.
+        jobs: int. Processes. None uses all cores; 1 uses only this process.
+        description: str. Name of the work in the progress bar.
     """
     from joblib import Parallel, delayed
 
     parallel = Parallel(-1 if jobs is None else jobs, return_as="generator")
     results = parallel(delayed(task)(*call) for call in calls)
-    return progress.track(results, description, len(calls), transient=True)
+    return tracked(results, description, len(calls), transient=True)
 
 
 def known_precision(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Average precision of one class without the images to be ignored.
+    """Average precision of one class over the images whose label is known.
 
     Args:
         scores: float `[N]`.
-        targets: `[N]`: 1, 0, or -1 where the class is to be ignored.
+        targets: `[N]`: 1, 0, or -1 for images to ignore.
     """
     known = targets != -1
     return average_precision(scores[known], targets[known] == 1)
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
-    """float64 `[N, D]`: each row by its norm plus 1e-5.
+    """float64 `[N, D]`: each row divided by its norm plus 1e-5.
 
     Source: mmselfsup 0.x, svm_helper.py.
     """
@@ -68,18 +72,18 @@ def unit_length(features: np.ndarray) -> np.ndarray:
 
 
 def class_targets(train_data, test_data, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of both splits as one question per class.
+    """Labels of both splits as binary targets of each class.
 
     Args:
-        train_data, test_data: `ImageData` with one label per image or several.
-        name: the benchmark's, for messages.
+        train_data, test_data: `ImageData` with one or several labels per image.
+        name: str. The benchmark's name, for messages.
 
     Returns:
-        int8 `[N, classes]` and `[M, classes]`: 1, 0, or -1 where a class is to be
-        ignored.
+        int8 `[N, classes]` and `[M, classes]`: 1, 0, or -1 where the class of an image
+        is to be ignored.
 
     Raises:
-        ValueError: if the splits are not of the same classes or unlabelled, or a class
+        ValueError: if a split has no labels, the numbers of classes differ, or a class
             has no test image.
     """
     train, test = (_targets(data) for data in (train_data, test_data))
@@ -102,7 +106,15 @@ def _targets(data):
 def check_counts(
     argument: str, data, belongs: np.ndarray, least: int, relation: str = "of"
 ) -> None:
-    """Raises a ValueError if a column of bool `[N, classes]` has too few True."""
+    """Raises a `ValueError` if a class has too few images.
+
+    Args:
+        argument: str. Name of the argument that holds the data.
+        data: `ImageData`.
+        belongs: bool `[N, classes]`: whether an image counts for a class.
+        least: int. Images that each class needs.
+        relation: str. "of" or "outside", for the message.
+    """
     counts = belongs.sum(axis=0)
     place = int(np.argmin(counts))
     if counts[place] < least:
@@ -114,7 +126,7 @@ def check_counts(
 
 
 def check_costs(argument: str, costs: Sequence[float]) -> None:
-    """Raises a ValueError for anything but a list of positive numbers."""
+    """Raises a `ValueError` unless `costs` is a list of positive numbers."""
     numbers = costs if isinstance(costs, (list, tuple)) and costs else [0]
     if not all(isinstance(cost, (int, float)) and cost > 0 for cost in numbers):
         raise ValueError(
@@ -123,13 +135,13 @@ def check_costs(argument: str, costs: Sequence[float]) -> None:
 
 
 def check_jobs(argument: str, jobs: int | None) -> None:
-    """Raises a ValueError for anything but a number of processes or None."""
+    """Raises a `ValueError` unless `jobs` is None or a number of processes."""
     if jobs is not None:
         check_int(argument, jobs, 1)
 
 
 def require_scikit_learn(name: str) -> None:
-    """Raises a ValueError with the command that installs what is missing."""
+    """Raises a `ValueError` with the pip command if scikit-learn is missing."""
     try:
         import joblib  # noqa: F401
         import sklearn  # noqa: F401
@@ -141,9 +153,9 @@ def require_scikit_learn(name: str) -> None:
 
 
 def warn_of_unconverged(name: str, count: int) -> None:
-    """Says once how many SVMs stopped at the last iteration that they may take."""
+    """Logs one warning with the number of SVMs that reached the last iteration."""
     if count:
-        logging.warning(
+        _logger.warning(
             "%s: %d SVMs stopped at %d iterations, before they converged.",
             name,
             count,

@@ -1,14 +1,13 @@
-"""Linear transfer: logistic regression by L-BFGS on frozen features."""
+"""Linear transfer: logistic regression on frozen features by L-BFGS."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import gin
 import keras
 import numpy as np
-from absl import logging
-from rich.progress import track
 
 from byol_keras.benchmarks.frozen.features import Features, extract_features
 from byol_keras.benchmarks.frozen.linear_svms import (
@@ -17,12 +16,14 @@ from byol_keras.benchmarks.frozen.linear_svms import (
 )
 from byol_keras.benchmarks.splits import check_splits, split_places
 from byol_keras.runtime.argument_checks import check_int
+from byol_keras.runtime.progress import tracked
 
 # 45 strengths from 1e-6 to 1e5, evenly spaced in their logarithm.
 # Source: arXiv 2006.07733 appendix D.2.
 L2_STRENGTHS = tuple(float(strength) for strength in np.logspace(-6, 5, 45))
 
 _SMALL = 2**25  # numbers in a matrix of features
+_logger = logging.getLogger("byol_keras")
 
 
 @gin.register(module="byol_keras")
@@ -38,29 +39,29 @@ def logistic(
     max_iterations: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Accuracy of L2-regularised logistic regression on images without augmentation.
+    """Accuracy of L2-regularized logistic regression on images without augmentation.
 
-    For every strength, from the largest on, weights W and intercepts minimise
+    For every strength, in descending order, weights W and intercepts minimize
 
         sum over examples of cross-entropy + l2 / 2 |W|²
 
-    starting from the previous solution; the intercepts are not regularised. The
-    strength of the best validation accuracy is chosen, the larger one of equals, and a
-    last fit, from zero, takes training and validation examples together. Test labels
-    are read once, for that fit.
+    starting from the previous solution. Intercepts are not regularized. The strength
+    with the best validation accuracy is chosen, the larger one of a tie. The last fit
+    starts from zero and uses training and validation examples. Test labels are read
+    once, for that fit.
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
-        train_data, test_data: `image_data.ImageData` with one label per image.
-        transform: see `features.extract_features`.
-        l2: strengths, positive. scikit-learn's `C` is 1 / l2.
-        validation_data: to choose the strength on. None: a fifth of each class of
+        train_data, test_data: `ImageData` with one label per image.
+        transform: see `features.extract_all`.
+        l2: positive strengths. scikit-learn's `C` is 1 / l2.
+        validation_data: to choose the strength on. None takes a fifth of each class of
             `train_data`.
-        feature: which output of the backbone; see `features.extract_features`.
+        feature: output of the backbone to use; see `features.read_feature`.
         batch_size: int. Images per forward pass.
-        max_iterations: int. Of L-BFGS, per fit. Fits that stop there are counted in
-            one warning.
-        seed: int. Of the choice of the fifth.
+        max_iterations: int. Of L-BFGS, per fit. One warning counts the fits that reach
+            it.
+        seed: int. Of the validation split.
 
     Returns:
         `logistic/top1`, `logistic/mean_per_class_top1` (mean over the classes of the
@@ -72,7 +73,7 @@ def logistic(
 
     Source: arXiv 2006.07733 appendix D.2.
     Deviation: the paper does not say whether its loss is a sum or a mean; the sum is
-        scikit-learn's. Two classes are told apart by one logistic unit, not by two.
+        scikit-learn's. Two classes have one logistic unit, not two.
     """
     require_scikit_learn("logistic")
     check_costs("logistic.l2", l2)
@@ -108,7 +109,7 @@ def logistic(
 
 
 def _read(backbone, data, transform, feature, batch_size) -> Features:
-    """Features as float64, in which L-BFGS converges, and one label per image."""
+    """Features as float64, since L-BFGS does not converge in float32, and labels."""
     found = extract_features(backbone, data, transform, feature, batch_size)
     if found.labels.ndim != 1 or len(np.unique(found.labels)) < 2:
         raise ValueError(
@@ -129,11 +130,11 @@ def _regression(max_iterations, **settings):
 
 
 def _best_strength(train, validation, l2, max_iterations):
-    """The strength of the best validation accuracy, and that accuracy in percent."""
-    # Neighbours on the path are close, so each fit goes on from the last one.
+    """The strength with the best validation accuracy, and that accuracy in percent."""
+    # Solutions of neighboring strengths are close, so each fit starts from the last.
     model = _regression(max_iterations, warm_start=True)
     accuracies = {}
-    for strength in track(sorted(l2, reverse=True), description="logistic regression"):
+    for strength in tracked(sorted(l2, reverse=True), "logistic regression"):
         model.set_params(C=1.0 / strength).fit(*train)
         accuracies[strength] = 100.0 * model.score(*validation)
     best = max(accuracies, key=accuracies.get)
@@ -141,7 +142,7 @@ def _best_strength(train, validation, l2, max_iterations):
 
 
 def _few_threads(features):
-    """One thread for small matrices, whose threads mostly wait for one another."""
+    """One thread for small matrices, where more threads only wait for each other."""
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1 if features.size < _SMALL else None)
@@ -149,7 +150,7 @@ def _few_threads(features):
 
 @contextlib.contextmanager
 def _one_convergence_warning(max_iterations: int) -> Iterator[None]:
-    """Replaces scikit-learn's warning for every fit by one that counts them."""
+    """Replaces scikit-learn's warnings, one per fit, by one warning with a count."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as caught:
@@ -162,7 +163,7 @@ def _one_convergence_warning(max_iterations: int) -> Iterator[None]:
         else:
             warnings.warn(warning.message, stacklevel=3)
     if unconverged:
-        logging.warning(
+        _logger.warning(
             "%d fits of the logistic regression did not converge within "
             "logistic.max_iterations=%d",
             unconverged,

@@ -1,4 +1,4 @@
-"""Linear SVMs on frozen features of few labelled images: low-shot VOC07."""
+"""Low-shot VOC07 classification: linear SVMs on frozen features of few images."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     unit_length,
     warn_of_unconverged,
 )
-from byol_keras.runtime.argument_checks import check_int
+from byol_keras.runtime.argument_checks import check_int, is_positive_int
 
 
 @gin.register(module="byol_keras")
@@ -38,41 +38,41 @@ def low_shot_svm(
     jobs: int | None = None,
     batch_size: int = 256,
 ) -> dict[str, float]:
-    """Mean average precision of SVMs that see k images of each class.
+    """Mean average precision of SVMs trained on k images of each class.
 
-    Of each class k images and k (classes - 1) others are drawn from the training
-    images, without replacement; where there are fewer others, all are taken. An SVM is
-    fitted to them at each cost. One cost serves all classes and samples of a k. It is
-    chosen twice:
+    For each class, k of its images and k (classes - 1) others are drawn from the
+    training images without replacement, or all others if there are fewer. An SVM is
+    fitted to them at each cost. One cost is used for all classes and samples of a k. It
+    is chosen in two ways:
 
     - without test images: by the mean average precision on the training images that
-      were not drawn for the class. A class of which all images, or all others, were
-      drawn has no part in the choice. The labels of many training images are used, but
-      none of the test images'.
-    - on the test images, as in the published figures, which are biased upwards by it.
+      were not drawn for the class. Classes whose images, or whose others, were all
+      drawn are left out. This uses the labels of many training images, but no test
+      label.
+    - on the test images, as in the published figures, which this biases upwards.
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features, or `[B, D]`.
         train_data, test_data: `ImageData` with labels, one or several per image.
-        ks: ints. Images drawn of each class.
+        ks: ints. Images drawn from each class.
         samples: int. Independent draws for each k.
         seed: int. Each draw is a function of `(seed, k, sample, class)`.
-        transform: see `features.extract_features`.
-        feature: see `features.extract_features`.
-        costs: the SVM's C. Defaults to the 19 published.
-        jobs: int. Processes; None takes all cores.
+        transform: see `features.extract_all`.
+        feature: output of the backbone to use; see `features.read_feature`.
+        costs: values of the SVM's C. Defaults to the 19 published.
+        jobs: int. Processes. None uses all cores.
         batch_size: int. Images per forward pass.
 
     Returns:
         For each k, in percent: `low_shot_svm/k<k>_mAP`, the mean over the samples at
         the cost chosen without test images; `low_shot_svm/k<k>_mAP_std`, the standard
         deviation over the samples at that cost; and
-        `low_shot_svm/k<k>_mAP_cost_chosen_on_test`, the published protocol.
+        `low_shot_svm/k<k>_mAP_cost_chosen_on_test`, as published.
 
     Raises:
         ValueError: if scikit-learn is missing; if a class has fewer than max(ks)
-            training images, no training image that surely is not of it, or no test
-            image; if a k leaves no class to choose the cost with; for wrong arguments.
+            training images, no negative training image, or no test image; if a k leaves
+            no class to choose the cost with; for wrong arguments.
 
     Source: mmselfsup 0.x, svm_voc07; the protocol is that of arXiv 1905.01235.
     Deviation: see `LINEAR_SVC`; the reference draws from an unseeded generator.
@@ -99,8 +99,10 @@ def low_shot_svm(
 
 
 def _check_arguments(ks, samples, seed, costs, jobs):
-    for k in ks if isinstance(ks, (list, tuple)) and ks else [ks]:
-        check_int("low_shot_svm.ks, each of the list,", k, 1)
+    if not (isinstance(ks, (list, tuple)) and ks and all(map(is_positive_int, ks))):
+        raise ValueError(
+            f"low_shot_svm.ks must be a list of positive ints. Received: {ks!r}"
+        )
     check_int("low_shot_svm.samples", samples, 1)
     check_int("low_shot_svm.seed", seed, 0)
     check_costs("low_shot_svm.costs", costs)
@@ -115,23 +117,24 @@ def _check_draws(data, targets, ks):
     for k in ks:
         if not np.any((positives > k) & (others > k * (targets.shape[1] - 1))):
             raise ValueError(
-                "low_shot_svm.ks must leave images of some class, and others, on which "
-                f"the cost is chosen. Received: {k} for {data.name}"
+                "low_shot_svm.ks must leave images of some class, and others, for the "
+                f"choice of the cost. Received: {k} for {data.name}"
             )
 
 
 def drawn_images(
     targets: np.ndarray, k: int, seed: int, sample: int
 ) -> list[np.ndarray]:
-    """For each class, the places of the training images that its SVM sees.
+    """For each class, the places of the training images that its SVM is fitted to.
 
     Args:
         targets: `[N, classes]`: 1, 0, or -1 where the class is to be ignored.
-        k: int. Images of the class; of others k (classes - 1), or all if fewer.
-        seed, sample: int. Two pairs give independent draws.
+        k: int. Number of images of the class; there are k (classes - 1) others, or all
+            of them if there are fewer.
+        seed, sample: int. Different pairs give independent draws.
 
     Returns:
-        List of int64 arrays, each in rising order.
+        List of int64 arrays, each in ascending order.
     """
     drawn = []
     for place, of_class in enumerate(targets.T):
@@ -147,10 +150,10 @@ def drawn_images(
 
 
 def _precisions(train, test, draws, costs, jobs, description):
-    """Average precisions `[samples, classes, costs]`, held out and on the test images.
+    """Average precisions `[samples, classes, costs]` on held-out and on test images.
 
-    The former are NaN for a class that leaves nothing to hold out. Third comes how many
-    SVMs stopped before they converged.
+    Those of classes without held-out images are NaN. The third result is the number of
+    SVMs that stopped before convergence.
     """
     signs = np.where(train.labels == 1, 1, -1)
     cells = [(c, places) for draw in draws for c, places in enumerate(draw)]
@@ -177,11 +180,11 @@ def svms_of_costs(costs: Sequence[float]) -> Callable:
 
     Returns:
         Function of float64 `[N, D]`, places `[n]` and signs `[n]`, 1 or -1, that
-        returns weights `[D, costs]`, biases `[costs]` and how many of the SVMs stopped
-        before they converged.
+        returns weights `[D, costs]`, biases `[costs]` and the number of SVMs that
+        stopped before convergence.
     """
 
-    # Nested for the reason that `svm.cross_validated_svm` gives.
+    # Nested for the reason given in `svm.cross_validated_svm`.
     def fit(features, places, signs):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
@@ -204,7 +207,7 @@ def low_shot_metrics(
 
     Args:
         held_out: average precisions `[samples, classes, costs]` on training images that
-            were not drawn; NaN for a class that has none.
+            were not drawn; NaN for a class without such images.
         tested: the same on the test images.
     """
     of_samples = 100.0 * tested.mean(axis=1)

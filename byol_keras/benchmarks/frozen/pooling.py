@@ -1,11 +1,11 @@
-"""Feature maps pooled to about 9,000 numbers, as the published benchmarks read them."""
+"""Pooling of feature maps to about 9,000 numbers, as in the published benchmarks."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 LEVELS = (1, 2, 3, 4, 5)
-# Level -> side of the map at 224 pixels; size, stride and zero padding of its pooling;
+# Level -> side of the map at 224 pixels; size, stride and zero padding of the pooling;
 # side of the result. Source: mmselfsup 0.x, resnet50_mhead_linear-8xb32-steplr-90e.
 _PUBLISHED = {
     1: (112, (10, 10, 4), 12),
@@ -21,26 +21,26 @@ def pool_feature(maps: tf.Tensor, level: int) -> tf.Tensor:
 
     Args:
         maps: `[B, H, W, C]`, one of feature1 (stem) to feature5.
-        level: int in 1..5, which of them.
+        level: int in 1..5. Number of the stage.
 
     Returns:
-        `[B, S, S, C]` with S = 12, 6, 4, 3, 2 for levels 1 to 5, which for a ResNet-50
-        gives 9216, 9216, 8192, 9216, 8192 numbers. A side shorter than S stays.
+        `[B, S, S, C]` with S = 12, 6, 4, 3, 2 for levels 1 to 5: for a ResNet-50, 9216,
+        9216, 8192, 9216, 8192 numbers. A side shorter than S is kept.
 
     Raises:
-        ValueError: if `level` is no such int, or height or width are not known.
+        ValueError: if `level` is not in 1..5, or height or width are not known.
 
-    Source: mmselfsup 0.x `models/utils/multi_pooling.py`. The padding's zeros count in
+    Source: mmselfsup 0.x `models/utils/multi_pooling.py`. Zeros of the padding count in
         the average, as in torch.
-    Deviation: maps of other sides than those at 224 pixels have no published pooling;
-        they are pooled adaptively, as torch does, to the same grid.
+    Deviation: there is no published pooling for images of other sizes than 224 pixels;
+        their maps are pooled adaptively to the same grid, as in torch.
     """
     if level not in LEVELS:
         raise ValueError(f"level must be in {LEVELS}. Received: {level!r}")
     height, width = maps.shape[1:3]
     if height is None or width is None:
         raise ValueError(
-            f"maps must be of known height and width. Received: {tuple(maps.shape)}"
+            f"maps must have a known height and width. Received: {tuple(maps.shape)}"
         )
     rows = _pooling_matrix(height, level).astype(
         keras.backend.standardize_dtype(maps.dtype)
@@ -50,7 +50,7 @@ def pool_feature(maps: tf.Tensor, level: int) -> tf.Tensor:
 
 
 def _pooling_matrix(side: int, level: int) -> np.ndarray:
-    """float `[S, side]`: each row averages the pixels of one cell."""
+    """float `[S, side]`, whose rows average the pixels of one cell each."""
     published_side, window, cells = _PUBLISHED[level]
     if side == published_side:
         return _windows(side, *window)

@@ -1,4 +1,4 @@
-"""Linear SVMs on frozen features, one class against the rest: VOC07 classification."""
+"""VOC07 classification: linear SVMs on frozen features, one class against the rest."""
 
 import re
 import warnings
@@ -39,25 +39,26 @@ def svm(
 ) -> dict[str, float]:
     """Mean average precision of one linear SVM per class, for each feature.
 
-    A class's cost is the one of best average precision in cross-validation over the
-    training images; its SVM is then fitted to all of them. Images whose label of a
-    class is to be ignored are negatives in training and left out of the test.
+    The cost of a class is chosen by cross-validated average precision on the training
+    images; its SVM is then fitted to all of them. Images with a label to ignore are
+    negatives in training, and are left out of the test.
 
     Args:
         backbone: float32 `[B, H, W, C]` in 0..1 -> dict of features.
         train_data, test_data: `ImageData` with labels, one or several per image.
-        transform: see `features.extract_features`.
-        features: see `features.extract_all`.
-        costs: the SVM's C, each tried for every class. Defaults to the 19 published.
+        transform: see `features.extract_all`.
+        features: names; see `features.read_feature`.
+        costs: values of the SVM's C, tried for every class. Defaults to the 19
+            published.
         folds: int. Of the cross-validation, stratified and not shuffled.
-        jobs: int. Processes, each with one class; None takes all cores. Each needs
-            memory of about three times one feature of the training images in float64.
+        jobs: int. Processes, with one class each. None uses all cores. Each needs about
+            three times the memory of one feature of the training images in float64.
         batch_size: int. Images per forward pass.
 
     Returns:
-        `svm/<layer>_mAP` for every feature, in percent, where the layer of `pooled5` is
-        `feature5`, as in the published table; and `svm/best_mAP`, the best of them on
-        the test images. The precision is "area" of `average_precision`.
+        In percent: `svm/<layer>_mAP` for every feature, where the layer of `pooled5` is
+        `feature5` as in the published table, and `svm/best_mAP`, the best of them on
+        the test images. Average precision follows the rule "area".
 
     Raises:
         ValueError: if scikit-learn is missing; if a class has fewer than `folds`
@@ -93,20 +94,20 @@ def svm(
 
 
 def _layers(features):
-    """Feature -> its name in the results."""
+    """Feature -> name of its layer in the results."""
     wanted = features if isinstance(features, (list, tuple)) else ()
     names = {str(name): re.sub("^pooled", "feature", str(name)) for name in wanted}
     if not names or len(set(names.values())) < len(features):
         raise ValueError(
-            "svm.features must be a list of different features, as ['pooled5']. "
+            "svm.features must be a list of distinct features, as ['pooled5']. "
             f"Received: {features!r}"
         )
     return names
 
 
 def _class_precisions(fit, train, test, jobs, description):
-    """Average precision of every class, and how many SVMs stopped too early."""
-    # What is to be ignored counts as negative here, as in the reference.
+    """Average precision of each class, and the number of SVMs that did not converge."""
+    # Labels to ignore count as negative here, as in the reference.
     signs = np.where(train.labels.T == 1, 1, -1)
     calls = [(train.features, of_class) for of_class in signs]
     precisions, stopped = [], 0
@@ -120,15 +121,15 @@ def _class_precisions(fit, train, test, jobs, description):
 
 
 def cross_validated_svm(costs: Sequence[float], folds: int) -> Callable:
-    """A function that fits the SVM of one class, at the cost that it finds to be best.
+    """A function that chooses the cost of one class and fits its SVM.
 
     Returns:
         Function of float64 `[N, D]` and signs `[N]`, 1 or -1, that returns the fitted
-        `LinearSVC` and how many of the SVMs on the way stopped before they converged.
+        `LinearSVC` and the number of SVMs that stopped before convergence.
     """
 
-    # A nested function travels to other processes by value. A module's function would
-    # make each of them import this package, and so TensorFlow.
+    # joblib pickles a nested function by value. With a function of this module, every
+    # process would import this package, and TensorFlow with it.
     def fit(features, signs):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.model_selection import cross_validate

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.benchmarks.accuracy import top_accuracy
-from byol_keras.benchmarks.frozen.knn import class_votes, knn, nearest
+from byol_keras.benchmarks.frozen.knn import class_votes, knn, nearest_neighbors
 
 T = 0.07
 FIVE = [[1, 0], [0.8, 0.6], [0, 1], [-1, 0], [0.6, 0.8]]
@@ -21,7 +21,7 @@ TENTH = [math.cos(0.1), math.sin(0.1)]
 def found_votes(train, labels, query, k):
     features = np.array(train, np.float32)
     queries = np.array([query], np.float32)
-    similarities, near = nearest(features, np.array(labels), queries, k)
+    similarities, near = nearest_neighbors(features, np.array(labels), queries, k)
     return class_votes(similarities, near, max(labels) + 1, T)[0]
 
 
@@ -64,7 +64,9 @@ def test_nearest_in_blocks_is_a_full_sort(train_block, test_block):
     train = rng.normal(size=(37, 6)).astype(np.float32)
     test = rng.normal(size=(11, 6)).astype(np.float32)
     labels = np.arange(37)
-    similarities, near = nearest(train, labels, test, 9, train_block, test_block)
+    similarities, near = nearest_neighbors(
+        train, labels, test, 9, train_block, test_block
+    )
     exact = unit(test) @ unit(train).T
     order = np.argsort(-exact, axis=1)[:, :9]
     np.testing.assert_array_equal(near, order)
@@ -78,7 +80,9 @@ def test_earlier_training_examples_win_ties(train_block):
     signs = np.random.default_rng(0).choice([-1, 1], (24, 4)).astype(np.float32)
     exact = signs @ signs.T
     order = np.argsort(-exact, axis=1, kind="stable")[:, :10]
-    _, near = nearest(signs, np.arange(24), signs, 10, train_block, test_block=7)
+    _, near = nearest_neighbors(
+        signs, np.arange(24), signs, 10, train_block, test_block=7
+    )
     np.testing.assert_array_equal(near, order)
 
 
@@ -92,7 +96,7 @@ def test_no_block_of_similarities_exceeds_the_bounds(monkeypatch):
 
     monkeypatch.setattr(tf, "matmul", matmul)
     ones = np.ones((10, 2), np.float32)
-    nearest(ones, np.arange(10), ones[:5], 4, train_block=4, test_block=3)
+    nearest_neighbors(ones, np.arange(10), ones[:5], 4, train_block=4, test_block=3)
     assert shapes == [(3, 4), (2, 4), (3, 4), (2, 4), (3, 2), (2, 2)]
 
 

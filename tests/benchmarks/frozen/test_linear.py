@@ -310,8 +310,8 @@ def test_rates_of_the_sweep_must_be_positive_numbers(rates):
 
 
 @pytest.mark.parametrize("levels", [(), (0,), (1, 6), (2, 2), 3])
-def test_levels_must_be_different_ints_in_1_to_5(levels):
-    refused("linear_features", r"different ints among \(1, 2, 3, 4, 5\)", levels=levels)
+def test_levels_must_be_distinct_ints_in_1_to_5(levels):
+    refused("linear_features", r"distinct ints among \(1, 2, 3, 4, 5\)", levels=levels)
 
 
 def test_optimizer_must_be_a_function():
@@ -324,5 +324,5 @@ def test_optimizer_must_be_a_function():
 def test_test_images_must_have_the_size_that_was_trained_on():
     flat = keras.Sequential([keras.layers.Flatten()])
     wide = data.arrays(np.zeros((6, 8, 9, 3), np.uint8), np.arange(6) % 3)
-    with pytest.raises(ValueError, match=r"training, 192\. Received: 216"):
+    with pytest.raises(ValueError, match=r"192 features of .*\. Received: 216"):
         run_linear(flat, test=wide, train_view=flips())

@@ -121,7 +121,7 @@ def test_strengths_are_45_from_1e_6_to_1e5():
 
 def test_fits_that_do_not_converge_are_counted_in_one_warning(caplog, recwarn):
     train, *_ = noisy(90, seed=0)
-    with caplog.at_level("WARNING", logger="absl"):
+    with caplog.at_level("WARNING", logger="byol_keras"):
         logistic(mean_colour(), train, train, l2=(1e-3, 1e-2), max_iterations=1)
     (message,) = caplog.messages
     assert message.startswith("3 fits of the logistic regression did not converge")
