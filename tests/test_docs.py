@@ -183,13 +183,6 @@ def test_comments_of_gin_files_use_no_banned_phrase(folder):
     assert {name: phrases for name, phrases in found.items() if phrases} == {}
 
 
-def test_banned_phrase_is_found_across_lines_and_comments():
-    page = "A run\ngoes {0}\non. One file lies{0} here, told apart.".format("")
-    assert wording.in_text(page) == [(2, "goes on"), (3, "lies")]
-    comment = "# as{0}\n# of\nname = 'as{0} of' # it tells{0}".format("")
-    assert wording.in_gin(comment) == [(1, "as of"), (3, "tells")]
-
-
 # --- Running commands -----------------------------------------------------------------
 
 

@@ -66,7 +66,7 @@ def make_arrays(num_examples=11):
 
 
 def make_folder(path, num_images=11):
-    """One class per image, so that the label tells the image."""
+    """A folder with one class per image, so that labels identify images."""
     for number in range(num_images):
         image = np.full((4, 5, 1), number, np.uint8)
         write(path / f"{number:02}" / "image.png", tf.io.encode_png(image))

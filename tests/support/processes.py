@@ -1,9 +1,9 @@
 """Runs command lines and trainings many times, importing TensorFlow only once.
 
-As a program, this file imports TensorFlow and initialises nothing of it: it reads a
-JSON dict of arguments per line of its standard input, forks a child that runs them, and
-answers with the status in which the child has ended. A training can be told to kill
-itself at a moment that no signal from outside would hit.
+As a program, this file imports TensorFlow without initializing it. For each line of
+standard input, a JSON dict of arguments, it forks a child that runs them and prints the
+child's exit status. A training can kill itself at a moment that a signal from outside
+would not hit.
 """
 
 import atexit
@@ -195,12 +195,12 @@ def _die():
 
 
 def _after_seconds(model_dir, seconds, number=signal.SIGKILL):
-    """So many seconds after the process has been forked."""
+    """Kills the process `seconds` after its fork."""
     threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
 
 
 def _in_step(model_dir, step, seconds, number=signal.SIGKILL):
-    """So many seconds after the beginning of the n-th step of this process."""
+    """Kills the process `seconds` after its n-th step has begun."""
     import keras
 
     begin = keras.callbacks.CallbackList.on_train_batch_begin
@@ -216,7 +216,7 @@ def _in_step(model_dir, step, seconds, number=signal.SIGKILL):
 
 
 def _in_write(model_dir, checkpoint, share):
-    """When a share of the n-th checkpoint of this process has been written."""
+    """Kills the process when it has written a share of its n-th checkpoint."""
     import numpy as np
 
     write = np.savez
@@ -233,7 +233,7 @@ def _in_write(model_dir, checkpoint, share):
 
 
 class _Dying:
-    """A file that kills the process after so many bytes."""
+    """A file that kills the process after `size` bytes."""
 
     def __init__(self, file, size):
         self._file, self._left = file, size

@@ -209,7 +209,7 @@ def run(model_dir, *bindings, gin_file=TINY, strategy="cpu", **arguments):
 
 @gin.register(module="tests")
 class StopAfter(keras.callbacks.Callback):
-    """Sends a signal to this process after so many steps of it, once or `times`."""
+    """Sends a signal to this process after `steps` steps, `times` times."""
 
     stateless = True
 

@@ -233,7 +233,7 @@ def _corners(label):
 
 
 def _inside(polygon, height, width):
-    """Pixels whose centre lies within a convex polygon."""
+    """Pixels whose center is inside a convex polygon."""
     y, x = np.mgrid[:height, :width] + 0.5
     inside = np.ones((height, width), bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
