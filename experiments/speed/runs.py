@@ -26,19 +26,12 @@ import keras
 import tensorflow as tf
 from measuring import median_ratio, medians, photographs, write
 
-from byol_keras import BYOL
-from byol_keras import CollapseDoctor
-from byol_keras import NonfiniteGuard
-from byol_keras import TargetEMA
-from byol_keras import data
-from byol_keras.config import parse
-from byol_keras import resnet18
+from byol_keras import BYOL, CollapseDoctor, NonfiniteGuard, TargetEMA, data, resnet18
 from byol_keras import train
 from byol_keras.callbacks import RunPosition
+from byol_keras.config import parse
+from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
 from byol_keras.monitoring.throughput import Meter
-from byol_keras.monitoring.logs import MetricsLog
-from byol_keras.monitoring.logs import Progress
-from byol_keras.monitoring.logs import TensorLogs
 from views import ours
 
 BATCH_SIZE, IMAGE_SIZE = 64, 32

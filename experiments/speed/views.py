@@ -27,15 +27,17 @@ from measuring import (
     write,
 )
 
-from byol_keras import ColorJitter
-from byol_keras import GaussianBlur
-from byol_keras import Grayscale
-from byol_keras import RandomApply
-from byol_keras import RandomHorizontalFlip
-from byol_keras import RandomResizedCrop
-from byol_keras import Solarize
-from byol_keras import TwoViews
-from byol_keras import data
+from byol_keras import (
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    RandomApply,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Solarize,
+    TwoViews,
+    data,
+)
 from byol_keras.views import kernels
 
 REPEATS = 5
