@@ -1,4 +1,4 @@
-"""Configurations of experiments build, and what comes of them is recorded whole."""
+"""Configurations of experiments build, and their records are complete."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import gin
 import numpy as np
 import pytest
 
-from byol_keras import resnet18
+from byol_keras import resnet18, train  # noqa: F401, registers `train` for gin
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.config import parse
 from byol_keras.training import rules
@@ -21,26 +21,26 @@ FILES = sorted(
 )
 AGAIN = sorted(EXPERIMENTS.glob("*/results/again/*.json"))
 RECORDED = sorted(EXPERIMENTS.glob("**/*_seed*.json"))
-# Written by a script or by the benchmarks, and not by `record.py`.
+# Written by a script or by the benchmarks instead of `record.py`.
 SCRIPTED = sorted(set(EXPERIMENTS.glob("**/*.json")) - set(RECORDED))
 
 
 @pytest.fixture
 def inputs(experiments, monkeypatch):
-    """The script that draws images of known factors."""
+    """The script that makes images of known factors."""
     monkeypatch.syspath_prepend(EXPERIMENTS / "factors_resnet18_64px")
     return experiments("make_inputs")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
-def test_configuration_builds_and_uses_all_that_it_binds(file, monkeypatch):
+def test_configuration_builds_and_uses_all_its_bindings(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
     parse.parse_gin([str(file)], [])
     rules.check_configuration()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda x: f"{x.parent.name}/{x.stem}")
-def test_configuration_is_base_and_differences_in_words(file, experiments):
+def test_configuration_includes_a_base_and_describes_its_differences(file, experiments):
     text = file.read_text()
     assert text.startswith("# ")
     includes = [line for line in text.splitlines() if line.startswith("include ")]
@@ -49,7 +49,7 @@ def test_configuration_is_base_and_differences_in_words(file, experiments):
         assert includes == [f'include "experiments/{file.parent.name}/base.gin"']
 
 
-def test_record_has_what_a_number_comes_from(experiments, tmp_path):
+def test_record_has_the_provenance_of_its_numbers(experiments, tmp_path):
     found = experiments("record").record(write_run(tmp_path / "run"), seed=3)
     assert found["seed"] == 3
     assert found["config"]["train.batch_size"] == "128"
@@ -64,7 +64,7 @@ def test_record_has_what_a_number_comes_from(experiments, tmp_path):
     assert knn["backbone"] == "5ca1ab1e"
 
 
-def test_seconds_are_unknown_where_a_start_was_cut_short(experiments, tmp_path):
+def test_seconds_are_unknown_after_an_interrupted_start(experiments, tmp_path):
     folder = write_run(tmp_path / "run")
     path = folder / "environment.json"
     (start,) = json.loads(path.read_text())
@@ -75,7 +75,7 @@ def test_seconds_are_unknown_where_a_start_was_cut_short(experiments, tmp_path):
 @pytest.mark.parametrize(
     "file", RECORDED, ids=lambda x: str(x.relative_to(EXPERIMENTS).with_suffix(""))
 )
-def test_record_tells_what_it_was_made_by(file):
+def test_record_has_commits_versions_and_machine(file):
     found = json.loads(file.read_text())
     commits = found["commits"] + [x["commit"] for x in found["benchmarks"].values()]
     assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
@@ -84,14 +84,14 @@ def test_record_tells_what_it_was_made_by(file):
     assert found["machine"]["cpus"] == 2
     assert found["versions"]["keras"]
     assert all(x["seconds"] > 0 for x in found["benchmarks"].values())
-    # Unknown for training that was cut short and resumed.
+    # None for training that was interrupted and resumed.
     assert found["train_seconds"] is None or found["train_seconds"] > 0
 
 
 @pytest.mark.parametrize(
     "file", SCRIPTED, ids=lambda x: str(x.relative_to(EXPERIMENTS).with_suffix(""))
 )
-def test_result_of_a_script_tells_what_it_was_made_by(file):
+def test_result_of_a_script_has_commit_versions_and_machine(file):
     found = json.loads(file.read_text())
     assert re.fullmatch("[0-9a-f]{40}", found["commit"])
     assert found["machine"]["cpus"] == 2
@@ -147,9 +147,7 @@ def test_table_of_scores_has_the_gain_of_each_seed(experiments, tmp_path):
     ]
 
 
-def test_table_of_scores_tells_where_not_all_seeds_were_evaluated(
-    experiments, tmp_path
-):
+def test_table_of_scores_marks_columns_without_all_seeds(experiments, tmp_path):
     two_seeds(tmp_path / "results")
     file = tmp_path / "results/config_seed1.json"
     content = json.loads(file.read_text())
@@ -173,7 +171,7 @@ def test_second_run_of_a_seed_has_the_same_weights_and_scores(file):
         assert found["results"] == first["benchmarks"][name]["results"]
 
 
-def test_drawn_images_have_their_factors_and_are_sorted_by_them(inputs, tmp_path):
+def test_made_images_have_their_factors_and_are_sorted_by_them(inputs, tmp_path):
     inputs.write_images(tmp_path, num_images=30, num_labelled=20, num_test=5)
     assert len(list((tmp_path / "images").iterdir())) == 30
     for name, values in inputs.FACTORS.items():
@@ -201,7 +199,7 @@ def test_drawn_images_have_their_factors_and_are_sorted_by_them(inputs, tmp_path
     np.testing.assert_allclose(differing.mean(axis=0), [32.0, 46.0], atol=4.0)
 
 
-def test_factors_are_probed_in_drawn_images(inputs, tmp_path, monkeypatch):
+def test_factors_are_probed_in_made_images(inputs, tmp_path, monkeypatch):
     inputs.write_images(
         tmp_path / "runs/factors", num_images=100, num_labelled=100, num_test=80
     )

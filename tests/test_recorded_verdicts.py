@@ -1,4 +1,4 @@
-"""What the doctor said of recorded runs is what its thresholds and the pages say."""
+"""Verdicts of the collapse doctor on recorded runs, with today's thresholds too."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from byol_keras.monitoring import representation
 from support import ROOT
 
 EXPERIMENTS = ROOT / "experiments"
-# Of method_resnet18_12e -> the verdict at the end, and a word of its likely cause.
+# Variant of method_resnet18_12e -> verdict at the end, and a word of the likely cause.
 BROKEN = {
     "no_predictor": ("collapsed", "predictor"),
     "no_predictor_tau_0": ("collapsed", "predictor"),
@@ -15,8 +15,8 @@ BROKEN = {
     "rate_x50": ("shrinking", "learning rate"),
     "decay_x100": ("shrinking", "weight decay"),
 }
-# They spread out, but do not learn as they should: healthy, and told.
-TOLD = {
+# Variants with healthy features that do not learn as they should -> the warning.
+WARNED = {
     "tau_0": "the target is the online network itself: tau is 0",
     "base_tau_0": "the target is the online network itself: tau is 0.027",
     "base_tau_1": "the target stands still: tau is 1",
@@ -25,7 +25,7 @@ TOLD = {
 
 @pytest.fixture
 def recorded(experiments):
-    """A record, and the verdict that each of its readings gets today."""
+    """A function: a record, and today's verdict on each of its readings."""
     records = experiments("recorded")
 
     def read(folder, name):
@@ -44,7 +44,7 @@ def test_quickstart_is_healthy_at_every_reading(seed, recorded):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_run_is_found_out_within_300_steps(name, recorded):
+def test_broken_run_is_detected_within_300_steps(name, recorded):
     verdict, cause = BROKEN[name]
     found, verdicts = recorded("method_resnet18_12e", f"{name}_seed0")
     last = found["verdicts"][-1]
@@ -53,11 +53,11 @@ def test_broken_run_is_found_out_within_300_steps(name, recorded):
     assert any(cause in text for text in last["causes"])
 
 
-@pytest.mark.parametrize("name", TOLD)
-def test_target_without_a_memory_or_a_motion_is_told(name, recorded):
+@pytest.mark.parametrize("name", WARNED)
+def test_target_with_tau_of_0_or_1_has_a_warning(name, recorded):
     found, verdicts = recorded("method_resnet18_12e", f"{name}_seed0")
     assert found["verdicts"] == [
-        {"step": 100, "verdict": "healthy", "causes": [TOLD[name]]}
+        {"step": 100, "verdict": "healthy", "causes": [WARNED[name]]}
     ]
     assert set(verdicts) == {"healthy"}
 
@@ -65,7 +65,7 @@ def test_target_without_a_memory_or_a_motion_is_told(name, recorded):
 @pytest.mark.parametrize(
     "name", ["base", "no_crop", "no_jitter", "target_random", "batch_64", "batch_512"]
 )
-def test_run_that_learns_raises_no_alarm(name, recorded):
+def test_run_that_learns_has_no_warning(name, recorded):
     found, verdicts = recorded("method_resnet18_12e", f"{name}_seed0")
     assert found["verdicts"] == [{"step": 100, "verdict": "healthy", "causes": []}]
     assert set(verdicts) == {"healthy"}

@@ -53,8 +53,8 @@ def print_report(found: Preview, console: Console) -> None:
         )
     numbers = found.numbers["independence"]
     console.print(
-        f"draws of their own: {numbers['images_with_draws_of_their_own']} of "
-        f"{numbers['images']} images; equal views: {numbers['images_with_equal_views']}"
+        f"images with their own draws: {numbers['images_with_draws_of_their_own']} of "
+        f"{numbers['images']}, with equal views: {numbers['images_with_equal_views']}"
     )
     console.print(
         "mean difference between the views of one image "
@@ -62,7 +62,7 @@ def print_report(found: Preview, console: Console) -> None:
         f"{numbers['difference_between_views_of_two_images']:.3f}"
     )
     for name, share in (found.numbers["agreement"] or {}).items():
-        console.print(f"{name}: {100 * share:.3f} % of values as the layers make them")
+        console.print(f"{name}: {100 * share:.3f} % of values agree with the layers")
 
 
 def main(_):

@@ -11,6 +11,7 @@ from rich.console import Console
 from byol_keras import data
 from byol_keras.preview import __main__ as preview
 from byol_keras.preview.inspection import inspect_views
+from byol_keras.preview.inspection import inspect_views
 from byol_keras.views import TwoViews
 from byol_keras.views.augmentations import RandomApply
 from byol_keras.views.colors import ColorJitter, Solarize
