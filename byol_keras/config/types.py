@@ -125,7 +125,7 @@ def describe(kind: Any) -> str:
     """The type in words, as "an int", "a list of numbers" or "a string or None"."""
     words = [_noun(option).format(s="") for option in _options(kind)]
     # Names of classes have no article, and neither have True, False and None.
-    words = [f"a {word}" if word[0].islower() else word for word in words]
+    words = [word if word[0].isupper() else f"a {word}" for word in words]
     return " or ".join(dict.fromkeys(words)).replace("a int", "an int")
 
 
