@@ -1,4 +1,4 @@
-"""Pre-trains BYOL from gin files: builds what they name, checks it, and runs it.
+"""Pre-trains BYOL as gin files configure it.
 
     python -m byol_keras.train --gin_file=gin/pretrain/quickstart.gin --model_dir=DIR
 
@@ -181,11 +181,13 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "strategy", "auto", f"devices to train on: {', '.join(STRATEGIES)}."
     )
-    flags.DEFINE_boolean("dry_run", False, "print what would run, and stop.")
+    flags.DEFINE_boolean("dry_run", False, "print the plan of the run, and stop.")
     flags.DEFINE_boolean(
-        "allow_config_change", False, "resume also where that changes the result."
+        "allow_config_change",
+        False,
+        "resume even if the configuration differs from that of the checkpoint.",
     )
     flags.DEFINE_integer(
-        "replay_step", None, "run this step again, which has stopped the run."
+        "replay_step", None, "repeat this step, at which the run has stopped."
     )
     app.run(main, flags_parser=cli.parse_flags)

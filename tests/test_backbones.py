@@ -1,4 +1,4 @@
-"""Claims about byol_keras.backbones with answers known from the papers and by hand."""
+"""Backbones against published numbers and results computed by hand."""
 
 import math
 
@@ -36,7 +36,7 @@ def shapes(backbone, size, channels=3):
 
 
 def outputs_of(backbone, *names):
-    """The backbone cut off behind the layers called `names`."""
+    """A model of the backbone that returns the outputs of the layers `names`."""
     tensors = [backbone.get_layer(name).output for name in names]
     return keras.Model(backbone.input, tensors)
 
@@ -182,7 +182,7 @@ def test_torch_stem_is_a_convolution_padded_by_3_and_a_max_pool_padded_by_1():
         np.testing.assert_array_equal(pooled[i, j], window.max(axis=(0, 1)))
 
 
-def test_deepmind_initializer_cuts_at_two_sigma_without_correction():
+def test_deepmind_initializer_truncates_at_two_sigma_without_correction():
     backbone = resnet18(stem="small", width=0.5)
     kernel = np.asarray(backbone.get_layer("stage4_block2_conv1").kernel)
     sigma = 1 / math.sqrt(3 * 3 * 128)

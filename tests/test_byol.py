@@ -356,7 +356,7 @@ def test_functional_backbone_with_an_avgpool_output_trains_with_adam():
     fit(model, views(16), 8, lambda: keras.optimizers.Adam(1e-2), eager=True)
     assert model.optimizer.iterations.numpy() == 2
     after = arrays(model.online.trainable_variables)
-    # Adam's first steps are about as long as its learning rate, whatever the gradient.
+    # Adam's first steps have about the length of its learning rate.
     assert 1e-2 < np.abs(after[0] - before[0]).max() < 3e-2
 
 

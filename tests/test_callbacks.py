@@ -105,7 +105,7 @@ def small_dataset(batches):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Keeps tau and a kernel of both networks after every step."""
+    """Records tau and a kernel of both networks after every step."""
 
     def on_train_begin(self, logs=None):
         self.taus = []
@@ -126,7 +126,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 2])
-def test_target_follows_once_per_update_with_the_tau_of_that_update(accumulation_steps):
+def test_target_is_updated_once_per_step_with_the_tau_of_that_step(accumulation_steps):
     model = small_byol(accumulation_steps=accumulation_steps)
     recorder = Recorder()
     history = model.fit(
@@ -165,7 +165,7 @@ def test_several_steps_per_execution_are_refused():
 
 
 class Reader(keras.Model):
-    """Notes which batches it is fed."""
+    """Records the batches that it is fed."""
 
     def __init__(self):
         super().__init__()
@@ -177,7 +177,7 @@ class Reader(keras.Model):
 
 
 class StopAt(keras.callbacks.Callback):
-    """Stops the run in the middle or at the end of an epoch, as EarlyStopping does."""
+    """Stops the run inside or at the end of an epoch, as EarlyStopping does."""
 
     def __init__(self, batch=None, epoch=None):
         super().__init__()
@@ -194,7 +194,7 @@ class StopAt(keras.callbacks.Callback):
 
 
 class Epochs(keras.callbacks.Callback):
-    """Notes the step at the end of each epoch, and the position at each batch."""
+    """Records the step at the end of each epoch, and the position at each batch."""
 
     def __init__(self, position):
         super().__init__()
@@ -210,7 +210,7 @@ class Epochs(keras.callbacks.Callback):
 
 
 def read(epoch_ends, *callbacks, step=0):
-    """Batches that a model sees, and what `Epochs` has noted."""
+    """Returns the batches that a model sees, and the records of `Epochs`."""
     model, position = Reader(), RunPosition(epoch_ends)
     position.move_to(step)
     epochs = Epochs(position)
@@ -245,7 +245,7 @@ def test_every_callback_reads_step_epoch_and_whether_the_epoch_ends():
 
 
 @pytest.mark.parametrize("step", range(7))
-def test_run_that_resumes_at_any_step_goes_on_as_if_unbroken(step):
+def test_run_resumed_at_any_step_equals_an_uninterrupted_one(step):
     seen, epochs = read([2, 5, 7], step=step)
     assert seen == list(range(step, 7))
     _, unbroken = read([2, 5, 7])

@@ -16,6 +16,7 @@ from byol_keras.config import parse
 from byol_keras.data import tfds_builders
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
+from byol_keras.training import rules
 
 from support import ROOT
 from support.processes import command_line
@@ -63,7 +64,7 @@ def test_logged_tau_and_learning_rate_are_those_of_the_schedules(unbroken):
 
 
 def assert_same_run(folder, expected):
-    """All that the two runs have logged, and what they have exported, is the same."""
+    """Asserts that two runs have the same logs and the same exported weights."""
     for line1, line2 in zip(metrics(folder), metrics(expected), strict=True):
         for name in ("step", "epoch", "loss", "tau", "learning_rate"):
             assert line1[name] == line2[name], name
@@ -129,7 +130,7 @@ def test_damaged_newest_checkpoint_is_named_and_the_run_ends_the_same(
     assert_same_run(folder, unbroken)
 
 
-def test_run_without_a_whole_checkpoint_is_refused_and_nothing_is_lost(
+def test_run_without_a_readable_checkpoint_is_refused_and_nothing_is_deleted(
     unbroken, tmp_path, capsys
 ):
     folder = copy_of(unbroken, tmp_path / "run")
@@ -152,9 +153,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("binding", CHANGES)
-def test_change_of_what_the_result_depends_on_is_refused_and_shown(
-    unbroken, capsys, binding
-):
+def test_change_that_affects_the_result_is_refused_and_shown(unbroken, capsys, binding):
     before = (unbroken / "config.gin").read_text()
     with pytest.raises(SystemExit) as stopped:
         run(unbroken, binding)
@@ -179,7 +178,7 @@ def test_change_is_allowed_by_the_flag_and_part_of_the_next_checkpoint(
     assert "train.epochs = 4" in (folder / "config.gin").read_text()
 
 
-def test_change_that_leaves_the_result_as_it_is_needs_no_flag(unbroken, tmp_path):
+def test_change_that_does_not_affect_the_result_needs_no_flag(unbroken, tmp_path):
     folder = copy_of(unbroken, tmp_path / "run")
     (folder / "checkpoints/step_000000007.npz").unlink()
     bindings = ("train.log_every_steps = 2", "Checkpoints.keep = 3")
@@ -328,7 +327,7 @@ FOLDERS = {
 
 
 def recipe_for(dataset, tmp_path):
-    """The tiny recipe with other data, whose arguments are left to bind."""
+    """The tiny recipe with another dataset, without bindings for its arguments."""
     lines = TINY.read_text().replace('include "gin/', f'include "{ROOT}/gin/')
     lines = [line for line in lines.splitlines() if "fashion_mnist_small" not in line]
     path = tmp_path / "recipe.gin"
@@ -371,7 +370,7 @@ def folder_third_broken(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_run_goes_on_with_a_third_of_the_images_broken_and_resumes_the_same(
+def test_run_with_a_third_of_the_images_broken_trains_and_resumes_the_same(
     folder_third_broken, tmp_path, capsys
 ):
     recipe = recipe_for("image_folder", tmp_path)
@@ -427,7 +426,7 @@ def test_checkpoint_of_another_model_is_refused_even_with_the_flag(unbroken, cap
 
 @gin.register
 class LateBackbone(keras.Model):
-    """A backbone that does not know the shape of images before it sees some."""
+    """A backbone without weights until its first call."""
 
     def __init__(self, channels):
         super().__init__()
@@ -446,7 +445,7 @@ class LateBackbone(keras.Model):
 
 
 @pytest.mark.slow
-def test_backbone_that_does_not_know_its_input_is_built_trained_and_resumed(tmp_path):
+def test_unbuilt_backbone_is_built_trained_and_resumed(tmp_path):
     backbone = "train.backbone_fn = @LateBackbone"
     stop = ("train.callbacks = [@StopAfter]", "StopAfter.steps = 3")
     with pytest.raises(SystemExit):
@@ -481,7 +480,7 @@ def noisy_backbone(channels):
     return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
 
 
-def test_layer_with_draws_of_its_own_switches_exact_resume_off(tmp_path, capsys):
+def test_layer_with_its_own_random_state_switches_exact_resume_off(tmp_path, capsys):
     run(tmp_path, "train.backbone_fn = @noisy_backbone", dry_run=True)
     assert "off: a layer of the model draws" in capsys.readouterr().out
 

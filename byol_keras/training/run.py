@@ -88,9 +88,10 @@ def execute(
 
 @contextlib.contextmanager
 def _training(run, meter, folder):
-    """What surrounds `fit`: signals, the list of bad images, logs, the time it takes.
+    """Context of `fit`: signal handlers, the list of bad images, logs and time spent.
 
-    Yields the callbacks of the run, for `fit`.
+    Yields:
+        The callbacks of the run.
     """
     is_chief = workers.is_chief(run.strategy)
     listing = folder.bad_images if is_chief else None
@@ -135,9 +136,9 @@ def _callbacks(run, meter, logs):
 
 
 def repeat(run: Run, step: int) -> str:
-    """Repeats one step; returns what `replay.replay_step` found, as text."""
+    """Repeats one step without its update; returns loss and gradients as text."""
     run.position.move_to(step)
-    return replay_step(run.model, next(iter(_batches(run))))
+    return str(replay_step(run.model, next(iter(_batches(run)))))
 
 
 def _export(backbone, folder):

@@ -24,7 +24,7 @@ from support.runs import metrics, run
 
 
 def labelled_images(num_images=256, separable=True, size=2):
-    """Grey images of two classes; all their pixels tell the class, or none does."""
+    """Gray images of two classes, which their pixels separate or not at all."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, num_images)
     images = rng.integers(0, 100, (num_images, size, size, 1))
@@ -64,7 +64,7 @@ def two_replicas():
 
 
 def state(model):
-    """Weights, statistics and optimizer, and what the global generators draw next."""
+    """Weights, statistics, optimizer, and the next draws of the global generators."""
     variables = [
         *model.online.variables,
         *model.target.variables,
@@ -162,7 +162,7 @@ def test_two_benchmarks_with_the_same_key_are_refused():
 
 
 def probe_steps(probe, steps, model=None, new_epoch_at=(0,)):
-    """Drives the callback as `fit` does; logs of every step and of the epoch's end."""
+    """Calls the callback as `fit` does; returns the logs of steps and of the epoch."""
     probe.set_model(model or small_byol())
     probe.on_train_begin()
     found = []
@@ -188,7 +188,7 @@ def test_probe_reaches_100_percent_on_separable_classes():
     assert end["probe/loss"] < 0.1
 
 
-def test_probe_stays_at_chance_on_labels_that_images_do_not_tell():
+def test_probe_stays_at_chance_on_labels_independent_of_the_images():
     images = labelled_images(4096, separable=False)
     probe = OnlineProbe(images, None, batch_size=128, learning_rate=0.1)
     _, end = probe_steps(probe, 40, new_epoch_at=(0, 8))
@@ -196,7 +196,7 @@ def test_probe_stays_at_chance_on_labels_that_images_do_not_tell():
     assert end["probe/loss"] >= np.log(2.0) - 0.01
 
 
-def test_first_batch_is_measured_before_the_probe_has_learned():
+def test_first_batch_is_scored_before_the_probe_learns():
     images = labelled_images()
     _, labels = next(iter(OnlineProbe(images, None, batch_size=32).dataset))
     logs, _ = probe_steps(OnlineProbe(images, None, batch_size=32), 1)
@@ -260,7 +260,7 @@ def test_same_seed_gives_the_same_losses_and_another_seed_others():
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_view_makes_the_images_that_the_probe_learns_from():
+def test_probe_learns_from_the_augmented_images_of_its_view():
     view = AugmentedView([RandomResizedCrop(size=2)])
     probe = OnlineProbe(labelled_images(size=5), view, batch_size=32, learning_rate=0.1)
     _, end = probe_steps(probe, 50, new_epoch_at=(0, 40))
@@ -390,7 +390,9 @@ def evaluated(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_probe_goes_on_in_a_resumed_run_as_in_an_unbroken_one(evaluated, unbroken):
+def test_probe_of_a_resumed_run_equals_that_of_an_uninterrupted_one(
+    evaluated, unbroken
+):
     resumed, expected = metrics(evaluated), metrics(unbroken)
     assert len(resumed) == len(expected)
     for line, other in zip(resumed, expected, strict=True):
@@ -412,7 +414,7 @@ def test_metrics_hold_the_probe_at_steps_and_all_results_at_ends_of_epochs(evalu
     assert ends[-1]["first_feature/mean"] == pytest.approx(value, abs=1e-6)
 
 
-def test_resumed_run_with_evaluation_ends_as_an_unbroken_one_without(
+def test_resumed_run_with_evaluation_equals_an_uninterrupted_one_without(
     evaluated, tmp_path
 ):
     run(tmp_path)
@@ -449,7 +451,7 @@ def test_mistake_on_the_command_line_is_one_line(mistake, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_bindings_that_a_benchmark_will_use_are_no_mistake(tmp_path, capsys):
+def test_bindings_that_a_benchmark_uses_later_are_accepted(tmp_path, capsys):
     bindings = (
         "train.callbacks = [@BenchmarkEachEpochs]",
         "BenchmarkEachEpochs.benchmarks = [@knn]",

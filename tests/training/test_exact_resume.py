@@ -1,4 +1,4 @@
-"""Runs that are killed, again and again, end as if nothing had happened."""
+"""Runs that are killed many times end like uninterrupted ones, bit for bit."""
 
 import json
 import random
@@ -44,7 +44,7 @@ def assert_identical(found, expected):
 
 
 class KilledRun:
-    """A run that is killed again and again, beside an unbroken one."""
+    """A run that is killed many times, and an uninterrupted one to compare it with."""
 
     def __init__(self, server, folder, *bindings, **options):
         self.server, self.options = server, options
@@ -54,13 +54,13 @@ class KilledRun:
         assert code == 0, output
 
     def live(self, **kill):
-        """Lets the run live until it is killed; returns its exit code and output."""
+        """Starts the run and kills it later; returns its exit code and output."""
         return self.server.run(
             self.folder, *self.bindings, kill=kill or None, **self.options
         )
 
     def step(self):
-        """Step of the newest checkpoint, which must be that of the unbroken run."""
+        """Step of the newest checkpoint, after comparing it with the other run's."""
         found = CheckpointFolder(self.folder / "checkpoints").newest()
         if found is None:
             return 0
@@ -69,7 +69,7 @@ class KilledRun:
         return found.step
 
     def end(self):
-        """Lets the run end, and compares all that it leaves."""
+        """Runs to the end and compares all files of the two runs."""
         code, output = self.live()
         assert code == 0, output
         assert self.step() == TOTAL_STEPS
@@ -91,7 +91,7 @@ class KilledRun:
 
 
 def random_moment(rng):
-    """A moment within the first steps of a process; every kind comes up."""
+    """A random moment within the first steps of a process; all kinds are drawn."""
     kind = rng.choice(["in step"] * 5 + ["in write"] * 4 + ["around rename", "line"])
     number = rng.randint(1, 4)
     if kind == "in step":
@@ -105,7 +105,7 @@ def random_moment(rng):
 
 
 def kill_at_random(run, times, seed):
-    """Kills the run so many times; how often in which way."""
+    """Kills the run `times` times; returns the count of each kind."""
     rng = random.Random(seed)
     kinds = Counter()
     before = 0
@@ -122,7 +122,7 @@ def kill_at_random(run, times, seed):
 
 
 @pytest.mark.slow
-def test_run_killed_20_times_at_random_moments_ends_bit_for_bit_as_unbroken(
+def test_run_killed_20_times_at_random_moments_equals_an_uninterrupted_one(
     server, tmp_path
 ):
     run = KilledRun(server, tmp_path)
@@ -142,7 +142,7 @@ def test_run_killed_20_times_at_random_moments_ends_bit_for_bit_as_unbroken(
     ],
     ids=["accumulation", "two_devices", "deterministic_operations"],
 )
-def test_killed_run_ends_bit_for_bit_as_unbroken_also_with(
+def test_killed_run_equals_an_uninterrupted_one_with(
     server, tmp_path, bindings, options
 ):
     run = KilledRun(server, tmp_path, *bindings, **options)
@@ -151,7 +151,7 @@ def test_killed_run_ends_bit_for_bit_as_unbroken_also_with(
 
 
 @pytest.mark.slow
-def test_run_ended_by_sigterm_4_times_ends_bit_for_bit_as_unbroken(server, tmp_path):
+def test_run_ended_by_sigterm_4_times_equals_an_uninterrupted_one(server, tmp_path):
     run = KilledRun(server, tmp_path, "Checkpoints.every_steps = None")
     rng = random.Random(2)
     before = 0

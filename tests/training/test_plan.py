@@ -62,13 +62,13 @@ SAVED = {
 
 
 @pytest.mark.parametrize("kind", HIDDEN)
-def test_draws_from_a_state_that_no_variable_holds_are_found(kind):
+def test_random_state_outside_of_the_variables_is_found(kind):
     model = byol(HIDDEN[kind]())
     assert draws_for_itself(model, tf.TensorSpec((2, 8, 8, 3)))
 
 
 @pytest.mark.parametrize("kind", SAVED)
-def test_draws_from_variables_of_the_model_are_told_from_them(kind):
+def test_draws_from_variables_of_the_model_are_no_hidden_state(kind):
     model = byol(SAVED[kind]())
     assert not draws_for_itself(model, tf.TensorSpec((2, 8, 8, 3)))
     assert np.isfinite(model(np.zeros((2, 8, 8, 3), np.float32))).all()

@@ -98,5 +98,5 @@ def test_repeated_step_shows_its_loss_and_changes_no_weight():
     before = run.model.get_weights()[0]
     shown = repeat(run, 3)
     assert run.position.step == 3
-    assert str(shown).startswith("loss  ")
+    assert shown.startswith("loss  ")
     assert (run.model.get_weights()[0] == before).all()
