@@ -9,8 +9,8 @@ from byol_keras.preview import describe
 from byol_keras.preview.contact_sheet import Sample
 from byol_keras.preview.effects import VISIBLE, Effect, measure_effects
 from byol_keras.views import TwoViews, checks
-from byol_keras.views.augmented_view import uniforms_of
 from byol_keras.views.crops import RandomResizedCrop
+from byol_keras.views.pipeline import uniforms_of
 
 # Longest side of an original on the sheet.
 _SHOWN_PIXELS = 256

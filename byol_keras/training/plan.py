@@ -8,7 +8,7 @@ from rich.table import Table
 
 from byol_keras.checkpoints.callback import has_state
 from byol_keras.runtime import devices
-from byol_keras.views.augmented_view import cores
+from byol_keras.views.pipeline import cores
 
 # Layers of these packages draw from generators that are variables of the model.
 _OWN_MODULES = ("keras.", "byol_keras.")

@@ -1,4 +1,4 @@
-"""Two augmented views of every image, and the layers that make them."""
+"""Two augmented views of every image, and the layers that produce them."""
 
 from byol_keras.views.augmentations import (
     RandomApply,
@@ -24,4 +24,12 @@ __all__ = [
     "RandomVerticalFlip",
     "Solarize",
     "TwoViews",
+    "augmentations",
+    "augmented_view",
+    "blurs",
+    "checks",
+    "colors",
+    "crops",
+    "pipeline",
+    "transforms",
 ]

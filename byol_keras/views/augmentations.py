@@ -1,14 +1,14 @@
 """Augmentations of BYOL as keras-cv layers: exact, per image, reproducible.
 
-A layer here is a pure function of a batch and of uniform numbers, `augment(images,
-uniforms)`; `views.py` derives those numbers from seed, pass and image index. The same
-layer is also an ordinary keras-cv layer that draws for itself. Every operation of
-`augment` has static shapes, so that it runs in `tf.data`, on accelerators and under XLA
-alike; it is the reference. On the host `augment_arrays` computes the same, to within
-1/255, by the compiled loops of `kernels.py`, many times faster.
+A layer is a pure function of a batch and of uniform numbers, `augment(images,
+uniforms)`; `TwoViews` derives these numbers from seed, pass and image index. Called as
+an ordinary keras-cv layer, it draws the numbers itself. Every operation of `augment`
+has static shapes, so that it runs in `tf.data`, on accelerators and under XLA; it is
+the reference. On the host, `augment_arrays` computes the same to within 1/255, many
+times faster, by the compiled loops of `kernels`.
 
-This module holds the base of all, the flips, and `RandomApply`; `crops.py`,
-`colors.py` and `blurs.py` build on it.
+This module has the base class, the flips and `RandomApply`; `crops`, `colors` and
+`blurs` build on it.
 
 Where the two reference implementations differ, `semantics` chooses: "deepmind"
 (deepmind-research, float images) or "torchvision" (mmselfsup 0.x, PIL images).
@@ -23,6 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.runtime.argument_checks import check_choice
 from byol_keras.runtime.deferred_import import deferred
 from byol_keras.views import kernels
 
@@ -37,25 +38,25 @@ SEMANTICS = ("deepmind", "torchvision")
 class ImageAugmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
     """Base: an augmentation that is a pure function of images and uniform draws.
 
-    Subclasses set `draws`, how many uniform numbers one image needs, and implement
-    `augment`. Called as a layer, it takes float images in 0..1, `[H, W, C]` or
-    `[B, H, W, C]`, or a dict of `images` and `labels`, and draws for itself.
+    Subclasses set `draws`, the number of uniform numbers per image, and implement
+    `augment`. A call takes float images in 0..1, `[H, W, C]` or `[B, H, W, C]`, or a
+    dict of `images` and `labels`, and draws the numbers itself.
 
     Args:
-        seed: int or None. Of the layer's own generator; `augment` does not use it.
+        seed: int or None. Seed of the generator that calls use; `augment` does not.
             Defaults to None, TensorFlow's global generator.
     """
 
     draws = 0
 
     def __init__(self, seed=None, **kwargs):
-        # Views are float32 also where the model computes in half precision.
+        # Views are float32 even if the model computes in half precision.
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.seed = seed
-        if seed is not None:  # keras-cv itself would take seed 0 for no seed
+        if seed is not None:  # keras-cv treats seed 0 like None
             self._random_generator = tf.random.Generator.from_seed(seed)
-        self.built = True  # no variables; keras would warn of an inner layer's
+        self.built = True  # has no variables; avoids Keras's warning on inner layers
 
     def augment(self, images: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
         """Augments every image with its own draws.
@@ -74,12 +75,12 @@ class ImageAugmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
     ) -> None:
         """Augments some images of a batch in place, as `augment` does.
 
-        A layer without it is augmented by `augment`; see `has_arrays`.
+        Layers that do not define it are applied by `augment`; see `has_arrays`.
 
         Args:
             planes: float32 `[n, C, H, W]` in 0..1, contiguous.
             uniforms: float32 `[n, draws]` in 0..1, 1 excluded.
-            chosen: bool `[n]`. The other images stay as they are.
+            chosen: bool `[n]`. The other images do not change.
         """
         raise NotImplementedError(
             f"{type(self).__name__} does not define augment_arrays()."
@@ -94,7 +95,7 @@ class ImageAugmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         parts = inputs if isinstance(inputs, dict) else {"images": inputs}
         require(
             {"images"} <= set(parts) <= {"images", "labels", "targets"},
-            "inputs must hold images, and besides only labels or targets",
+            "inputs must hold images and optionally labels or targets",
             sorted(parts),
         )
         require(
@@ -159,12 +160,12 @@ class RandomApply(ImageAugmentation):
     """Applies a layer to every image with probability `rate`.
 
     Args:
-        layer: keras layer that keeps the shape of its images. If it is not an
-            `ImageAugmentation`, its draws are its own: see `is_stateless`.
+        layer: Keras layer that keeps the shape of its images. If it is not an
+            `ImageAugmentation`, it draws for itself: see `is_stateless`.
         rate: float in 0..1.
 
     Raises:
-        ValueError: if `layer` is no layer or changes the shape, or `rate` is not
+        ValueError: if `layer` is not a layer or changes the shape, or `rate` is not
             in 0..1.
     """
 
@@ -247,24 +248,19 @@ def _choose(chosen: tf.Tensor, augmented: tf.Tensor, images: tf.Tensor) -> tf.Te
 
 
 def require(condition: bool, rule: str, value) -> None:
-    """Raises a `ValueError` that names the rule and the value if it is broken."""
+    """Raises a `ValueError` with the rule and the value if the condition is false."""
     if not condition:
         raise ValueError(f"{rule}. Received: {value!r}")
 
 
-def one_of(name: str, value: str, allowed: tuple) -> str:
-    """The value of the argument `name`, which must be among the allowed ones."""
-    require(value in allowed, f"{name} must be one of {allowed}", value)
-    return value
-
-
 def known_semantics(semantics: str) -> str:
-    """The argument `semantics`, which must be among `SEMANTICS`."""
-    return one_of("semantics", semantics, SEMANTICS)
+    """The argument `semantics`, after a check that it is one of `SEMANTICS`."""
+    check_choice("semantics", semantics, SEMANTICS)
+    return semantics
 
 
 def interval(name: str, bounds, highest: float = math.inf) -> tuple:
-    """The argument `name` as (low, high), which must be positive and ascending."""
+    """The argument `name` as (low, high), after a check of its order and range."""
     require(
         len(bounds) == 2 and 0.0 < bounds[0] <= bounds[1] <= highest,
         f"{name} must be (low, high) with 0 < low <= high <= {highest}",

@@ -1,7 +1,6 @@
-"""One augmented view of every image; `views.TwoViews` pairs two of them."""
+"""One augmented view of every image; `TwoViews` pairs two of them."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 
 import gin
@@ -10,32 +9,33 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.decoding import to_float
-from byol_keras.data.sources import PARALLEL, untuned
+from byol_keras.data.sources import PARALLEL
 from byol_keras.views.augmentations import ImageAugmentation, is_stateless
 from byol_keras.views.crops import RandomResizedCrop
+from byol_keras.views.pipeline import batches, uniforms_of
 from byol_keras.views.resizing import channels_last
 
-# Values that a processor's second-level cache holds, with room to spare.
+# float32 values that fit into the second-level cache of a processor.
 _CACHE_VALUES = 2**18
-# Of a batch of more values, parts are shared out among threads, at the cost of a copy.
+# A batch of more values is split among threads, at the cost of a copy.
 _CALL_VALUES = 5 * 2**19
-# TensorFlow takes over an array that begins at such an address, and copies others.
+# TensorFlow uses an array without a copy if its address is a multiple of this.
 _ALIGNMENT = 64
 
 
 @gin.register(module="byol_keras")
 class AugmentedView:
-    """A list of layers, applied in order to every image with its own draws.
+    """A list of layers, applied in order, with random draws per image.
 
     Args:
         layers: `augmentations.ImageAugmentation` layers, or stock keras-cv layers bound
-            with `value_range=(0, 1)`. Must begin with `RandomResizedCrop` where images
-            differ in size, unless there is a `transform`.
+            with `value_range=(0, 1)`. The first must be `RandomResizedCrop` if images
+            differ in size and there is no `transform`.
         transform: optional function of one image before it is batched, uint8
             `[h, w, C]` -> float32 `[H, W, C]` in 0..1.
 
     Raises:
-        ValueError: if `layers` is empty, or holds something that is no layer.
+        ValueError: if `layers` is empty, or has an item that is not a layer.
     """
 
     def __init__(self, layers: Sequence, transform: Callable | None = None):
@@ -50,7 +50,7 @@ class AugmentedView:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers that one image consumes."""
+        """Number of uniform numbers per image."""
         return sum(_draws(layer) for layer in self.layers)
 
     def augment(self, images, uniforms, cropped: bool = False) -> tf.Tensor:
@@ -59,7 +59,7 @@ class AugmentedView:
         Args:
             images: float32 `[B, H, W, C]` in 0..1.
             uniforms: float32 `[B, draws]` in 0..1, 1 excluded.
-            cropped: bool. The first layer's crop has been made already.
+            cropped: bool. Whether the first layer's crop is done already.
 
         Returns:
             float32 `[B, S, S, C]` in 0..1.
@@ -77,7 +77,7 @@ class AugmentedView:
 
     @property
     def has_arrays(self) -> bool:
-        """Whether `augment_arrays` can make this view."""
+        """Whether `augment_arrays` supports all layers of this view."""
         first, *others = self.layers
         return isinstance(first, RandomResizedCrop) and all(
             isinstance(layer, ImageAugmentation) and layer.has_arrays
@@ -85,14 +85,14 @@ class AugmentedView:
         )
 
     def augment_arrays(self, images, uniforms, cropped: bool = False) -> tf.Tensor:
-        """The view of a batch, as of `augment` to within 1/255, by compiled loops.
+        """The view of a batch by compiled loops, on the host only.
 
-        Runs on the host only.
+        Equals that of `augment` to within 1/255.
 
         Args:
             images: uint8 `[B, h, w, C]`.
             uniforms: float32 `[B, draws]` in 0..1, 1 excluded.
-            cropped: bool. The images are crops already, but not resized yet.
+            cropped: bool. Whether the images are crops that are not resized yet.
 
         Returns:
             float32 `[B, S, S, C]` in 0..1.
@@ -113,7 +113,7 @@ class AugmentedView:
         first, *others = self.layers
         shape = (len(images), *first.height_width, images.shape[-1])
         views = _aligned(shape)
-        # So many images at a time as the cache holds.
+        # As many images at a time as fit into the cache.
         count = max(1, _CACHE_VALUES // math.prod(shape[1:]))
         memory = np.empty((count, shape[-1], *first.height_width), np.float32)
         for begin in range(0, len(images), count):
@@ -130,7 +130,7 @@ class AugmentedView:
         return views
 
     def augment_on_host(self, images, uniforms) -> tf.Tensor:
-        """`augment` of a batch by the fastest way that the layers allow.
+        """The view of a batch in the fastest way that the layers support.
 
         Args:
             images: `[B, H, W, C]`, uint8, or float32 in 0..1.
@@ -141,12 +141,12 @@ class AugmentedView:
         return self.augment(to_float(images), uniforms)
 
     def augment_one(self, crop, uniforms, only_crop: bool = False) -> tf.Tensor:
-        """What can be done of the view of one image of any size; see `finish`.
+        """The part of the view that is computed per image of any size; see `finish`.
 
         Args:
-            crop: uint8 `[h, w, C]`, of `box`.
+            crop: uint8 `[h, w, C]`, cut out at `box`.
             uniforms: float32 `[draws]`.
-            only_crop: bool. Leave all but the crop to `augment`.
+            only_crop: bool. Only crop and resize; `augment` does the rest.
 
         Returns:
             float32 `[S, S, C]` in 0..1.
@@ -156,13 +156,13 @@ class AugmentedView:
         return self.layers[0].resize(crop)
 
     def finish(self, images, uniforms) -> tf.Tensor:
-        """The view of a batch of what `augment_one` returns."""
+        """The view of a batch of images that `augment_one` returned."""
         if self.has_arrays:
             return images
         return self.augment(images, uniforms, cropped=True)
 
     def images_at_once(self, batch_size: int) -> int:
-        """How many images of a batch one thread augments at once, a divisor of it."""
+        """Images that one thread augments at once, a divisor of `batch_size`."""
         if not self.has_arrays:
             return batch_size
         image_values = 3 * math.prod(self.layers[0].height_width)
@@ -170,10 +170,10 @@ class AugmentedView:
         return max(n for n in range(1, most + 1) if batch_size % n == 0)
 
     def box(self, shape, uniforms) -> tf.Tensor:
-        """int32 `[4]`: the box that the first layer crops from one image of any size.
+        """int32 `[4]`: the box that the first layer crops from an image of any size.
 
         Args:
-            shape: int32 `[3]`, of the image.
+            shape: int32 `[3]` of the image.
             uniforms: float32 `[draws]`.
         """
         height, width = tf.unstack(shape[:2])
@@ -192,19 +192,18 @@ class AugmentedView:
         """Endless batches of augmented images and their labels.
 
         Args:
-            data: `image_data.ImageData` with labels.
+            data: `ImageData` with labels.
             batch_size: int. Images per batch.
-            seed: int. Of the order of the images and of all draws.
-            start: int. Images that an earlier part of the run has consumed.
+            seed: int. Determines the order of the images and all draws.
+            start: int. Images that an earlier part of the run has used.
             pass_length: int or None. Images per pass; see `ImageData.stream`.
 
         Returns:
             `tf.data.Dataset` of float32 `[B, S, S, C]` in 0..1 and int64 `[B]`.
 
         Raises:
-            ValueError: for data without labels; for images that differ in size where
-                there is no `transform` and the layers do not begin with
-                `RandomResizedCrop`.
+            ValueError: if the data have no labels; if images differ in size, there is
+                no `transform`, and the first layer is not `RandomResizedCrop`.
         """
         if data.class_names is None:
             raise ValueError(f"data must have labels. Received: {data.name}")
@@ -232,10 +231,10 @@ class AugmentedView:
 
 
 def crops_of(data, image, views: dict) -> list[tf.Tensor]:
-    """The crops of several views of one image of any size, not resized yet.
+    """The crops of several views of one image of any size, before resizing.
 
     Args:
-        data: `image_data.ImageData`, which decodes no more than it has to.
+        data: `ImageData`, which decodes only the crops where it can.
         image: uint8 `[h, w, C]` or a string scalar.
         views: `AugmentedView` -> its uniforms, float32 `[draws]`.
 
@@ -248,7 +247,7 @@ def crops_of(data, image, views: dict) -> list[tf.Tensor]:
 
 
 def _aligned(shape) -> np.ndarray:
-    """An empty float32 array that TensorFlow need not copy."""
+    """An uninitialized float32 array that TensorFlow uses without a copy."""
     size = 4 * math.prod(shape)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -261,63 +260,6 @@ def check_layers(name: str, layers) -> None:
         raise ValueError(
             f"{name} must be a non-empty list of layers. Received: {layers!r}"
         )
-
-
-def uniforms_of(element: dict, seed: int, count: int) -> tf.Tensor:
-    """float32 `[count]` in 0..1: the draws of an image at its place in its pass.
-
-    Args:
-        element: dict with `pass` and `index`, int64, as `ImageData.stream` yields.
-    """
-    key = tf.constant([seed, 0], tf.int64)
-    for number in (element["pass"], element["index"]):
-        key = tf.random.experimental.stateless_fold_in(key, number)
-    return tf.random.stateless_uniform([count], key)
-
-
-def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:
-    """Batches of examples, which are augmented in parts of a batch, in parallel.
-
-    Args:
-        examples: endless `tf.data.Dataset`.
-        augment: function of batched components -> tuple of batched components.
-        batch_size: int.
-        part: int, a divisor of it. Examples that are augmented at once.
-    """
-    # As many threads as cores, each with an image of its own: more would only push each
-    # other out of the caches.
-    dataset = examples.batch(part, drop_remainder=True).map(
-        augment, num_parallel_calls=cores(), deterministic=True
-    )
-    if part < batch_size:
-        dataset = dataset.batch(batch_size // part, drop_remainder=True)
-        dataset = dataset.map(
-            lambda *parts: tuple(
-                tf.reshape(x, [batch_size, *x.shape[2:]]) for x in parts
-            )
-        )
-    options = reproducible()
-    options.threading.private_threadpool_size = cores()
-    options.threading.max_intra_op_parallelism = 1
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def cores() -> int:
-    """CPU cores that this process may use: so many threads augment images."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows
-
-
-def reproducible() -> tf.data.Options:
-    """Options of a pipeline whose order must not depend on parallelism."""
-    options = untuned()
-    options.deterministic = True
-    # Several workers share the images of a global batch; files need not be many.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    return options
 
 
 def _draws(layer):

@@ -1,4 +1,4 @@
-"""GaussianBlur: an image times one banded matrix per axis."""
+"""GaussianBlur, as a product of the image with one banded matrix per axis."""
 
 import math
 
@@ -22,24 +22,24 @@ from byol_keras.views.augmentations import (
 @gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class GaussianBlur(ImageAugmentation):
-    """Blurs every image by a Gaussian of its own width.
+    """Blurs every image by a Gaussian of random width.
 
     "deepmind" pads with zeros, which darkens the borders; "torchvision" extends the
     edge pixels.
 
     Args:
-        sigma: (low, high). Standard deviation in pixels, uniform; above 0.
-        radius: int or None. The kernel has `2 * radius + 1` taps. None: a twentieth of
-            the height (at least 1) under "deepmind", so 11 at 224 and 6 at 128; under
-            "torchvision" 4 of the largest sigma.
+        sigma: (low, high). Standard deviation in pixels, drawn uniformly; above 0.
+        radius: int or None. The kernel has `2 * radius + 1` taps. None means, under
+            "deepmind", a twentieth of the height but at least 1 (11 at 224, 6 at 128),
+            and under "torchvision" 4 times the largest sigma.
         semantics: "deepmind" or "torchvision".
 
     Raises:
         ValueError: if an argument is out of its range.
 
     Source: deepmind-research byol; arXiv 2006.07733 appendix B.
-    Deviation: under "torchvision" PIL approximates the Gaussian by box filters, this
-        is the Gaussian.
+    Deviation: torchvision's PIL approximates the Gaussian by box filters; this layer
+        does not.
     """
 
     draws = 1

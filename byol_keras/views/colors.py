@@ -1,4 +1,4 @@
-"""Augmentations of pixel values: jitter, greyscale, solarization, lighting."""
+"""Augmentations of pixel values: color jitter, greyscale, solarization, lighting."""
 
 import itertools
 from collections.abc import Iterator
@@ -18,29 +18,30 @@ from byol_keras.views.augmentations import (
     whole,
 )
 
-# Row: the places of brightness, contrast, saturation and hue in one image's order; and
-# the other way round, which of them is at each place.
+# Row: the places of brightness, contrast, saturation and hue in an order; and its
+# inverse, the operation at each place.
 _PLACES = tuple(itertools.permutations(range(4)))
 _ORDERS = np.argsort(_PLACES, axis=1)
 
-# Principal components of the colours of ImageNet, in 0..1: how far they reach, and, a
-# row for each channel, where they point. Source: AlexNet; numbers as in mmselfsup 0.x.
+# Principal components of the colours of ImageNet, in 0..1: square roots of the
+# eigenvalues, and eigenvectors, with a row per channel.
+# Source: AlexNet; numbers as in mmselfsup 0.x.
 _REACH = (0.2175, 0.0188, 0.0045)
 _COMPONENTS = (
     (-0.5675, 0.7192, 0.4009),
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
-# The least uniform number that is not 0, where the normal quantile would be infinite.
+# The smallest uniform number above 0; the normal quantile of 0 is infinite.
 _LEAST = 2.0**-24
 
 
 @gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class ColorJitter(ImageAugmentation):
-    """Shifts brightness, contrast, saturation and hue, each image in its own order.
+    """Shifts brightness, contrast, saturation and hue, in a random order per image.
 
-    A strength `s` means a shift `d` uniform in -s..s, but never below -1:
+    For a strength `s`, the shift `d` is uniform in -s..s, but at least -1:
 
     | operation  | "deepmind"                 | "torchvision"                 |
     |------------|----------------------------|-------------------------------|
@@ -51,8 +52,8 @@ class ColorJitter(ImageAugmentation):
     | hue        | HSV's H + d turns          | the same                      |
 
     The result of each operation is clipped to 0..1; all 24 orders are equally likely.
-    Images with other than 3 channels have brightness and contrast only, and their
-    grey image is the mean of the channels.
+    For images whose number of channels is not 3, only brightness and contrast change,
+    and the grey image is the mean of the channels.
 
     Args:
         brightness, contrast, saturation: float. Strengths, at least 0.
@@ -109,21 +110,21 @@ class ColorJitter(ImageAugmentation):
         )
 
     def shifts(self, uniforms: np.ndarray, channels: int) -> list[tuple[str, float]]:
-        """Names and shifts of what changes one image, in the order of application.
+        """Names and shifts of the operations on one image, in the order of application.
 
         Args:
-            uniforms: float32 `[draws]`, of that image.
+            uniforms: float32 `[draws]` of the image.
             channels: int. Of the image.
         """
         lows, highs = self._bounds()
         shifts = lows + uniforms[:4] * (highs - lows)
         names = [*self._strengths()]
-        at_work = [name for group in self._groups(channels) for name in group]
+        active = [name for group in self._groups(channels) for name in group]
         order = _ORDERS[int(uniforms[4] * len(_PLACES))]
-        return [(names[i], float(shifts[i])) for i in order if names[i] in at_work]
+        return [(names[i], float(shifts[i])) for i in order if names[i] in active]
 
     def _groups(self, channels):
-        """Names of the operations that do something: linear ones, those on HSV."""
+        """Names of the operations with an effect: linear ones, and those on HSV."""
         linear, hsv = ["brightness", "contrast"], []
         if channels == 3:
             (hsv if self.semantics == "deepmind" else linear).append("saturation")
@@ -180,7 +181,7 @@ class ColorJitter(ImageAugmentation):
 class Grayscale(ImageAugmentation):
     """Replaces every channel by 0.2989 R + 0.5870 G + 0.1140 B.
 
-    Images with other than 3 channels get the mean of their channels.
+    If the number of channels is not 3, the mean of the channels is used.
 
     Source: deepmind-research byol; OpenCV's and PIL's weights differ by under 2e-4.
     """
@@ -196,7 +197,7 @@ class Grayscale(ImageAugmentation):
 @gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class Solarize(ImageAugmentation):
-    """Inverts the pixels that are not below `threshold`.
+    """Inverts the pixels of at least `threshold`.
 
     Args:
         threshold: float in 0..1. Defaults to 0.5; mmselfsup 0.x uses 128 / 255.
@@ -222,10 +223,10 @@ class Solarize(ImageAugmentation):
 @gin.register(module="byol_keras")
 @keras.saving.register_keras_serializable(package="byol_keras")
 class Lighting(ImageAugmentation):
-    """Shifts the colour of an image along the principal components of ImageNet's.
+    """Shifts the colour of an image along the principal components of ImageNet.
 
     The shift is the sum, over the three components, of `alpha * reach * component`
-    with alpha normal around 0. Images with other than 3 channels stay as they are.
+    with alpha normal around 0. Images whose number of channels is not 3 do not change.
 
     Args:
         alpha_std: float. Standard deviation of alpha, at least 0.
@@ -264,11 +265,12 @@ class Lighting(ImageAugmentation):
 
 
 def _steps(linear: list, hsv: list, shifts: dict, places: dict) -> Iterator:
-    """A fixed sequence of steps in which every image meets its own order.
+    """A fixed sequence of steps that contains the order of every image.
 
-    A branch per image and operation would need dynamic shapes. Instead every HSV
-    operation, the costly kind, has one step, with steps for the linear ones before,
-    between and after; an image's shift is 0, the identity, where it is not its turn.
+    A branch per image and operation would need dynamic shapes. Instead, every HSV
+    operation, the expensive kind, has one step, with steps for the linear ones before,
+    between and after. In the steps of other orders, the shift of an image is 0, the
+    identity.
 
     Args:
         linear, hsv: names of operations.
@@ -291,9 +293,9 @@ def _steps(linear: list, hsv: list, shifts: dict, places: dict) -> Iterator:
 
 
 def _shift_hsv(channels: list, saturation=0.0, hue=0.0) -> list:
-    """Scales HSV's S by `1 + saturation` and turns H by `hue`, plane by plane.
+    """Scales S of HSV by `1 + saturation` and turns H by `hue`, plane by plane.
 
-    Equal to a way through `tf.image.rgb_to_hsv` and back, at a fraction of its cost.
+    Equals `tf.image.rgb_to_hsv` and back, at a fraction of the cost.
     """
     red, green, blue = channels
     value = tf.maximum(tf.maximum(red, green), blue)
@@ -317,7 +319,7 @@ def _shift_hsv(channels: list, saturation=0.0, hue=0.0) -> list:
 
 
 def _gray_weights(channels: int) -> np.ndarray:
-    """float32 `[C]`: what each channel counts in the grey image."""
+    """float32 `[C]`: weight of each channel in the grey image."""
     if channels == 3:
         return np.array([0.2989, 0.5870, 0.1140], np.float32)
     return np.full(channels, 1.0 / channels, np.float32)
@@ -334,7 +336,7 @@ def _mean(plane: tf.Tensor) -> tf.Tensor:
 
 
 def _channels(images: tf.Tensor) -> list:
-    """`[B, H, W, C]` as `C` planes `[B, H, W]`, on which arithmetic is fastest."""
+    """`[B, H, W, C]` as `C` planes `[B, H, W]`, the fastest layout for arithmetic."""
     require(
         images.shape[-1] is not None,
         "images must have a known number of channels",

@@ -1,4 +1,4 @@
-"""Augmentations that change the image size: RandomResizedCrop, and RandomCrop."""
+"""Augmentations that change the image size: RandomResizedCrop and RandomCrop."""
 
 import math
 
@@ -7,20 +7,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.runtime.argument_checks import is_positive_int
+from byol_keras.runtime.argument_checks import check_choice, is_positive_int
 from byol_keras.views.augmentations import (
     ImageAugmentation,
     between,
     interval,
     known_semantics,
-    one_of,
     require,
     resample,
     whole,
 )
 from byol_keras.views.resizing import resized_crops
 
-# How often torchvision draws a box before it falls back to the centre.
+# Boxes that torchvision draws before it falls back to the centre.
 CROP_TRIES = 10
 
 
@@ -29,14 +28,15 @@ CROP_TRIES = 10
 class RandomResizedCrop(ImageAugmentation):
     """Crops a box of random area, aspect ratio and place, and resizes it.
 
-    Under "deepmind" one box is drawn and clipped to the image, and resized without
-    antialiasing. Under "torchvision" up to 10 boxes are drawn until one fits, then
-    the largest centre crop within `aspect_ratio` is taken; the resize antialiases.
+    Under "deepmind" one box is drawn, clipped to the image, and resized without
+    antialiasing. Under "torchvision" up to 10 boxes are drawn until one fits the image;
+    if none does, the largest centre crop within `aspect_ratio` is used. The resize
+    antialiases.
 
     Args:
-        size: int or (height, width). Of the result, each at least 1.
-        area: (low, high). Share of the image's area, uniform. Within 0..1.
-        aspect_ratio: (low, high). Width / height, uniform in its logarithm.
+        size: int or (height, width). Size of the result, each at least 1.
+        area: (low, high). Share of the image's area, drawn uniformly. Within 0..1.
+        aspect_ratio: (low, high). Width / height; its logarithm is uniform.
         interpolation: "bicubic" (Keys, a = -0.5) or "bilinear".
         semantics: "deepmind" or "torchvision".
 
@@ -61,7 +61,8 @@ class RandomResizedCrop(ImageAugmentation):
         self.height_width = _height_width(size)
         self.area = interval("area", area, highest=1.0)
         self.aspect_ratio = interval("aspect_ratio", aspect_ratio)
-        self.interpolation = one_of("interpolation", interpolation, tuple(_KERNELS))
+        check_choice("interpolation", interpolation, _KERNELS)
+        self.interpolation = interpolation
         self.semantics = known_semantics(semantics)
 
     @property
@@ -99,7 +100,7 @@ class RandomResizedCrop(ImageAugmentation):
         return tf.round(tf.sqrt(area / ratio)), tf.round(tf.sqrt(area * ratio))
 
     def _box_of_tries(self, heights, widths, uniforms):
-        """The first of the tries that fits the image, else the centre."""
+        """The first box that fits the image, or else the centre."""
         h, w = self._box_sizes(
             heights[:, None],
             widths[:, None],
@@ -142,12 +143,12 @@ class RandomResizedCrop(ImageAugmentation):
         return tf.clip_by_value(resized, 0.0, 1.0)
 
     def resize_arrays(self, images, boxes, planes: np.ndarray) -> None:
-        """Crops boxes and resizes them, as `augment` does, by compiled loops.
+        """Crops boxes and resizes them like `augment`, by compiled loops.
 
         Args:
             images: uint8 `[n, h, w, C]`.
-            boxes: int32 `[n, 4]`, as of `boxes`.
-            planes: float32 `[n, C, height, width]`, for the result, in 0..1.
+            boxes: int32 `[n, 4]`, as returned by `boxes`.
+            planes: float32 `[n, C, height, width]`. Receives the result, in 0..1.
         """
         cubic = self.interpolation == "bicubic"
         antialias = self.semantics == "torchvision"
@@ -168,7 +169,7 @@ class RandomResizedCrop(ImageAugmentation):
         pixels = tf.range(tf.cast(size, tf.float32))
         distances = pixels - centres[:, :, None]
         if self.semantics == "torchvision":
-            # Antialiasing: a kernel as wide as the step keeps every pixel counted.
+            # Antialiasing: a kernel as wide as the step weights every pixel.
             distances /= tf.maximum(scale, 1.0)[:, :, None]
         inside = (pixels >= start[:, None]) & (pixels < (start + length)[:, None])
         weights = _KERNELS[self.interpolation](distances)

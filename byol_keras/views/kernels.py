@@ -1,11 +1,11 @@
-"""The augmentations of the host: loops over pixels, compiled by numba.
+"""Augmentations on the host: loops over pixels, compiled by numba.
 
-TensorFlow makes a pass through memory for every operation of an `augment`. Here an
-image stays in the processor's cache, and what its draws rule out is not computed. A
-layer's `augment_arrays` calls one of these; they hold no lock of Python's, so that
-threads of a `tf.data` pipeline run them side by side.
+For every operation of an `augment`, TensorFlow passes through memory once. Here an
+image stays in the processor's cache, and operations that its draws exclude are
+skipped. The `augment_arrays` of a layer calls one of these functions. They release
+Python's global lock, so that the threads of a `tf.data` pipeline run in parallel.
 
-Functions take planes, float32 `[n, C, H, W]` in 0..1, and change in place those of the
+The functions take planes, float32 `[n, C, H, W]` in 0..1, and change in place the
 images that are `chosen`, bool `[n]`.
 """
 
@@ -14,27 +14,27 @@ import functools
 import numba
 import numpy as np
 
-# Sums may be reordered, so that loops use whole vectors; nothing here is NaN.
+# fastmath reorders sums, so that loops use whole vectors; no value here is NaN.
 compiled = functools.partial(
     numba.njit, nogil=True, fastmath=True, error_model="numpy", cache=True
 )
 
 ZERO, ONE, TWO, THREE, FOUR, SIX = (np.float32(n) for n in (0, 1, 2, 3, 4, 6))
-# Far below any chroma but 0, by which it must not be divided.
+# Smaller than any chroma above 0; avoids a division by 0.
 TINY = np.float32(1e-9)
-# Taps beyond so many sigma add up to less than a ten-thousandth.
+# In sigmas: the taps beyond it sum to less than a ten-thousandth.
 REACH = 4.0
 
 
 @compiled
 def clip(x):
-    """A number, cut off at 0 and 1."""
+    """A number clipped to 0..1."""
     return min(max(x, ZERO), ONE)
 
 
 @compiled
 def mirror(planes, chosen, left_right):
-    """Mirrors images left to right, or turns them upside down."""
+    """Mirrors images left to right or upside down."""
     for n in range(planes.shape[0]):
         if not chosen[n]:
             continue
@@ -83,7 +83,7 @@ def solarize(planes, chosen, threshold):
 
 @compiled
 def gray(planes, chosen, weights):
-    """Every channel becomes the sum of all, weighted by `[C]`."""
+    """Replaces every channel by the sum of all, weighted by `[C]`."""
     for n in range(planes.shape[0]):
         if chosen[n]:
             image = planes[n].reshape(planes.shape[1], -1)
@@ -97,10 +97,10 @@ def jitter(planes, chosen, shifts, orders, weights, multiplies):
     """Brightness, contrast, saturation and hue, in the order of each image.
 
     Args:
-        shifts: float32 `[n, 4]`. An operation whose shift is 0 is left out.
+        shifts: float32 `[n, 4]`. An operation whose shift is 0 is skipped.
         orders: int `[n, 4]`: operation 0, 1, 2 or 3 at each place.
         weights: float32 `[C]`, of the grey image.
-        multiplies: bool. Torchvision's operations instead of DeepMind's; see
+        multiplies: bool. Use torchvision's operations instead of DeepMind's; see
             `colors.ColorJitter`.
     """
     for n in range(planes.shape[0]):
@@ -177,13 +177,13 @@ def _blend_with_gray(image, shift, weights):
 
 @compiled
 def _scale_saturation(image, shift):
-    """Scales HSV's S by `1 + shift`: all distances from the value grow alike."""
+    """Scales S of HSV by `1 + shift`: multiplies all distances from the value."""
     reds, greens, blues = image[0], image[1], image[2]
     for i in range(reds.size):
         red, green, blue = reds[i], greens[i], blues[i]
         value = max(red, max(green, blue))
         chroma = value - min(red, min(green, blue))
-        # At most so that the least channel becomes 0.
+        # The least channel stays at 0 or above.
         ratio = min(ONE + shift, value / max(chroma, TINY))
         reds[i] = value - (value - red) * ratio
         greens[i] = value - (value - green) * ratio
@@ -192,7 +192,7 @@ def _scale_saturation(image, shift):
 
 @compiled
 def _turn_hue(image, shift):
-    """Turns HSV's H by `shift` turns, of 3 channels."""
+    """Rotates H of HSV by `shift` turns, for 3 channels."""
     reds, greens, blues = image[0], image[1], image[2]
     for i in range(reds.size):
         red, green, blue = reds[i], greens[i], blues[i]
@@ -214,13 +214,12 @@ def _turn_hue(image, shift):
 
 @compiled
 def blur(planes, chosen, sigmas, radius, extends):
-    """Gaussian blur by `2 * radius + 1` taps; beyond the edge lie zeros or the edge.
+    """Gaussian blur by `2 * radius + 1` taps; beyond the edge are zeros or the edge.
 
     Args:
         sigmas: float32 `[n]`, in pixels.
-        radius: int. Of the kernel, whose outer taps are left out where they are nearly
-            0.
-        extends: bool. Whether edge pixels go on beyond the edge.
+        radius: int. Radius of the kernel; outer taps of nearly 0 are skipped.
+        extends: bool. Whether edge pixels are repeated beyond the edge.
     """
     count, channels, height, width = planes.shape
     rows = np.zeros((height + 2 * radius, width), np.float32)
@@ -248,14 +247,14 @@ def blur(planes, chosen, sigmas, radius, extends):
 
 @compiled
 def _copy(row, out):
-    """out <- row. An assignment of arrays takes numba seconds to compile."""
+    """out <- row. numba needs seconds to compile an assignment of arrays."""
     for x in range(out.size):
         out[x] = row[x]
 
 
 @compiled
 def _gaussian(sigma, reach):
-    """float32 `[reach + 1]`: the middle tap and those on one side; both add up to 1."""
+    """float32 `[reach + 1]`: the middle tap and those of one side of the kernel."""
     taps = np.empty(reach + 1, np.float32)
     total = ZERO
     for k in range(reach + 1):

@@ -1,4 +1,4 @@
-"""Cropping and resizing of bytes to planes, compiled by numba; see `kernels`."""
+"""Crops and resizes uint8 images to planes, compiled by numba; see `kernels`."""
 
 import numpy as np
 
@@ -12,9 +12,9 @@ def resized_crops(images, boxes, cubic, antialias, planes):
     Args:
         images: uint8 `[n, h, w, C]`.
         boxes: int `[n, 4]`: top, left, height, width; within the image.
-        cubic: bool. Keys's kernel, a = -0.5, or the triangle of bilinear resizing.
-        antialias: bool. Widens the kernel where the image becomes smaller.
-        planes: float32 `[n, C, H, W]`, which the result, in 0..1, is written to.
+        cubic: bool. True for Keys's kernel, a = -0.5; False for the bilinear triangle.
+        antialias: bool. Widens the kernel where the image is reduced.
+        planes: float32 `[n, C, H, W]`. Receives the result, in 0..1.
     """
     for n in range(images.shape[0]):
         _resize(images[n], boxes[n], cubic, antialias, planes[n])
@@ -37,15 +37,15 @@ def _resize(image, box, cubic, antialias, planes):
 
 @compiled
 def _taps(size, new_size, cubic, antialias):
-    """Which pixels of an axis make a new one: int `[K, new_size]`, and their weights.
+    """The source pixels of each new pixel of an axis, int `[K, new_size]`, and weights.
 
-    The weights, float32, add up to 1. Pixels beyond the edge have weight 0.
+    The weights, float32, sum to 1. Pixels beyond the edge have weight 0.
     """
     scale = size / new_size
     stretch = max(scale, 1.0) if antialias else 1.0
     support = stretch * (2.0 if cubic else 1.0)
     count = int(np.ceil(2.0 * support))
-    # Unsigned, so that no loop has to look for places counted from the end.
+    # Unsigned indices spare the loops the check for negative ones.
     pixels = np.empty((count, new_size), np.uint64)
     weights = np.empty((count, new_size), np.float32)
     for i in range(new_size):
@@ -79,7 +79,7 @@ def _kernel(x, cubic):
 @compiled
 def _mix_rows(pixels, rows, weights, line):
     if rows.size == 4:
-        # The usual, bicubic case written out: one pass instead of four.
+        # The usual bicubic case, unrolled: one pass instead of four.
         a, b, c, d = pixels[rows[0]], pixels[rows[1]], pixels[rows[2]], pixels[rows[3]]
         w, v, u, t = weights[0], weights[1], weights[2], weights[3]
         for i in range(line.size):
@@ -110,7 +110,7 @@ def _mix_columns(line, columns, weights, out):
 
 @compiled
 def _mix_bicubic_colors(line, columns, weights, out):
-    """The usual case written out: every place and weight is read once."""
+    """The usual case, unrolled: every index and weight is read once."""
     reds, greens, blues = out
     for x in range(reds.size):
         a, b, c, d = columns[0, x], columns[1, x], columns[2, x], columns[3, x]
@@ -125,7 +125,7 @@ def _mix_bicubic_colors(line, columns, weights, out):
 
 @compiled
 def channels_last(planes, images):
-    """Writes planes `[n, C, H, W]`, cut off at 0 and 1, to images `[n, H, W, C]`."""
+    """Writes planes `[n, C, H, W]`, clipped to 0..1, to images `[n, H, W, C]`."""
     count, channels = planes.shape[:2]
     for n in range(count):
         image, pixels = planes[n].reshape(channels, -1), images[n].ravel()

@@ -1,4 +1,4 @@
-"""How benchmarks make an image of any size fit a backbone, without chance."""
+"""Deterministic test-time preprocessing: resize and center crop."""
 
 import gin
 import tensorflow as tf
@@ -10,12 +10,12 @@ from byol_keras.data.decoding import to_float
 def resize_center_crop(
     image: tf.Tensor, size: int = 224, resize: int = 256, interpolation="bilinear"
 ) -> tf.Tensor:
-    """Short side to `resize`, then the central `size` x `size`.
+    """Resizes the short side to `resize`, then crops the central `size` x `size`.
 
     Args:
         image: uint8 `[h, w, C]`.
         size, resize: int. Pixels.
-        interpolation: "bilinear" or "bicubic", antialiased as PIL does.
+        interpolation: "bilinear" or "bicubic", antialiased like PIL.
 
     Returns:
         float32 `[size, size, C]` in 0..1.
@@ -32,7 +32,7 @@ def resize_center_crop(
     scaled = tf.cast(tf.shape(image)[:2], tf.float32) * (resize / short)
     height_width = tf.maximum(tf.cast(tf.math.floor(scaled + 1e-4), tf.int32), resize)
     image = _resize(image, height_width, interpolation, antialias=True)
-    # Half pixels round to even, as Python's `round` does in torchvision.
+    # Half pixels are rounded to even, like Python's `round` in torchvision.
     margin = tf.cast(height_width - size, tf.float32) / 2.0
     top, left = tf.unstack(tf.cast(tf.round(margin), tf.int32))
     return tf.ensure_shape(
@@ -42,14 +42,14 @@ def resize_center_crop(
 
 @gin.register(module="byol_keras")
 def resize_square(image: tf.Tensor, size: int = 224, resize: int = 256) -> tf.Tensor:
-    """Short side to `resize`, then both sides to `size`: the aspect is not kept.
+    """Resizes the short side to `resize`, then both sides to `size`, without cropping.
 
     Args:
         image: uint8 `[h, w, C]`.
         size, resize: int. Pixels.
 
     Returns:
-        float32 `[size, size, C]` in 0..1; bilinear, antialiased as PIL does.
+        float32 `[size, size, C]` in 0..1; bilinear, antialiased like PIL.
 
     Raises:
         ValueError: if `size` or `resize` is not positive.
@@ -61,7 +61,7 @@ def resize_square(image: tf.Tensor, size: int = 224, resize: int = 256) -> tf.Te
         if pixels < 1:
             raise ValueError(f"{name} must be positive. Received: {pixels}")
     sides = tf.shape(image)[:2]
-    # Integers, as torchvision computes the long side: rounded down.
+    # Like torchvision, round the long side down.
     short_to_resize = sides * resize // tf.reduce_min(sides)
     image = to_float(image)
     for height_width in (short_to_resize, (size, size)):
@@ -71,7 +71,7 @@ def resize_square(image: tf.Tensor, size: int = 224, resize: int = 256) -> tf.Te
 
 @gin.register(module="byol_keras")
 def deepmind_center_crop(image: tf.Tensor, size: int = 224) -> tf.Tensor:
-    """The central square of 7/8 of the short side, resized to `size` x `size`.
+    """Crops the central square of 7/8 of the short side, and resizes it.
 
     Args:
         image: uint8 `[h, w, C]`.

@@ -7,38 +7,38 @@ import tensorflow as tf
 
 from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL
-from byol_keras.views.augmentations import one_of
+from byol_keras.runtime.argument_checks import check_choice
 from byol_keras.views.augmented_view import (
     AugmentedView,
-    batches,
     check_layers,
     crops_of,
-    uniforms_of,
 )
+from byol_keras.views.pipeline import batches, uniforms_of
 
 PLACES = ("host", "device")
 
 
 @gin.register(module="byol_keras")
 class TwoViews:
-    """Makes two independently augmented views of every image.
+    """Produces two independently augmented views of every image.
 
-    Every draw is a pure function of `(seed, pass, index)` of the image: results do
-    not depend on parallelism, on the batch, or on where a run was interrupted. Stock
+    Every random draw is a pure function of `(seed, pass, index)` of the image: results
+    do not depend on parallelism, on the batch, or on interruptions of a run. Stock
     keras-cv random layers are allowed; `stateless` is then False.
 
     Args:
         view1, view2: lists of layers, applied in order to float32 images in 0..1:
             `augmentations.ImageAugmentation` layers or stock keras-cv layers bound
-            with `value_range=(0, 1)`. Each list must begin with `RandomResizedCrop`
-            where images differ in size.
-        place: "host" (in the `tf.data` pipeline) or "device": inside the training step,
-            so that an accelerator does the work. Images that differ in size are still
-            cropped on the host. The views are the same, to within 2/255.
+            with `value_range=(0, 1)`. The first of each list must be
+            `RandomResizedCrop` if images differ in size.
+        place: "host", in the `tf.data` pipeline, or "device", inside the training step
+            on the accelerator. Images that differ in size are cropped on the host in
+            either case. The views are equal to within 2/255.
 
     Raises:
-        ValueError: if a list is empty, or holds something that is no layer; if `place`
-            is another word, or is "device" with layers that draw for themselves.
+        ValueError: if a list is empty, or has an item that is not a layer; if `place`
+            is neither "host" nor "device"; if it is "device" and a layer draws its own
+            random numbers.
 
     Source: arXiv 2006.07733 appendix B, table 6.
     """
@@ -48,7 +48,8 @@ class TwoViews:
         check_layers("view2", view2)
         self.view1 = AugmentedView(view1)
         self.view2 = AugmentedView(view2)
-        self.place = one_of("place", place, PLACES)
+        check_choice("place", place, PLACES)
+        self.place = place
         if place == "device" and not self.stateless:
             raise ValueError(
                 "place must be 'host' for layers that draw random numbers of their own."
@@ -62,7 +63,7 @@ class TwoViews:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers that the two views of one image consume."""
+        """Number of uniform numbers for the two views of one image."""
         return self.view1.draws + self.view2.draws
 
     def __call__(self, images, uniforms) -> tuple[tf.Tensor, tf.Tensor]:
@@ -80,7 +81,7 @@ class TwoViews:
         return self.view1.augment(images, first), self.view2.augment(images, second)
 
     def on_device(self, *parts) -> tuple[tf.Tensor, tf.Tensor]:
-        """Views of what `dataset` yields where `place` is "device"; XLA can compile it.
+        """Views of an element of `dataset` if `place` is "device"; XLA can compile it.
 
         Args:
             parts: images uint8 `[B, H, W, C]` and uniforms float32 `[B, draws]`; or the
@@ -102,19 +103,19 @@ class TwoViews:
         """Endless batches of views.
 
         Args:
-            data: `image_data.ImageData`.
+            data: `ImageData`.
             batch_size: int. Images per batch.
-            seed: int. Of the order of the images and of all draws.
-            start: int. Images that an earlier part of the run has consumed.
+            seed: int. Determines the order of the images and all draws.
+            start: int. Images that an earlier part of the run has used.
             pass_length: int or None. Images per pass; see `ImageData.stream`.
 
         Returns:
             `tf.data.Dataset` of `(view1, view2)`, each float32 `[B, S, S, C]` in 0..1;
-            of what `on_device` takes where `place` is "device".
+            if `place` is "device", of the arguments of `on_device`.
 
         Raises:
-            ValueError: if images differ in size and a list does not begin with
-                `RandomResizedCrop`, and if the two views differ in shape.
+            ValueError: if images differ in size and the first layer of a list is not
+                `RandomResizedCrop`; if the two views differ in shape.
         """
         of_one_size = data.image_size is not None
         if not of_one_size:
@@ -137,7 +138,7 @@ class TwoViews:
         """Height, width and channels of the views of some data.
 
         Args:
-            data: `image_data.ImageData`.
+            data: `ImageData`.
 
         Raises:
             ValueError: as `dataset` does.
@@ -161,7 +162,7 @@ class TwoViews:
         )
 
     def _augment_one(self, data, seed):
-        """Images of any size: each is cropped by itself, and only the crop decoded."""
+        """Images of any size: each is cropped alone, and only its crops are decoded."""
 
         def prepare(element):
             uniforms = uniforms_of(element, seed, self.draws)

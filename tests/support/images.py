@@ -29,6 +29,15 @@ def one_pixel(layer, rgb, *draws):
     return augmented(layer, np.reshape(rgb, (1, 1, 1, -1)), *draws)[0, 0, 0]
 
 
+def varied(number=24, size=(20, 24), channels=3):
+    """Noise, smooth waves, greys and constants, float32 in 0..1."""
+    found = noise(number, *size, channels)
+    waves = np.sin(np.linspace(0, 9, size[1]) + np.arange(channels)[:, None]).T
+    found[: number // 2] = 0.5 + 0.5 * waves + 0.02 * found[: number // 2]
+    found[0], found[1], found[2] = 0.0, 1.0, found[2, ..., :1]
+    return np.clip(found, 0, 1).astype(np.float32)
+
+
 SIZE = (48, 64)
 
 

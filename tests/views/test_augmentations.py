@@ -167,7 +167,9 @@ def test_ragged_images_are_refused():
 
 def test_bounding_boxes_are_refused():
     inputs = {"images": noise(1, 4, 4, 3), "bounding_boxes": np.zeros((1, 1, 4))}
-    with pytest.raises(ValueError, match=r"only labels or targets.*bounding_boxes"):
+    with pytest.raises(
+        ValueError, match=r"optionally labels or targets.*bounding_boxes"
+    ):
         RandomHorizontalFlip()(inputs)
 
 

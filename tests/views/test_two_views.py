@@ -9,9 +9,9 @@ from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
 from byol_keras.views import TwoViews
 from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
-from byol_keras.views.augmented_view import uniforms_of
 from byol_keras.views.colors import ColorJitter, Solarize
 from byol_keras.views.crops import RandomResizedCrop
+from byol_keras.views.pipeline import uniforms_of
 
 keras_cv = pytest.importorskip("keras_cv")
 

@@ -1,4 +1,4 @@
-"""Batches of images with boxes and masks, of fixed shapes, as a detector takes them."""
+"""Batches of fixed shapes with images, boxes and masks, for a detector."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from byol_keras.benchmarks.detection.masks import cropped_mask
 from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL, Rows
-from byol_keras.views.augmented_view import reproducible, uniforms_of
+from byol_keras.views.pipeline import reproducible, uniforms_of
 
 # Multi-scale training of the published detection protocols.
 SHORT_SIDES = tuple(range(480, 801, 32))
@@ -27,40 +27,39 @@ def training_batches(
     mask_size: int | None = None,
     padding_color: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> tf.data.Dataset:
-    """Endless batches for training: shuffled, of random size, half of them flipped.
+    """Endless batches for training: shuffled images of random size, randomly flipped.
 
     Images without an object to train on are left out, as in both references.
 
     Args:
-        data: `dataset.DetectionData`.
+        data: `examples.DetectionData`.
         batch_size: int. Images per batch.
-        image_size: `(H, W)` of the canvas. An image lies at its top left; one that
-            would be larger is made smaller.
-        short_sides: ints, one of which is drawn for each image.
-        max_long_side: int. Images that would be longer are made smaller.
-        flip: bool. Whether half of the images are mirrored.
-        seed: int. Of the order and of all draws, which are functions of
-            `(seed, pass, index)` alone.
-        start: int. Images that an earlier part of the run has consumed.
-        max_boxes: int, M. Objects per image; further ones are left out.
-        mask_size: int or None. Side of the masks, where masks are wanted.
-        padding_color: three floats in 0..1, of the canvas around the image. The
-            references pad with the mean colour, which is 0 once normalised.
+        image_size: `(H, W)` of the canvas. An image is placed at its top left, and is
+            resized to fit if it would be larger.
+        short_sides: ints. The shorter side of each image is drawn from them.
+        max_long_side: int. Limit of the longer side.
+        flip: bool. Whether images are flipped horizontally with probability 0.5.
+        seed: int. The order and all draws are functions of `(seed, pass, index)`.
+        start: int. Number of images that an earlier process has consumed.
+        max_boxes: int, M. Largest number of objects per image; the rest are left out.
+        mask_size: int. Side of the masks; None leaves masks out.
+        padding_color: three floats in 0..1. Color of the canvas around the image. The
+            references pad with the mean color, which is 0 after normalization.
 
     Returns:
         `tf.data.Dataset` of dicts:
         `image`: float32 `[B, H, W, 3]` in 0..1;
-        `image_info`: float32 `[B, 4, 2]`, as the Model Garden has it: height and width
-        of the file, of the image on the canvas, their ratio (scale), and 0 (offset);
-        `boxes`: float32 `[B, M, 4]`, ymin, xmin, ymax, xmax in pixels of the canvas, -1
-        beyond the objects; `classes`: int32 `[B, M]`, label + 1, and -1;
-        `key`: int64 `[B, 2]`, which decides what else is random about the image;
-        `masks`: float32 `[B, M, mask_size, mask_size]`, each the part of the mask
-        within its box, 0 or 1, and -1.
+        `image_info`: float32 `[B, 4, 2]`, as in the Model Garden: height and width of
+        the file, those of the image on the canvas, their ratio (scale), and 0 (offset);
+        `boxes`: float32 `[B, M, 4]`, ymin, xmin, ymax, xmax in pixels of the canvas,
+        padded with -1; `classes`: int32 `[B, M]`, label + 1, padded with -1;
+        `key`: int64 `[B, 2]`, seed of all other random choices for the image;
+        `masks`: float32 `[B, M, mask_size, mask_size]`, 0 or 1, each the part of the
+        mask within its box, padded with -1.
 
     Raises:
-        ValueError: if `short_sides` is empty, or no image has an object to train on; if
-            masks are wanted of data without.
+        ValueError: if `short_sides` is empty, no image has an object to train on, or
+            `mask_size` is set for data without masks.
     """
     if not short_sides:
         raise ValueError(f"short_sides must not be empty. Received: {short_sides!r}")
@@ -76,7 +75,7 @@ def training_batches(
         width = tf.cast(tf.shape(image)[1], tf.float32)
         image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
         boxes = tf.where(mirrored, _mirror(boxes, width), boxes)
-        image, info = _fit(image, side, max_long_side, image_size, padding_color)
+        image, info = _on_canvas(image, side, max_long_side, image_size, padding_color)
         batch = {
             "key": _key(element, seed),
             "image": image,
@@ -108,19 +107,21 @@ def test_batches(
     max_long_side: int = 1333,
     padding_color: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> tf.data.Dataset:
-    """All images once, in their order; see `training_batches`.
+    """Batches of all images once, in their order; see `training_batches`.
 
     Returns:
-        `tf.data.Dataset` of dicts: `image` and `image_info` as of `training_batches`,
-        and `place`: int64 `[B]`, in `data.examples`; -1 of images that fill up the last
-        batch. `original_boxes` takes detections back to the file's pixels.
+        `tf.data.Dataset` of dicts: `image` and `image_info` as in `training_batches`,
+        and `place`: int64 `[B]`, the index in `data.examples`, or -1 for images that
+        fill the last batch. `original_boxes` converts detections to pixels of the file.
     """
     count = len(data.examples)
     paths = tf.constant([example.image_path for example in data.examples])
 
     def prepare(number):
         image = _decode(tf.io.read_file(paths[tf.minimum(number, count - 1)]))
-        image, info = _fit(image, short_side, max_long_side, image_size, padding_color)
+        image, info = _on_canvas(
+            image, short_side, max_long_side, image_size, padding_color
+        )
         place = tf.where(number < count, number, -1)
         return {"image": image, "image_info": info, "place": place}
 
@@ -134,7 +135,7 @@ def test_batches(
 
 
 def original_boxes(boxes: np.ndarray, image_info: np.ndarray) -> np.ndarray:
-    """Boxes on the canvas as boxes in the image file, cut off at its edges.
+    """Boxes in pixels of the image file from boxes on the canvas, clipped to the image.
 
     Args:
         boxes: `[m, 4]`: ymin, xmin, ymax, xmax in pixels of the canvas.
@@ -149,7 +150,7 @@ def original_boxes(boxes: np.ndarray, image_info: np.ndarray) -> np.ndarray:
 
 
 class _Objects:
-    """What training reads: the paths of the images and the objects in them."""
+    """Paths of the training images, and the objects in them."""
 
     def __init__(self, data, max_boxes, mask_size):
         if mask_size and any(example.masks is None for example in data.examples):
@@ -168,7 +169,7 @@ class _Objects:
         ]
         if not kept:
             raise ValueError(
-                f"data must hold an object to train on. Received: {data.name}"
+                f"data must contain an object to train on. Received: {data.name}"
             )
         self.paths = [example.image_path for example, _ in kept]
         self.kept, self.mask_size = kept, mask_size
@@ -180,7 +181,7 @@ class _Objects:
             self._classes = tf.constant(labels + 1, tf.int32)
 
     def fetch(self, place):
-        """Image, boxes, classes and masks of one example, as they are stored."""
+        """Encoded image, boxes, classes and masks of one example, as stored."""
         start = tf.where(place > 0, self._stops[tf.maximum(place - 1, 0)], 0)
         stop = self._stops[place]
         example = {
@@ -206,7 +207,7 @@ class _Objects:
 
 
 def _key(element, seed):
-    """Of the random numbers of an image at its place in its pass, beside its views'."""
+    """Seed of an image in its pass, independent of the draws for its augmentation."""
     key = tf.constant([seed, 1], tf.int64)
     for number in (element["pass"], element["index"]):
         key = tf.random.experimental.stateless_fold_in(key, number)
@@ -214,7 +215,7 @@ def _key(element, seed):
 
 
 def _decode(encoded):
-    # What is missing of a broken file is grey.
+    # Missing parts of a truncated file are gray.
     return tf.io.decode_jpeg(
         encoded, channels=3, try_recover_truncated=True, acceptable_fraction=0.0
     )
@@ -225,8 +226,8 @@ def _mirror(boxes, width):
     return tf.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)
 
 
-def _fit(image, short_side, max_long_side, canvas, color):
-    """The image resized and at the top left of the canvas, and its `image_info`."""
+def _on_canvas(image, short_side, max_long_side, canvas, color):
+    """Resizes an image and places it on the canvas; also returns its `image_info`."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.reduce_min(
         [
@@ -247,7 +248,7 @@ def _fit(image, short_side, max_long_side, canvas, color):
 
 
 def _padded(values, length):
-    """`[n, ...]` with -1 up to `[length, ...]`."""
+    """Pads `[n, ...]` with -1 to `[length, ...]`."""
     missing = [[0, length - tf.shape(values)[0]]] + [[0, 0]] * (values.shape.rank - 1)
     values = tf.pad(values, missing, constant_values=tf.constant(-1, values.dtype))
     return tf.ensure_shape(values, [length, *values.shape[1:]])

@@ -1,6 +1,6 @@
-"""Training views of an image and its mask: resized, cropped, flipped, recoloured.
+"""Augmented images and masks for training: resize, crop, flip, color distortion.
 
-All draws are pure functions of seed, pass and place in the pass.
+All random draws are pure functions of the seed, the pass and the place in the pass.
 """
 
 import dataclasses
@@ -12,47 +12,48 @@ import tensorflow as tf
 from byol_keras.benchmarks.segmentation.dataset import SegmentationData
 from byol_keras.benchmarks.segmentation.fcn import resize_bilinear
 from byol_keras.benchmarks.segmentation.metrics import IGNORED
-from byol_keras.views.augmented_view import reproducible, uniforms_of
+from byol_keras.views.pipeline import reproducible, uniforms_of
 
-# Uniform numbers of an image: ratio, flip, then photometric ones, then two per crop.
+# Uniform numbers of an image: ratio, flip, nine photometric ones, and two per crop.
 _PHOTOMETRIC = slice(2, 11)
 _CROPS = 11
 _BYTE = 255.0
-# Degrees of OpenCV's hue in a full turn.
+# Steps of OpenCV's hue in a full turn.
 _HUES = 180
 
 
 @gin.register(module="byol_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationView:
-    """Makes training examples of one size of images of any size and their masks.
+    """Turns images of any size and their masks into training examples of one size.
 
-    In this order: resize, crop, flip, photometric distortion, padding. The defaults
-    are published.
+    The steps are resize, crop, flip, photometric distortion and padding, in this order.
+    The defaults are published.
 
     Args:
-        scale: two ints. An image is resized to fit both: its longer side within the
-            larger number, its shorter side within the smaller one; see `scaled_size`.
+        scale: two ints. An image is resized so that its longer side fits the larger
+            number and its shorter side the smaller one; see `scaled_size`.
         ratios: two floats. `scale` is multiplied by a number drawn between them.
-        crop_size: int. Side of the square that is cut out; what an image lacks at the
-            right and at the bottom is padded, with label 255.
-        max_class_share: float in 0..1. A crop is drawn anew, at most `crop_retries`
-            times, while one class has at least this share of its labelled pixels.
-        crop_retries: int.
-        flip_rate: float in 0..1. How often an image is flipped left to right.
-        brightness: float. Shift of pixels, of 255.
-        contrast, saturation: two floats each. Factor of pixels, and of HSV's S.
-        hue: int. Shift of HSV's H in 1 / 180 turns. Brightness, contrast, saturation
-            and hue are each changed in every second image, contrast before or after
-            the last two.
-        padding: one number per channel, in 0..1. Padded pixels: what is 0 after the
-            published normalisation.
+        crop_size: int. Side of the square crop. A smaller image is padded on the right
+            and at the bottom, with label 255.
+        max_class_share: float in 0..1. A crop is redrawn while one class has at least
+            this share of its labeled pixels.
+        crop_retries: int. Largest number of redrawn crops.
+        flip_rate: float in 0..1. Probability of a horizontal flip.
+        brightness: float. Largest shift of pixels, out of 255.
+        contrast, saturation: two floats each. Range of the factor of pixels, and of
+            HSV's S.
+        hue: int. Largest shift of HSV's H, in 1 / 180 turns. Brightness, contrast,
+            saturation and hue are each changed with probability 0.5, contrast before or
+            after the other two.
+        padding: one number per channel, in 0..1. Color of padded pixels, which is 0
+            after the published normalization.
 
     Raises:
         ValueError: if a number is out of its range.
 
     Source: mmsegmentation 0.x, `datasets/pipelines/transforms.py`.
-    Deviation: colours are not rounded to bytes between the steps.
+    Deviation: colors are not rounded to bytes between the steps.
     """
 
     scale: Sequence[int] = (2048, 512)
@@ -81,19 +82,19 @@ class SegmentationView:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers that one image consumes."""
+        """Number of uniform draws per image."""
         return _CROPS + 2 * (self.crop_retries + 1)
 
     def dataset(
         self, data: SegmentationData, batch_size: int, seed: int, start: int = 0
     ) -> tf.data.Dataset:
-        """Endless batches, in an order of their own for every pass over the data.
+        """Endless batches, reshuffled for every pass over the data.
 
         Args:
-            data: of good masks only.
-            batch_size: int. A batch may go on with the next pass.
+            data: `SegmentationData` without bad masks.
+            batch_size: int. A batch can span two passes.
             seed: int. Of the order and of all draws.
-            start: int. Images that an earlier part of the run has consumed.
+            start: int. Number of images that an earlier process has consumed.
 
         Returns:
             Dataset of images, float32 `[B, S, S, 3]` in 0..1, and masks, uint8
@@ -114,12 +115,12 @@ class SegmentationView:
         )
 
     def augment(self, image, mask, uniforms):
-        """The view of one image.
+        """The training example of one image.
 
         Args:
             image: uint8 `[h, w, 3]`.
             mask: uint8 `[h, w]`: class, or 255.
-            uniforms: float32 `[draws]` in 0..1, 1 excluded.
+            uniforms: float32 `[draws]`, at least 0 and below 1.
 
         Returns:
             float32 `[S, S, 3]` in 0..1 and uint8 `[S, S]`.
@@ -133,19 +134,19 @@ class SegmentationView:
         return self.pad(image, mask)
 
     def resize(self, image, mask, uniform):
-        """Image float32 in 0..255, and mask, at a scale drawn between the ratios."""
+        """Resizes image (to float32 in 0..255) and mask to a random scale."""
         low, high = self.ratios
         ratio = tf.cast(low + uniform * (high - low), tf.float64)
         size = scaled_size(tf.shape(mask), tf.floor(ratio * self.scale))
         resized = resize_bilinear(image[None], size, align_corners=False)[0]
-        # OpenCV takes the label at the floor of the place, not at its centre.
+        # OpenCV reads the label at the floor of the position, not at its center.
         nearest = tf.raw_ops.ResizeNearestNeighbor(
             images=mask[None, ..., None], size=size
         )
         return resized, nearest[0, ..., 0]
 
     def crop(self, image, mask, uniforms):
-        """The first crop in which no class dominates, else the last one drawn."""
+        """The first drawn crop that no class dominates, or else the last one."""
         size = self.crop_size
         offsets = tf.reshape(uniforms, (self.crop_retries + 1, 2))
         free = tf.maximum(tf.shape(mask) - size, 0) + 1
@@ -165,7 +166,7 @@ class SegmentationView:
         return cut(image, place), cut(mask, place)
 
     def _is_mixed(self, mask):
-        """Whether a mask has two classes at least, of which none dominates."""
+        """Whether a mask has at least two classes and none of them dominates."""
         counts = tf.math.bincount(tf.cast(mask, tf.int32), minlength=IGNORED + 1)
         counts = tf.cast(counts[:IGNORED], tf.float32)
         largest = tf.reduce_max(counts)
@@ -173,7 +174,7 @@ class SegmentationView:
         return few & (tf.math.count_nonzero(counts) > 1)
 
     def distort(self, image, uniforms):
-        """The photometric distortion of an image, float32 in 0..1."""
+        """Photometric distortion of an image, float32 in 0..1."""
         changed = uniforms[:4] < 0.5
         contrast_last = uniforms[4] < 0.5
         shift = self.brightness / _BYTE * (2.0 * uniforms[5] - 1.0)
@@ -193,11 +194,11 @@ class SegmentationView:
         return _clipped(image * tf.where(contrast_last, contrast, 1.0))
 
     def pad(self, image, mask):
-        """Image and mask, filled up at the right and at the bottom."""
+        """Pads image and mask on the right and at the bottom to the crop's size."""
         lacking = self.crop_size - tf.shape(mask)
         after = tf.stack([tf.zeros(2, tf.int32), lacking], axis=1)
         padding = tf.constant(self.padding, tf.float32)
-        # Zeros around the difference to the padding are the padding around the image.
+        # Zeros around the shifted image are the padding color after shifting back.
         image = tf.pad(image - padding, tf.pad(after, [[0, 1], [0, 0]])) + padding
         mask = tf.pad(mask, after, constant_values=IGNORED)
         size = (self.crop_size, self.crop_size)
@@ -207,8 +208,8 @@ class SegmentationView:
 def scaled_size(size, scale) -> tf.Tensor:
     """Height and width, int32 `[2]`, of an image resized to fit a scale.
 
-    The ratio of height to width is kept; the longer side becomes at most the larger,
-    the shorter side at most the smaller number of the scale, and one of them is it.
+    The aspect ratio is kept. The longer side is at most the larger number of the scale,
+    the shorter side at most the smaller one, and one of the two limits is reached.
 
     Args:
         size: `[2]`: height and width.
