@@ -11,7 +11,6 @@ from rich.console import Console
 from byol_keras import data
 from byol_keras.preview import __main__ as preview
 from byol_keras.preview.inspection import inspect_views
-from byol_keras.preview.inspection import inspect_views
 from byol_keras.views import TwoViews
 from byol_keras.views.augmentations import RandomApply
 from byol_keras.views.colors import ColorJitter, Solarize
@@ -34,7 +33,7 @@ def test_report_names_every_operation_and_number():
         "Solarize",
         "0.200",
         "view2: values 0.000 to 1.000",
-        "64 of 64 images",
+        "images with their own draws: 64 of 64",
     ):
         assert word in text
 
