@@ -1,4 +1,4 @@
-"""Fine-tuning: all weights of a backbone, trained on some or all of the labels."""
+"""Fine-tuning: trains all weights of a backbone on some or all labels."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from byol_keras.schedules import RunLength
 
 
 class GridPoint(NamedTuple):
-    """What one trial is trained with, besides what all trials share."""
+    """Settings of one trial."""
 
     epochs: int
     base_learning_rate: float
@@ -27,7 +27,7 @@ class GridPoint(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What all trials share; see `finetune` for the fields."""
+    """Settings that all trials share; see `finetune` for the fields."""
 
     train_view: Any
     batch_size: int
@@ -37,7 +37,7 @@ class Recipe(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Percent of images whose class is the first, or among the first five."""
+    """Top-1 and top-5 accuracy in percent."""
 
     top1: float
     top5: float
@@ -60,47 +60,49 @@ def finetune(
     tuning_data=None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Accuracy after all weights were trained on labels, by the best of a grid.
+    """Accuracy after training all weights on labels, for the best point of a grid.
 
-    Every combination of epochs, learning rate and head multiplier is one trial, which
-    starts from the weights of `backbone` and from the same fresh head on its
-    `avgpool`; `backbone` itself stays as it is. A point of the grid is chosen by its
-    accuracy on validation data. What was published is, in part, the best accuracy of
-    the grid on the test data, which is reported too, under a name that says so.
+    Each combination of epochs, learning rate and head multiplier is one trial. It
+    starts from the weights of `backbone`, which is not changed, and from a new head on
+    its `avgpool` with the same initial weights. The point of the grid is chosen by
+    accuracy on validation data. Some published figures are the best accuracy of a grid
+    on the test data; it is reported too, under a name that says so.
 
     Args:
         backbone: a `keras.Model` from code or from a `.keras` file, float32
-            `[B, H, W, C]` in 0..1 -> dict with `avgpool` `[B, D]`, or `[B, D]`. It is
-            trained in float32 where it computes in float16.
-        train_data, test_data: `image_data.ImageData` with one label per image.
-        train_view: `augmented_view.AugmentedView`, made of training images.
+            `[B, H, W, C]` in 0..1 -> dict with `avgpool` `[B, D]`, or `[B, D]`. Layers
+            that compute in float16 are trained in float32.
+        train_data, test_data: `ImageData` with one label per image.
+        train_view: `AugmentedView` of the training images.
         optimizer_fn: (learning_rate) -> Keras optimizer. Called twice per trial, for
             the backbone and for the head.
         learning_rate_fn: (run_length, base_learning_rate) -> schedule or float.
         epochs: numbers of passes over the training data.
         base_learning_rates: per 256 images.
-        head_multipliers: the head's learning rate is so many times the backbone's.
-        batch_size: int. Images per step, over all replicas. A pass is filled up to
-            whole batches with its first images.
-        transform: of validation and test images; see `features.extract_features`.
-        validation_data: to choose the point on; it must share no image with the data
-            that is then trained on. None: a fifth of each class of `train_data`, whose
-            rest is `tuning_data`.
-        tuning_data: to train on while the point is chosen. Every point is then trained
-            twice, here and on `train_data`. None: `train_data` serves for both.
+        head_multipliers: learning rates of the head, as multiples of the backbone's.
+        batch_size: int. Images per step, over all replicas. The last batch of a pass is
+            filled with the first images of the pass.
+        transform: of validation and test images; see `features.extract_all`.
+        validation_data: `ImageData` for the choice of the point, without any image of
+            the tuning data. None holds out a fifth of each class of `train_data`, and
+            tunes on the rest.
+        tuning_data: `ImageData` to train on for the choice of the point. Each point is
+            then trained twice, on these and on `train_data`. None uses `train_data` for
+            both.
         seed: int. Of the head, the order of the images, the augmentations, the split.
 
     Returns:
-        In percent: `finetune/top1` and `finetune/top5`, on test data, of the point
+        In percent: `finetune/top1` and `finetune/top5` on the test data, of the point
         chosen on validation data; `finetune/validation_top1` of that point; and
-        `finetune/top1_grid_chosen_on_test`, the best of all points. And the chosen
-        `finetune/epochs`, `finetune/base_learning_rate`, `finetune/head_multiplier`.
+        `finetune/top1_grid_chosen_on_test`, the best test accuracy of all points. Also
+        the chosen `finetune/epochs`, `finetune/base_learning_rate` and
+        `finetune/head_multiplier`.
 
     Raises:
-        ValueError: for a backbone that has no weights to train or cannot be copied, as
-            one from a SavedModel; for a number out of its range; for data without one
-            label per image, or of other classes than `train_data`, or of other
-            channels than the backbone's, or of different sizes without a `transform`.
+        ValueError: for a backbone without trainable weights or that cannot be copied,
+            such as one from a SavedModel; for a number out of its range; for data
+            without one label per image, with other classes than `train_data` or other
+            channels than the backbone, or of different sizes without a `transform`.
 
     Source: mmselfsup 0.x, `configs/benchmarks/classification/imagenet/`, and arXiv
         2006.07733 appendix C.1; see gin/protocol/.
@@ -121,7 +123,7 @@ def finetune(
 
     scores = []
     for point in points:
-        # One model where both scores are of the same training data, else two.
+        # Both scores come from one model if tuning data are the training data.
         models = [fine_tuned(backbone, data, point, recipe) for data in trained_on]
         validation = accuracy(models[0], validation_data, transform)
         scores.append((point, validation, accuracy(models[-1], test_data, transform)))
@@ -143,12 +145,12 @@ def _results(scores):
 def fine_tuned(
     backbone: keras.Model, data, point: GridPoint, recipe: Recipe
 ) -> "Classifier":
-    """Trains a copy of the backbone and a fresh head: one trial.
+    """Runs one trial: trains a copy of the backbone and a new head.
 
     Args:
-        backbone: see `finetune`; it is not changed.
-        data: `image_data.ImageData` to train on.
-        point: the trial's own settings.
+        backbone: see `finetune`. It is not changed.
+        data: `ImageData` to train on.
+        point: settings of the trial.
         recipe: settings that all trials share.
     """
     length = _length(data, recipe.batch_size, point.epochs)
@@ -168,7 +170,7 @@ def fine_tuned(
     dataset = recipe.train_view.dataset(
         data, recipe.batch_size, recipe.seed, pass_length=length.pass_length
     )
-    # On symbolic images, so that no variable is made inside the traced step.
+    # A call on symbolic images creates all variables before the step is traced.
     model(keras.KerasTensor(dataset.element_spec[0].shape, dtype="float32"))
     model.head_optimizer.build(model.head.trainable_variables)
     text = "finetune, {} epochs, rate {:g}, head x {:g}".format(*point)
@@ -187,13 +189,13 @@ class Classifier(keras.Model):
     """A backbone and a linear head on its `avgpool`, trained together.
 
     `fit` takes batches of images, float32 `[B, H, W, C]` in 0..1, and labels, int64
-    `[B]`. The optimizer given to `compile` moves the backbone.
+    `[B]`. The optimizer passed to `compile` trains the backbone.
 
     Args:
         backbone: `keras.Model`; see `finetune`.
         num_classes: int.
-        head_optimizer: Keras optimizer that moves the head.
-        seed: int. Of the head's kernel, N(0, 0.01); its bias starts at 0.
+        head_optimizer: Keras optimizer of the head.
+        seed: int. Of the head's kernel, N(0, 0.01). Its bias starts at 0.
     """
 
     def __init__(self, backbone, num_classes, head_optimizer, seed=0):
@@ -222,7 +224,7 @@ class Classifier(keras.Model):
         gradients = tape.gradient(loss, groups)
         self.optimizer.apply(gradients[0], groups[0])
         self.head_optimizer.apply(gradients[1], groups[1])
-        # A Keras loss is divided by the number of replicas, whose gradients are added.
+        # Keras divides a loss by the number of replicas, since it adds up gradients.
         loss *= tf.distribute.get_strategy().num_replicas_in_sync
         self.loss_tracker.update_state(loss)
         return {"loss": loss}
@@ -230,19 +232,19 @@ class Classifier(keras.Model):
 
 def accuracy(model: keras.Model, data, transform: Callable | None) -> Accuracy:
     """Top-1 and top-5 accuracy of a model that returns logits `[B, num_classes]`."""
-    # Uncached: nothing later asks for the logits of these weights again.
+    # Without a cache: the logits of these weights are used only here.
     found = extract_all(model, data, ["avgpool"], transform, cache_dir=None)
     logits, labels = found["avgpool"]
     return Accuracy(*(top_accuracy(logits, labels, top) for top in (1, 5)))
 
 
 def _length(data, batch_size, epochs):
-    # Schedules that move once per epoch need epochs of whole batches.
+    # Schedules that change once per epoch need epochs of whole batches.
     return RunLength(data.num_examples, batch_size, epochs, last_batch="pad")
 
 
 def _tuning_parts(train_data, tuning_data, validation_data, seed):
-    """What to train on and what to score on while a point is chosen."""
+    """The data to train on and to evaluate on for the choice of a point."""
     if validation_data is not None:
         return tuning_data or train_data, validation_data
     _require(tuning_data is None, "validation_data", "given with tuning_data", None)

@@ -14,7 +14,7 @@ def test_label_counts_among_the_highest_scores(top, percent):
     assert top_accuracy(SCORES, labels, top) == percent
 
 
-def test_of_equal_scores_the_lower_class_is_first():
+def test_lower_class_of_equal_scores_is_first():
     tied = np.zeros((2, 3))
     assert top_accuracy(tied, np.array([0, 2]), 1) == 50.0
     assert top_accuracy(tied, np.array([1, 2]), 2) == 50.0

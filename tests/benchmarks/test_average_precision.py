@@ -1,4 +1,4 @@
-"""Three rules, told apart."""
+"""Average precision by the three rules, against reference values."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ EIGHT = [1, 0, 1, 1, 0, 0, 1, 0]
         (EIGHT, 4, "11_points", 0.769480519480519),
     ],
 )
-def test_precision_of_hits_is_the_reference_one(hits, num_positives, rule, expected):
+def test_precision_of_hits_equals_the_reference(hits, num_positives, rule, expected):
     found = average_precision_of_hits(np.array(hits), num_positives, rule)
     assert found == pytest.approx(expected, abs=1e-14)
 
@@ -44,17 +44,17 @@ RULES = ("area", "11_points", "11_points_exact")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_precision_is_1_where_all_positives_come_first(rule):
+def test_precision_is_1_if_all_positives_come_first(rule):
     assert average_precision(np.array([3.0, 2, 1]), [True, True, False], rule) == 1.0
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("hits", [[], [0, 0]])
-def test_precision_is_0_where_nothing_is_found(rule, hits):
+def test_precision_is_0_if_nothing_is_found(rule, hits):
     assert average_precision_of_hits(np.array(hits), 3, rule) == 0.0
 
 
-def test_area_is_that_under_the_envelope_drawn_step_by_step():
+def test_area_equals_that_of_the_envelope_summed_step_by_step():
     rng = np.random.default_rng(1)
     for _ in range(50):
         hits = rng.random(12) < 0.4
@@ -68,7 +68,7 @@ def test_area_is_that_under_the_envelope_drawn_step_by_step():
         assert average_precision_of_hits(hits, positives) == pytest.approx(area)
 
 
-def test_of_equal_scores_the_earlier_ranks_first():
+def test_earlier_of_equal_scores_ranks_first():
     scores = np.ones(4)
     assert average_precision(scores, [True, False, False, False]) == 1.0
     assert average_precision(scores, [False, False, False, True]) == 0.25

@@ -32,7 +32,7 @@ def test_random_weights_are_a_function_of_the_seed(trained):
     assert (kernel(first) != kernel(trained)).all()
 
 
-def test_trained_weights_stay_as_they_are(trained):
+def test_trained_weights_are_not_changed(trained):
     before = kernel(trained)
     BASELINES["random_init"](trained, seed=0)
     np.testing.assert_array_equal(kernel(trained), before)

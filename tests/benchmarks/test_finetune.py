@@ -1,4 +1,4 @@
-"""Fair trials, a point fairly chosen."""
+"""Fine-tuning: trials from equal starts, and a point chosen on validation data."""
 
 import dataclasses
 import functools
@@ -109,7 +109,7 @@ def test_separable_classes_are_all_found(whole_run):
     }
 
 
-def test_backbone_of_the_caller_stays_as_it_is(whole_run):
+def test_backbone_of_the_caller_is_not_changed(whole_run):
     assert_same(whole_run[0], whole_run[2])
 
 
@@ -124,7 +124,7 @@ def one_step_trials(backbone):
     return [fine_tuned(backbone, train, point, recipe(8)) for point in points]
 
 
-def test_head_multiplier_acts_on_the_head_alone(backbone, one_step_trials):
+def test_head_multiplier_changes_only_the_head(backbone, one_step_trials):
     once, ten_times, _ = one_step_trials
     for a, b in zip(
         once.backbone.trainable_weights,
@@ -150,7 +150,7 @@ def test_batch_normalization_is_trained_in_training_mode(backbone, one_step_tria
         assert np.max(np.abs(new - old)) > 1e-3
 
 
-def test_three_steps_are_those_of_a_numpy_run_with_coupled_weight_decay():
+def test_three_steps_equal_a_numpy_run_with_coupled_weight_decay():
     images = keras.Input((4, 4, 3))
     pooled = layers.GlobalAveragePooling2D()(images)
     linear = keras.Model(images, layers.Dense(2, use_bias=False)(pooled))
@@ -190,7 +190,7 @@ def two_replicas():
     )
 
 
-def test_two_replicas_are_one():
+def test_two_replicas_train_like_one():
     train, point = coloured([0, 1, 1, 1] * 4), GridPoint(3, 0.2, 10)
     sgd = functools.partial(MomentumSGD, nesterov=True, weight_decay=0.01)
     found = []
@@ -276,7 +276,7 @@ def test_with_validation_data_every_point_is_trained_once(monkeypatch):
     assert scored == [(train, 0.1, validation), (train, 0.1, test)]
 
 
-def test_tuning_data_is_what_a_point_is_chosen_with(monkeypatch):
+def test_point_is_chosen_after_training_on_tuning_data(monkeypatch):
     train, tuning, validation = (coloured([0, 1] * n) for n in (4, 3, 1))
     _, trained, scored, test = faked_run(
         monkeypatch,
@@ -361,7 +361,7 @@ def test_tuning_data_without_validation_data_is_one_line(monkeypatch):
     refused(match, monkeypatch, tuning_data=tuning)
 
 
-def test_functions_that_were_called_already_are_one_line(monkeypatch):
+def test_results_in_place_of_functions_are_one_line(monkeypatch):
     match = r"^finetune\.optimizer_fn must be a function, without parentheses"
     refused(match, monkeypatch, optimizer_fn=MomentumSGD(0.1))
 
@@ -397,7 +397,7 @@ def one_hot(source):
         ),
     ],
 )
-def test_unfit_test_data_are_one_line(test_data, rule, monkeypatch):
+def test_test_data_that_do_not_match_are_one_line(test_data, rule, monkeypatch):
     match = rf"^finetune\.test_data must {rule}.*Received: .*arrays"
     refused(match, monkeypatch, test_data=test_data)
 
@@ -416,7 +416,7 @@ def rates(protocol, base_learning_rate, batch_size, num_examples, steps):
     return [float(schedule(step)) for step in steps], length
 
 
-def test_rate_of_mmselfsup_is_a_fifth_from_epoch_12_and_from_epoch_16():
+def test_rate_of_mmselfsup_falls_to_a_fifth_at_epochs_12_and_16():
     steps = (0, 51 * 12 - 1, 51 * 12, 51 * 16 - 1, 51 * 16, 51 * 20 - 1)
     found, length = rates("finetune", 0.1, 256, 12_811, steps)
     assert length.total_steps == 51 * 20

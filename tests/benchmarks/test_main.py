@@ -1,4 +1,4 @@
-"""Claims about `python -m byol_keras.benchmarks` as a user meets it."""
+"""`python -m byol_keras.benchmarks`: files, table, reuse of results, errors."""
 
 import json
 
@@ -166,7 +166,7 @@ def test_command_ends_with_the_table_and_writes_it(done, run_folder):
     assert published.endswith(" | - | 64.2 |")
 
 
-def test_command_keeps_features_in_the_run_folder(done, run_folder):
+def test_command_caches_features_in_the_run_folder(done, run_folder):
     # Two splits, each with features of three models and one file of labels.
     assert len(list((run_folder / "benchmarks/features").glob("*.npy"))) == 8
 
@@ -191,7 +191,7 @@ def test_command_ends_with_one_error_line_and_code_2(arguments, expected):
 
 
 @pytest.mark.slow
-def test_random_init_is_a_fresh_draw_and_raw_pixels_need_no_model(run_folder, tmp_path):
+def test_random_init_changes_with_the_seed_and_raw_pixels_do_not(run_folder, tmp_path):
     in_process(run_folder, model_dir=tmp_path)
     first = json.loads((tmp_path / "benchmarks/knn.json").read_text())["results"]
     gin.clear_config()
@@ -220,7 +220,7 @@ def test_unknown_baseline_is_one_line(run_folder, capsys):
     assert line.startswith("error: benchmark.baselines must be a list of names among")
 
 
-def test_benchmarks_that_are_no_functions_are_one_line(run_folder, capsys):
+def test_benchmarks_must_be_functions(run_folder, capsys):
     line = error_line(capsys, in_process, run_folder, "benchmark.benchmarks = 'knn'")
     assert line.startswith("error: benchmark.benchmarks must be a list of functions")
 
@@ -231,7 +231,7 @@ def test_backbone_of_other_channels_is_one_line(tmp_path, capsys):
     assert line.startswith("error: knn: data must have the backbone's 3 channels.")
 
 
-def test_second_run_does_only_what_is_missing(run_folder, tmp_path, capsys):
+def test_second_run_does_only_the_missing_benchmarks(run_folder, tmp_path, capsys):
     one = "benchmark.benchmarks = [@toy]"
     two = "benchmark.benchmarks = [@toy, @seeded_toy]"
     assert toys(run_folder, tmp_path, one) == ["toy"]
@@ -258,7 +258,7 @@ def test_second_run_does_only_what_is_missing(run_folder, tmp_path, capsys):
         (("benchmark.seeds = 2",), "seeds"),
     ],
 )
-def test_stored_result_of_other_settings_runs_anew(
+def test_benchmark_with_changed_settings_runs_again(
     changed, what, run_folder, tmp_path, capsys
 ):
     settings = (
@@ -274,9 +274,7 @@ def test_stored_result_of_other_settings_runs_anew(
     assert f"toy runs again: other {what} than stored" in capsys.readouterr().out
 
 
-def test_stored_result_outlives_what_only_another_benchmark_refers_to(
-    run_folder, tmp_path
-):
+def test_settings_of_another_benchmark_do_not_invalidate_a_result(run_folder, tmp_path):
     settings = (
         "benchmark.benchmarks = {'first': @one/toy, 'second': @two/toy}",
         "one/toy.images = @one/toy_images()",
@@ -290,7 +288,7 @@ def test_stored_result_outlives_what_only_another_benchmark_refers_to(
     assert stored(tmp_path, "first") == before
 
 
-def test_other_weights_run_anew(run_folder, tmp_path, capsys):
+def test_benchmark_of_other_weights_runs_again(run_folder, tmp_path, capsys):
     settings = ("benchmark.benchmarks = [@toy]",)
     toys(run_folder, tmp_path, *settings)
     export_backbone(tiny_backbone(channels=1), tmp_path / "other")
@@ -298,7 +296,7 @@ def test_other_weights_run_anew(run_folder, tmp_path, capsys):
     assert "toy runs again: other backbone than stored" in capsys.readouterr().out
 
 
-def test_same_weights_elsewhere_do_not_run_anew(run_folder, tmp_path):
+def test_same_weights_from_another_path_reuse_the_result(run_folder, tmp_path):
     settings = ("benchmark.benchmarks = [@toy]",)
     toys(run_folder, tmp_path, *settings)
     copy = tmp_path / "copy.keras"
@@ -306,7 +304,7 @@ def test_same_weights_elsewhere_do_not_run_anew(run_folder, tmp_path):
     assert toys(copy, tmp_path, *settings) == []
 
 
-def test_changed_images_under_the_same_name_run_anew(
+def test_benchmark_on_changed_images_runs_again(
     run_folder, tmp_path, monkeypatch, capsys
 ):
     settings = ("benchmark.benchmarks = [@toy]", "toy.images = @toy_images()")
@@ -316,7 +314,7 @@ def test_changed_images_under_the_same_name_run_anew(
     assert "toy runs again: other data than stored" in capsys.readouterr().out
 
 
-def test_names_of_a_dict_are_those_of_the_files_and_scopes_tell_uses_apart(
+def test_names_of_a_dict_name_the_files_and_scopes_separate_the_uses(
     run_folder, tmp_path
 ):
     toys(
@@ -349,7 +347,7 @@ def test_benchmarks_under_a_macro_are_found(run_folder, tmp_path):
         ("{'a': 3}", "must be a list of functions"),
     ],
 )
-def test_names_that_cannot_be_are_one_line(
+def test_impossible_names_are_one_line(
     benchmarks, expected, run_folder, tmp_path, capsys
 ):
     binding = f"benchmark.benchmarks = {benchmarks}"
@@ -395,7 +393,7 @@ def test_seeds_of_a_function_that_takes_one(run_folder, tmp_path):
     assert "4.67 ± 10.04 |" in (tmp_path / "benchmarks/table.md").read_text()
 
 
-def test_bound_seed_of_a_benchmark_is_its_first(run_folder, tmp_path):
+def test_bound_seed_of_a_benchmark_is_its_first_seed(run_folder, tmp_path):
     called = toys(
         run_folder,
         tmp_path,
@@ -463,7 +461,7 @@ def test_benchmark_without_its_bindings_is_one_line(run_folder, capsys):
     assert CALLS == []
 
 
-def test_data_that_cannot_be_made_are_one_line(run_folder, capsys):
+def test_data_that_cannot_be_loaded_are_one_line(run_folder, capsys):
     settings = (
         "benchmark.benchmarks = [@toy]",
         "toy.images = @toy_images()",
@@ -474,13 +472,13 @@ def test_data_that_cannot_be_made_are_one_line(run_folder, capsys):
     assert CALLS == []
 
 
-def test_real_fault_keeps_its_traceback_and_what_was_done(run_folder, tmp_path):
+def test_bug_keeps_its_traceback_and_the_finished_results(run_folder, tmp_path):
     with pytest.raises(ZeroDivisionError, match="a bug"):
         toys(run_folder, tmp_path, "benchmark.benchmarks = [@toy, @broken]")
     assert "toy/sum" in stored(tmp_path, "toy")["results"]["trained"]
 
 
-def test_gap_of_a_baseline_is_a_dash_and_a_reason(run_folder, tmp_path, capsys):
+def test_missing_baseline_is_a_dash_and_a_reason(run_folder, tmp_path, capsys):
     settings = (
         "benchmark.benchmarks = {'a': @toy, 'b': @b/toy}",
         "benchmark.baselines = ['raw_pixels']",
@@ -496,7 +494,7 @@ def test_gap_of_a_baseline_is_a_dash_and_a_reason(run_folder, tmp_path, capsys):
     assert text in capsys.readouterr().out
 
 
-def test_features_are_kept_where_the_user_says(run_folder, tmp_path):
+def test_features_are_cached_in_the_bound_folder(run_folder, tmp_path):
     own = f"extract_all.cache_dir = '{tmp_path / 'own'}'"
     in_process(run_folder, own, model_dir=tmp_path)
     assert list((tmp_path / "own").glob("*.npy"))
@@ -506,7 +504,7 @@ def test_features_are_kept_where_the_user_says(run_folder, tmp_path):
     assert not (tmp_path / "benchmarks/features").exists(), "stored result not found"
 
 
-def test_small_suite_decays_weights_where_the_protocols_do():
+def test_small_suite_decays_weights_as_the_protocols_do():
     parse.parse_gin([str(ROOT / "gin/benchmarks/suite_small.gin")], [])
     decays = {}
     for reference in gin.query_parameter("benchmark.benchmarks").values():
@@ -523,7 +521,7 @@ def test_small_suite_decays_weights_where_the_protocols_do():
     }
 
 
-def test_imagenet_suite_jitters_colours_for_linear_features_alone():
+def test_imagenet_suite_jitters_colors_only_for_linear_features():
     parse.parse_gin([str(ROOT / "gin/benchmarks/suite_imagenet.gin")], [])
     layers = {}
     for scope in ("plain", "jittered"):

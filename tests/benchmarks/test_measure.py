@@ -46,7 +46,7 @@ def test_function_without_a_seed_runs_once(backbone):
     assert len(per_seed["trained"]) == 1
 
 
-def test_random_init_is_drawn_anew_for_every_seed_of_any_function(backbone):
+def test_random_init_is_redrawn_for_every_seed_of_any_function(backbone):
     per_seed, _ = measure.run_with_baselines(
         unseeded, backbone, ["random_init"], [5, 6]
     )
@@ -57,7 +57,7 @@ def test_random_init_is_drawn_anew_for_every_seed_of_any_function(backbone):
     assert again["random_init"][0]["toy/weight"] == values[1]
 
 
-def test_baseline_that_cannot_do_it_has_a_reason_instead(backbone):
+def test_baseline_that_raises_a_value_error_has_a_reason_instead(backbone):
     def needs_weights(model):
         if not model.weights:
             raise ValueError("backbone must have weights. Received: none\n  in a call")
@@ -70,7 +70,7 @@ def test_baseline_that_cannot_do_it_has_a_reason_instead(backbone):
     assert missing == {"raw_pixels": "backbone must have weights. Received: none"}
 
 
-def test_reason_of_an_error_in_a_traced_function_is_what_was_raised():
+def test_reason_of_an_error_in_a_traced_function_is_its_message():
     @tf.function
     def fails(x):
         raise ValueError("x must be there.\nReceived: it")
@@ -87,7 +87,7 @@ def test_reason_of_any_error_is_its_first_line(message, line):
     assert measure.reason(ValueError(message)) == line
 
 
-def test_what_the_trained_backbone_cannot_do_is_an_error(backbone):
+def test_value_error_of_the_trained_backbone_is_raised(backbone):
     def fails(model):
         raise ValueError("never")
 
@@ -95,7 +95,7 @@ def test_what_the_trained_backbone_cannot_do_is_an_error(backbone):
         measure.run_with_baselines(fails, backbone, ["raw_pixels"], [0])
 
 
-def test_real_fault_of_a_baseline_is_not_taken_for_a_gap(backbone):
+def test_bug_in_a_baseline_is_raised(backbone):
     def fails(model):
         if not model.weights:
             raise KeyError("a bug")

@@ -1,4 +1,4 @@
-"""Tests of `byol_keras.benchmarks.precision`."""
+"""Precision is set inside a context only."""
 
 import keras
 import pytest
@@ -14,7 +14,7 @@ def test_layers_made_inside_compute_in_the_precision_and_later_ones_do_not():
     assert keras.layers.Dense(1).compute_dtype == "float32"
 
 
-def test_precision_is_as_before_after_an_error():
+def test_precision_is_restored_after_an_error():
     with pytest.raises(KeyError), computing_in("mixed_float16"):
         raise KeyError
     assert keras.config.dtype_policy().name == "float32"

@@ -1,4 +1,4 @@
-"""Recipes run from their gin files on files in the layout of their datasets."""
+"""Gin files of benchmarks run on data in the published layouts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Claims about the learning rates of the linear protocols."""
+"""Learning rates of the downstream protocols."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Labels mean the same in all splits."""
+"""Splits must agree in classes and channels."""
 
 import dataclasses
 
@@ -18,11 +18,11 @@ def split(*class_names, channels=3):
 
 
 @pytest.mark.parametrize("names", [("cat", "cow", "dog"), ("cat", "cow")])
-def test_the_first_classes_of_training_are_fine(names):
+def test_split_can_have_only_the_first_classes(names):
     check_splits("knn", split("cat", "cow", "dog"), test_data=split(*names))
 
 
-def test_a_split_that_is_not_given_is_not_checked():
+def test_split_that_is_none_is_not_checked():
     check_splits("knn", split("cat", "cow"), validation_data=None)
 
 

@@ -1,4 +1,4 @@
-"""What was saved comes back."""
+"""A saved training state is restored."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ def values(model):
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-def test_restored_model_trains_on_as_if_never_stopped(tmp_path):
+def test_restored_model_continues_like_an_uninterrupted_one(tmp_path):
     keras.utils.set_random_seed(0)
     model = compiled()
     fit(model, 3)

@@ -1,6 +1,7 @@
-"""Detection with two-stage detectors on parts of TensorFlow's Model Garden.
+"""Detection with two-stage detectors, built on parts of TensorFlow's Model Garden.
 
-Importing this registers names for gin and needs no extra; making a detector does.
+Importing this package registers names for gin. Creating a detector needs the extra
+"dense".
 """
 
 from byol_keras.benchmarks.detection import (  # noqa: F401, registers names for gin

@@ -9,7 +9,7 @@ import numpy as np
 from byol_keras.benchmarks.detection.masks import coco_masks, encode_masks
 from byol_keras.benchmarks.detection.voc_metrics import check_detections
 
-# Places of pycocotools' summary.
+# Positions in pycocotools' summary.
 _STATISTICS = {"AP": 0, "AP50": 1, "AP75": 2}
 
 
@@ -17,19 +17,19 @@ def coco_ap(data, detections: Sequence) -> dict[str, float]:
     """Average precision of detections over overlaps of 0.50, 0.55, ..., 0.95.
 
     Args:
-        data: `dataset.DetectionData`. Its difficult objects, the crowds, are ignored.
+        data: `examples.DetectionData`. Its difficult objects, the crowds, are ignored.
         detections: for each image of `data.examples` a tuple of boxes `[m, 4]` (ymin,
             xmin, ymax, xmax in pixels of the image), scores `[m]`, labels `[m]` from 0,
-            and masks: bool `[m, height, width]`, or what `masks.encode_masks` makes of
-            them, or None.
+            and masks: bool `[m, height, width]`, or encoded by `masks.encode_masks`, or
+            None.
 
     Returns:
-        `box_AP`, `box_AP50`, `box_AP75`, and where any image has masks `mask_AP`,
-        `mask_AP50`, `mask_AP75`; in percent.
+        In percent: `box_AP`, `box_AP50`, `box_AP75`, and if any detections have masks
+        `mask_AP`, `mask_AP50`, `mask_AP75`.
 
     Raises:
         ValueError: if pycocotools is not installed, the numbers of images differ, there
-            is no object to find, or there are masks of objects of which none is known.
+            is no object to find, or detections have masks but the data have none.
 
     Source: cocodataset.org/#detection-eval; pycocotools 2.0.11.
     """
@@ -56,7 +56,7 @@ def coco_ap(data, detections: Sequence) -> dict[str, float]:
 def _statistics(truth, results, kind, prefix):
     from pycocotools.cocoeval import COCOeval
 
-    if not results:  # which pycocotools does not read
+    if not results:  # pycocotools cannot read an empty list
         return {f"{prefix}_{name}": 0.0 for name in _STATISTICS}
     evaluation = COCOeval(truth, truth.loadRes(results), kind)
     evaluation.evaluate()
@@ -69,7 +69,7 @@ def _statistics(truth, results, kind, prefix):
 
 
 def _truth(data):
-    """The data as the content of a file of COCO; images are numbered by place."""
+    """The data as the content of a COCO file, with images numbered by position."""
     images, annotations = [], []
     for number, example in enumerate(data.examples):
         size = {"height": example.height, "width": example.width}
@@ -77,7 +77,7 @@ def _truth(data):
         for index, label in enumerate(example.labels):
             box = _as_coco(example.boxes[index])
             annotation = {
-                "id": len(annotations) + 1,  # 0 stands for none in pycocotools
+                "id": len(annotations) + 1,  # pycocotools uses 0 for no match
                 "image_id": number,
                 "category_id": int(label),
                 "bbox": box,

@@ -1,6 +1,7 @@
-"""Images with boxes and masks in the layouts of PASCAL VOC and COCO, as published."""
+"""Detection datasets, read in the published layouts of PASCAL VOC and COCO."""
 
 import json
+import logging
 import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
@@ -8,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import gin
-from absl import logging
 
 from byol_keras.benchmarks.detection.examples import (
     Annotated,
@@ -34,21 +34,22 @@ def voc_detection(
         path: VOCdevkit as distributed, with `VOC{year}/ImageSets/Main/{split}.txt`,
             `VOC{year}/Annotations` and `VOC{year}/JPEGImages`; or the folder that
             contains it.
-        splits: pairs of year and split, one after another. The default is VOC07+12 of
-            16,551 images; `(("2007", "test"),)` is the test of published figures.
-        keep_difficult: bool. Whether difficult objects are trained on, as detectron2
-            does and mmdetection does not. Evaluation knows them either way.
+        splits: pairs of year and split, which are concatenated. The default is VOC07+12
+            with 16,551 images; `(("2007", "test"),)` is the test split of published
+            figures.
+        keep_difficult: bool. Whether training uses difficult objects, as in detectron2
+            but not in mmdetection. Evaluation treats them as difficult in both cases.
 
     Returns:
-        `DetectionData`. Bad annotations are in its `bad` and in one warning.
+        `DetectionData`, which lists bad annotations in `bad`. One warning counts them.
 
     Raises:
-        ValueError: if a list is missing, names a file outside its folder, or no image
-            of them can be read.
+        ValueError: if a list is missing, contains a path outside its folder, or has no
+            readable image.
 
     Source: host.robots.ox.ac.uk/pascal/VOC. The files count pixels from 1, and xmax and
-        ymax are the last ones of the object: a box starts at xmin - 1 and ends at xmax,
-        as in detectron2.
+        ymax are the last pixels of the object. So a box starts at xmin - 1 and ends at
+        xmax, as in detectron2.
     Deviation: mmdetection ends boxes at xmax - 1 and ymax - 1, one pixel less.
     """
     source = PublishedFolder("voc_detection", path, "host.robots.ox.ac.uk/pascal/VOC")
@@ -87,21 +88,21 @@ def voc_detection(
 
 @gin.register(module="byol_keras")
 def coco_detection(path: str | os.PathLike, split: str = "train2017") -> DetectionData:
-    """COCO instances: boxes and masks of 80 classes; the classes are those of the file.
+    """COCO instances: boxes and masks of 80 classes, as the annotation file lists them.
 
     Args:
-        path: folder that holds `annotations/instances_{split}.json` and the images of
-            it in `{split}/`.
-        split: `"train2017"` or `"val2017"`, or another of such names.
+        path: folder with `annotations/instances_{split}.json` and the images in
+            `{split}/`.
+        split: `"train2017"`, `"val2017"` or any other split with such files.
 
     Returns:
-        `DetectionData`, images without objects included. Labels are the places of the
-        category ids in their sorted order. Crowds are "difficult": not trained on, and
-        ignored in evaluation. Bad annotations are in its `bad` and in one warning.
+        `DetectionData`, including images without objects. Labels are positions in the
+        sorted category ids. Crowds are "difficult": excluded from training and ignored
+        in evaluation. Bad annotations are listed in `bad`. One warning counts them.
 
     Raises:
-        ValueError: if the JSON file is missing or not such a one, names an image
-            outside the folder, or no image of it can be read.
+        ValueError: if the JSON file is missing or has another format, contains a path
+            outside the folder, or has no readable image.
 
     Source: cocodataset.org.
     """
@@ -136,18 +137,18 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
 
 
 def _below(folder, file):
-    """The relative path of a file, refused if it leaves its folder."""
+    """Returns a relative path after a check that it stays below the folder."""
     path = pathlib.PurePath(file)
     if path.is_absolute() or ".." in path.parts or "\\" in file:
         raise ValueError(
-            "a list of images must hold paths that stay below its folder. "
+            "a list of images must contain paths that stay below its folder. "
             f"Received: {file}, below {folder}"
         )
     return file
 
 
 def _are_images(paths):
-    """Whether each file is there and begins like a JPEG or PNG image."""
+    """Whether each file exists and starts like a JPEG or PNG image."""
 
     def check(path):
         try:
@@ -156,7 +157,7 @@ def _are_images(paths):
         except OSError:
             return False
 
-    # A network disk answers many at a time.
+    # Network disks answer many requests at a time.
     with ThreadPoolExecutor(32) as pool:
         return list(pool.map(check, paths, chunksize=256))
 
@@ -169,7 +170,7 @@ def _report(name, examples, bad, source):
             f"them from {source.address}). Received: {source.root}, none{reason}"
         )
     if bad:
-        logging.warning(
+        logging.getLogger("byol_keras").warning(
             "%d bad annotations in %s, repaired or left out. The first: %s",
             len(bad),
             name,
@@ -211,7 +212,7 @@ def _number(element, path) -> float:
 
 
 def _read_coco(listing):
-    """Images, objects by the id of their image, and names of categories by id."""
+    """Images, objects by image id, and category names by id."""
     try:
         with open(listing, encoding="utf-8") as file:
             content = json.load(file)

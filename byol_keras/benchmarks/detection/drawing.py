@@ -1,4 +1,4 @@
-"""Pictures of what a detector found: boxes, names, scores and masks on the image."""
+"""Pictures of detections: boxes, class names, scores and masks on the image."""
 
 import os
 import pathlib
@@ -20,14 +20,14 @@ def draw_detections(
     path: str | os.PathLike,
     min_score: float = 0.3,
 ) -> None:
-    """Writes an image with its detections, each class in a colour of its own, as PNG.
+    """Writes an image with its detections as PNG, with one color per class.
 
     Args:
         image: `[h, w, 3]`, uint8, or float in 0..1.
         detections: tuple of boxes `[m, 4]` (ymin, xmin, ymax, xmax in pixels), scores
-            `[m]`, labels `[m]` from 0, and masks, bool `[m, h, w]` or what
-            `masks.encode_masks` makes of them, or None.
-        class_names: of the labels.
+            `[m]`, labels `[m]` from 0, and masks: bool `[m, h, w]`, or encoded by
+            `masks.encode_masks`, or None.
+        class_names: names of the classes, by label.
         path: of the PNG. Its folder is created if it is missing.
         min_score: float. Detections of a lower score are left out.
     """
@@ -55,19 +55,19 @@ def draw_detections(
 
 
 def _color(label) -> tuple[int, int, int]:
-    """Hues far apart for neighbouring labels: steps of the golden ratio."""
+    """A color whose hue is far from those of neighboring labels (golden ratio)."""
     hue = 6 * ((0.05 + _GOLDEN_RATIO * int(label)) % 1)
     channels = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return tuple(int(255 * channel) for channel in channels)
 
 
 def _draw_box(draw, box, text, color):
-    # A box ends where its last pixel ends.
+    # The last pixel of a box is one before its end.
     ymin, xmin, ymax, xmax = (float(edge) for edge in box)
     right, bottom = max(xmin, xmax - 1), max(ymin, ymax - 1)
     draw.rectangle([xmin, ymin, right, bottom], outline=color)
     _, _, text_width, text_height = draw.textbbox((0, 0), text)
-    # Above the box, and within it only at the top of the image; never beyond its side.
+    # The label is above the box, or inside it at the top edge of the image.
     left = max(0.0, min(xmin + 1, draw.im.size[0] - text_width))
     start = (left, max(0.0, ymin - text_height - 1))
     end = (start[0] + text_width, start[1] + text_height)

@@ -1,4 +1,4 @@
-"""An image and its objects, as the readers of every dataset return them."""
+"""Images with annotated objects: the common form of all detection datasets."""
 
 import dataclasses
 import hashlib
@@ -10,23 +10,23 @@ import numpy as np
 
 from byol_keras.data.sources import file_stamps
 
-# Boxes end beyond the image by less than this through rounding in the files.
+# Rounding in the files moves edges beyond the image by less than this.
 _ROUNDING = 0.5
 
 
 class Annotated(NamedTuple):
-    """An image file and the `n` objects in it.
+    """An image file and its `n` annotated objects.
 
     Args:
         image_path: str.
-        height, width: int. Of the image in pixels, as its annotation says.
-        image_id: of the dataset: str of VOC, int of COCO.
-        boxes: float32 `[n, 4]`: ymin, xmin, ymax, xmax in pixels. Edges, not pixels: a
+        height, width: int. Of the image in pixels, from its annotation.
+        image_id: id in the dataset, a str in VOC and an int in COCO.
+        boxes: float32 `[n, 4]`: ymin, xmin, ymax, xmax in pixels. These are edges: a
             box of the whole image is `(0, 0, height, width)`.
         labels: int64 `[n]` from 0.
-        difficult: bool `[n]`: neither found nor missed in evaluation: VOC's difficult
+        difficult: bool `[n]`. Whether evaluation ignores the object: VOC's difficult
             objects, COCO's crowds.
-        masks: list of `n` polygons or run lengths of COCO, or None without masks.
+        masks: list of `n` masks in COCO's codes, or None for data without masks.
     """
 
     image_path: str
@@ -41,15 +41,15 @@ class Annotated(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DetectionData:
-    """Images for detection, of training or of test.
+    """A split of a detection dataset.
 
     Args:
         name: str. For messages.
-        class_names: of the labels.
-        examples: in the order of the list or file.
+        class_names: names of the classes, by label.
+        examples: list of `Annotated`, in the order of the list or file.
         bad: one line for each annotation that was repaired or left out.
-        category_ids: COCO's ids of the labels, or None.
-        trains_difficult: bool. Whether difficult objects are trained on like others.
+        category_ids: COCO's category ids by label, or None.
+        trains_difficult: bool. Whether training uses difficult objects.
     """
 
     name: str
@@ -74,10 +74,10 @@ class DetectionData:
 
 
 def image_side(number: float) -> int:
-    """Height or width of an image, as a file says it.
+    """Height or width of an image from an annotation, as an int.
 
     Raises:
-        ValueError: if it is no number of at least 1.
+        ValueError: unless it is a finite number of at least 1.
     """
     if not (math.isfinite(number) and number >= 1):
         raise ValueError(f"an image of side {number}")
@@ -92,16 +92,16 @@ def clipped_box(
     Args:
         box: ymin, xmin, ymax, xmax in pixels.
         height, width: int. Of the image.
-        where: str. Names the box in messages.
-        bad: list, to which a line is added if the box was larger.
+        where: str. Name of the box in messages.
+        bad: list that gets a line if the box was clipped by more than rounding.
 
     Raises:
-        ValueError: if no part is within, or an edge is no number.
+        ValueError: if the box and the image do not overlap, or an edge is not finite.
     """
     if 0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width:
         return box
     if not all(math.isfinite(edge) for edge in box):
-        raise ValueError("a box that is not of numbers")
+        raise ValueError("a box with an edge that is not finite")
     limits = (height, width, height, width)
     clipped = [
         min(max(edge, 0), limit) for edge, limit in zip(box, limits, strict=True)
@@ -115,7 +115,7 @@ def clipped_box(
 
 
 def object_arrays(boxes, labels, difficult) -> tuple[np.ndarray, ...]:
-    """Lists of `n` boxes, labels and flags as the arrays of `Annotated`."""
+    """Arrays for `Annotated` from lists of `n` boxes, labels and flags."""
     return (
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(labels, np.int64),

@@ -1,4 +1,4 @@
-"""Faster R-CNN C4: stages 1 to 3 find regions, stage 4 looks at each of them."""
+"""Faster R-CNN C4: proposals on `feature4`, and the last stage as the box head."""
 
 import gin
 import keras
@@ -18,18 +18,18 @@ ROI_SIZE = 14
 
 @gin.register(module="byol_keras")
 class FasterRCNNC4(TwoStageDetector):
-    """Faster R-CNN with a C4 head, all of whose weights are trained.
+    """Faster R-CNN with a C4 head. All its weights are trained.
 
     Args:
         backbone: functional `keras.Model` with `feature4` of stride 16 and `feature5`
-            made from it; see `trainable_backbone`. It is copied.
+            computed from it; see `trainable_backbone`. It is copied.
         num_classes: int. Without the background.
         image_size: (height, width) of the canvas that holds every image.
-        regions: `Regions` whose only level is 4.
-        rpn_channels: int. Of the convolution in front of the proposals.
+        regions: `Regions` with level 4 only.
+        rpn_channels: int. Of the convolution before the proposals.
 
     Raises:
-        ValueError: if the backbone is another one; what differs is listed.
+        ValueError: for a backbone that does not fit, with a list of the differences.
 
     Source: mmselfsup 0.x `faster_rcnn_r50_c4_mstrain_24k_voc0712.py`: RoIs of 14x14,
         the last stage with stride 2, one more BatchNormalization, the average.
@@ -52,7 +52,7 @@ class FasterRCNNC4(TwoStageDetector):
         self.built = True
 
     def pyramid(self, images, training):
-        """`feature4`, as a pyramid of one level."""
+        """`feature4` as a pyramid with one level."""
         return {"4": self.trunk(images, training=training)}
 
     def classify(self, maps, rois, training):
@@ -62,22 +62,22 @@ class FasterRCNNC4(TwoStageDetector):
 
 
 def split_backbone(backbone: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Images -> `feature4`, and from there -> `feature5`; layers are the backbone's.
+    """Two models of the backbone's layers: images -> `feature4` -> `feature5`.
 
     Raises:
-        ValueError: if `feature5` is not made from `feature4` alone.
+        ValueError: if `feature5` depends on more than `feature4`.
     """
     outputs = backbone.output
     tensor = outputs["feature4"]
-    # Our backbones name `feature4` by an Identity, beside the way to `feature5`.
+    # In our backbones, `feature4` is an Identity off the path to `feature5`.
     while isinstance(tensor._keras_history.operation, layers.Identity):
         tensor = tensor._keras_history.operation.input
     try:
         stage5 = keras.Model(tensor, outputs["feature5"], name="stage5")
     except ValueError as error:
         raise ValueError(
-            "backbone must make feature5 from feature4 alone. "
-            f"Received: {backbone.name!r}, where it is not"
+            "backbone must compute feature5 from feature4 alone. "
+            f"Received: {backbone.name!r}, which does not"
         ) from error
     return keras.Model(backbone.input, tensor, name="trunk"), stage5
 

@@ -1,4 +1,4 @@
-"""Mask R-CNN with a feature pyramid, every convolution of which is normalised."""
+"""Mask R-CNN on a feature pyramid, with BatchNormalization after convolutions."""
 
 import gin
 import keras
@@ -23,7 +23,7 @@ ROI_LEVELS = RPN_LEVELS[:-1]  # P6 is for the largest anchors only
 
 @gin.register(module="byol_keras")
 class MaskRCNNFPN(TwoStageDetector):
-    """Mask R-CNN on a feature pyramid, all of whose weights are trained.
+    """Mask R-CNN on a feature pyramid. All its weights are trained.
 
     Args:
         backbone: functional `keras.Model` with `feature2` to `feature5` of strides 4 to
@@ -32,11 +32,11 @@ class MaskRCNNFPN(TwoStageDetector):
         image_size: (height, width) of the canvas that holds every image.
         regions: `Regions` with levels 2 to 6.
         channels: int. Of the pyramid and of all convolutions on it.
-        convs: int. Convolutions of the box head and of the mask head.
+        convs: int. Number of convolutions of the box head and of the mask head.
         units: int. Of the box head's dense layer.
 
     Raises:
-        ValueError: if the backbone is another one; what differs is listed.
+        ValueError: for a backbone that does not fit, with a list of the differences.
 
     Source: mmselfsup 0.x `mask_rcnn_r50_fpn_mstrain_1x_coco.py`.
     """
@@ -62,7 +62,7 @@ class MaskRCNNFPN(TwoStageDetector):
         self.built = True
 
     def pyramid(self, images, training):
-        """P2 to P6, level -> maps."""
+        """Maps P2 to P6 by level."""
         maps = self.backbone(images, training=training)
         maps = self.neck(maps, training=training)
         return dict(zip(RPN_LEVELS, maps, strict=True))
@@ -74,7 +74,7 @@ class MaskRCNNFPN(TwoStageDetector):
         return self.box_head(cells, training=training)
 
     def own_losses(self, maps, samples, batch):
-        """The loss of the masks of proposals that lie on an object."""
+        """The mask loss of proposals that match an object."""
         rois, classes, targets = self.regions.mask_samples(
             samples, batch["masks"], 2 * MASK_SIZE
         )
@@ -82,7 +82,7 @@ class MaskRCNNFPN(TwoStageDetector):
         return {"mask": self.regions.mask_loss(logits, targets, classes)}
 
     def own_outputs(self, maps, found):
-        """Probabilities that pixels of a box are its object's: `[B, K, 28, 28]`."""
+        """Probabilities `[B, K, 28, 28]` that pixels of a box belong to its object."""
         logits = self._masks(maps, found["boxes"], found["classes"], training=False)
         return {"masks": tf.sigmoid(logits)}
 
@@ -91,7 +91,7 @@ class MaskRCNNFPN(TwoStageDetector):
         cells = self.regions.align(maps, rois, MASK_SIZE)
         logits = self.mask_head(cells, training=training)
         side = 2 * MASK_SIZE
-        # Only the mask of a box's own class counts, in the loss as in the output.
+        # Loss and output use only the mask of the box's own class.
         own = tf.reshape(tf.cast(classes, tf.int32) - 1, [-1])
         by_class = tf.transpose(logits, [0, 3, 1, 2])
         own = tf.gather(by_class, tf.maximum(own, 0), batch_dims=1)
@@ -104,7 +104,7 @@ def _conv_bn(x, channels, size, name, activation=True):
         size,
         padding="same",
         use_bias=False,
-        # The pyramid has no activation, and another initialiser.
+        # Convolutions of the pyramid have no ReLU, and another initializer.
         kernel_initializer=he_normal() if activation else "glorot_uniform",
         name=f"{name}_conv",
     )(x)

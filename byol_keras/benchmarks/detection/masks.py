@@ -1,4 +1,4 @@
-"""Masks of objects in COCO's two codes, polygons and run lengths, as pixels."""
+"""Masks of objects from COCO's two codes, polygons and run lengths."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 def read_segmentation(segmentation, height: int, width: int) -> list | dict:
-    """A mask of an annotation file, checked.
+    """Checks the mask of an annotation and converts its polygons to arrays.
 
     Args:
-        segmentation: list of polygons, each a list `[x, y, x, y, ...]` in pixels, of
-            which the union is the mask; or a dict with `size` and `counts`, run lengths
-            as a list or compressed as a string.
+        segmentation: list of polygons, each a list `[x, y, x, y, ...]` in pixels, whose
+            union is the mask; or a dict with `size` and `counts`, run lengths as a list
+            or as a compressed string.
         height, width: int. Of the image.
 
     Returns:
-        list of float64 `[2 k]`, the polygons of three corners or more; or the dict.
+        List of float64 `[2 k]`, the polygons with at least three corners; or the dict.
 
     Raises:
-        ValueError: if it is neither, no polygon is left, or the run lengths do not
-            cover the image.
+        ValueError: for any other value, for polygons with fewer corners only, and for
+            run lengths that do not cover the image.
     """
     if isinstance(segmentation, dict):
         counts = segmentation.get("counts")
@@ -40,8 +40,8 @@ def bitmap(segmentation, height: int, width: int) -> np.ndarray:
     """The mask of an object, bool `[height, width]`.
 
     Args:
-        segmentation: as `read_segmentation` returns it. A pixel is inside a polygon
-            where its centre is.
+        segmentation: result of `read_segmentation`. A pixel is inside a polygon if its
+            center is.
         height, width: int. Of the image.
     """
     if isinstance(segmentation, dict):
@@ -50,18 +50,18 @@ def bitmap(segmentation, height: int, width: int) -> np.ndarray:
 
 
 def cropped_mask(segmentation, box: np.ndarray, size: int) -> np.ndarray:
-    """The mask within a box, stretched to a square: the target of a mask head.
+    """The mask within a box, resized to a square: the target of a mask head.
 
-    The Model Garden's mask sampler reads a cell's value at its corner instead, which
-    moves the mask by 1 / (2 size) of the box.
+    The Model Garden's mask sampler instead reads cells at their corners, which shifts
+    the mask by 1 / (2 size) of the box.
 
     Args:
-        segmentation: as `read_segmentation` returns it.
+        segmentation: result of `read_segmentation`.
         box: `[4]`, ymin, xmin, ymax, xmax in pixels of the image, within the image.
         size: int. Side of the square.
 
     Returns:
-        float32 `[size, size]`, 1 where the centre of a cell is on the object, else 0.
+        float32 `[size, size]`, 1 where the center of a cell is on the object, else 0.
     """
     ymin, xmin, ymax, xmax = np.asarray(box, np.float64)
     scale = np.array([size / (xmax - xmin), size / (ymax - ymin)])
@@ -78,7 +78,7 @@ def cropped_mask(segmentation, box: np.ndarray, size: int) -> np.ndarray:
 
 
 def encode_masks(masks: np.ndarray) -> list[dict]:
-    """Masks as compressed run lengths, which takes a thousandth of their memory.
+    """Masks as compressed run lengths, in about a thousandth of the memory.
 
     Args:
         masks: bool `[n, height, width]`.
@@ -116,7 +116,7 @@ def _decoded(code):
 
 
 def _inside_polygons(polygons: Sequence[np.ndarray], height, width):
-    """Pixels whose centre is inside one of the polygons, by the even-odd rule."""
+    """Pixels whose center is inside one of the polygons, by the even-odd rule."""
     inside = np.zeros((height, width), bool)
     centres = np.arange(height) + 0.5
     for polygon in polygons:
@@ -126,7 +126,7 @@ def _inside_polygons(polygons: Sequence[np.ndarray], height, width):
         edge, row = np.nonzero(crosses)
         slope = (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
         at = x0[edge] + (centres[row] - y0[edge]) * slope
-        # The first pixel of the row whose centre is right of the edge.
+        # The first pixel of the row whose center is to the right of the edge.
         column = np.clip(np.ceil(at - 0.5), 0, width).astype(int)
         edges_left = np.zeros((height, width + 1), int)
         np.add.at(edges_left, (row, column), 1)

@@ -1,7 +1,7 @@
-"""What a two-stage detector computes without weights, by TensorFlow's Model Garden.
+"""Operations of two-stage detectors without weights, by TensorFlow's Model Garden.
 
 Boxes are ymin, xmin, ymax, xmax in pixels of the batch's canvas. Class 0 is the
-background, so a label counts from 1. In tensors of a batch, rows of -1 fill up.
+background, and objects have classes from 1. Tensors of a batch are padded with -1.
 """
 
 import types
@@ -15,20 +15,23 @@ from byol_keras.benchmarks.detection.sampling import balanced_choice
 
 
 def model_garden() -> types.SimpleNamespace:
-    """The parts of `tf-models-official` that detectors use, imported when asked for.
+    """Imports the parts of `tf-models-official` that detectors use.
+
+    Its modules register names with gin when they are imported. This happens after the
+    configuration was parsed and locked, so that gin has to be unlocked for the import.
+    No other library function does that.
 
     Raises:
-        ValueError: if it, or something that it needs, is not installed.
+        ValueError: if the package or one of its dependencies is not installed.
     """
     try:
-        # It registers names with gin, which is locked once a file is parsed.
         with gin.unlock_config():
             from official.vision.losses import maskrcnn_losses
             from official.vision.modeling import layers
             from official.vision.ops import anchor, box_ops, mask_ops
     except ImportError as error:
         raise ValueError(
-            'detection must find the extra "dense": pip install "byol_keras[dense]". '
+            'detection needs the extra "dense": pip install "byol_keras[dense]". '
             f"Received: {error}"
         ) from error
     return types.SimpleNamespace(
@@ -46,27 +49,29 @@ class Regions:
 
     Args:
         anchor_sizes: dict, pyramid level -> sides of its square anchors, in pixels.
-        aspect_ratios: numbers, width over height; every size has an anchor of each.
-        rpn_samples, rpn_foreground: anchors per image that count in the loss, and the
-            largest share of them that lie on an object.
-        rpn_positive_iou, rpn_negative_iou: from where an anchor lies on an object, and
-            below which it is background. The best anchor of an object always counts.
-        pre_nms, proposals: best boxes of a level that enter non-maximum suppression
-            in training, and the number of proposals of an image that come out.
+        aspect_ratios: numbers, width over height. Each size has an anchor of each.
+        rpn_samples, rpn_foreground: number of anchors per image in the loss, and the
+            largest share of them that match an object.
+        rpn_positive_iou, rpn_negative_iou: overlaps from which an anchor matches an
+            object, and below which it is background. The best anchor of an object
+            always matches it.
+        pre_nms, proposals: number of boxes per level before non-maximum suppression in
+            training, and number of proposals per image after it.
         test_pre_nms, test_proposals: the same in inference.
-        proposal_nms: of two proposals with a larger overlap, one is dropped.
-        roi_samples, roi_foreground: proposals per image to train the heads on, and the
-            largest share of them on objects.
-        roi_iou: from where a proposal lies on an object; below, it is background.
-        box_weights: what offsets y, x, height and width are multiplied by as targets
-            of the second stage: 1 / 0.1 and 1 / 0.2.
-        score_threshold, detection_nms, max_detections: of the detections of an image.
+        proposal_nms: overlap above which the worse of two proposals is dropped.
+        roi_samples, roi_foreground: number of proposals per image that train the heads,
+            and the largest share of them that match an object.
+        roi_iou: overlap from which a proposal matches an object. Others are background.
+        box_weights: factors of the offsets y, x, height and width in the targets of the
+            second stage, 1 / 0.1 and 1 / 0.2.
+        score_threshold, detection_nms, max_detections: lowest score, largest overlap
+            and largest number of detections per image.
 
     Source: see gin/protocol/detection_voc.gin and detection_coco.gin.
-    Deviation: of the Model Garden: RoIAlign takes one sample per bin, at its centre,
-        and grid points have no half-pixel offset; anchors lie at the centres of cells,
-        not at their corners; the best anchor of an object counts however small its
-        overlap is. Its Huber loss is not used: box losses are L1, as published.
+    Deviation: from the Model Garden: RoIAlign takes one sample per bin, at its center,
+        and grid points have no half-pixel offset; anchors are at the centers of cells,
+        not at their corners; the best anchor of an object matches it with any overlap.
+        Box losses are L1, as published, instead of the Model Garden's Huber loss.
     """
 
     def __init__(
@@ -113,7 +118,7 @@ class Regions:
             test_num_proposals=test_proposals,
             test_nms_iou_threshold=proposal_nms,
         )
-        # It would draw from a state that a resumed run does not have.
+        # Its own subsampling draws from a state that a resumed run does not have.
         self._match = garden.layers.ROISampler(
             foreground_iou_threshold=roi_iou,
             background_iou_high_threshold=roi_iou,
@@ -130,10 +135,10 @@ class Regions:
         )
 
     def anchors(self, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
-        """Level -> float32 `[h, w, 4 * anchors_per_cell]`, for a canvas of this size.
+        """Anchors by level, float32 `[h, w, 4 * anchors_per_cell]`, of a canvas.
 
         Raises:
-            ValueError: if a level's cells do not fill the canvas.
+            ValueError: if the canvas is not a multiple of the largest stride.
         """
         stride = 2 ** max(self.anchor_sizes)
         if any(side % stride for side in image_size):
@@ -161,19 +166,20 @@ class Regions:
         return tf.stop_gradient(rois)
 
     def sample(self, rois, boxes, classes, keys):
-        """Proposals and true boxes to train the heads on, with what they lie on.
+        """Samples of proposals and true boxes for the heads, with their matches.
 
         Args:
-            rois: of `propose`.
+            rois: result of `propose`.
             boxes, classes, keys: of a batch; see `batches.training_batches`.
 
         Returns:
-            `rois` `[B, roi_samples, 4]`, `classes` int `[B, roi_samples]`, `boxes`, the
-            true ones, and `indices` of these; a background's are 0 and -1.
+            dict of `rois` `[B, roi_samples, 4]`, `classes` int `[B, roi_samples]`,
+            matched true `boxes` and their `indices`. Background has boxes of 0 and
+            indices of -1.
         """
         matched = self._match(rois, boxes, classes)
         rois, _, classes, _ = matched
-        real = tf.reduce_max(rois, axis=-1) >= 0.0  # else it fills up
+        real = tf.reduce_max(rois, axis=-1) >= 0.0  # others are padding
         places = tf.map_fn(
             lambda image: self._roi_places(*image),
             (real & (classes > 0), real & (classes == 0), keys),
@@ -187,7 +193,10 @@ class Regions:
         }
 
     def _roi_places(self, positive, negative, key):
-        """Places of `roi_samples` proposals: others fill up, those on objects last."""
+        """Places of `roi_samples` proposals, filled with unchosen ones where needed.
+
+        Unchosen proposals that match an object are the last resort.
+        """
         chosen = balanced_choice(
             positive, negative, self.roi_samples, self.max_foreground, _fold(key, 1)
         )
@@ -195,13 +204,13 @@ class Regions:
         return tf.math.top_k(order, self.roi_samples).indices
 
     def align(self, maps, rois, size):
-        """RoIAlign of `maps`, level -> `[B, h, w, C]`: `[B * K, size, size, C]`."""
+        """RoIAlign: maps by level, `[B, h, w, C]` -> `[B * K, size, size, C]`."""
         cells = self._garden.layers.MultilevelROIAligner(crop_size=size)(maps, rois)
         channels = maps[min(maps)].shape[-1]
         return tf.reshape(cells, [-1, size, size, channels])
 
     def rpn_losses(self, scores, deltas, anchors, batch):
-        """Objectness by cross-entropy, offsets by L1; per sampled anchor."""
+        """Cross-entropy of objectness and L1 of offsets, per sampled anchor."""
         targets = tf.map_fn(
             lambda example: self._rpn_targets(anchors, *example),
             (
@@ -240,8 +249,8 @@ class Regions:
     def _rpn_targets(self, anchors, boxes, classes, image_shape, key):
         """Targets of the anchors of one image, by level.
 
-        Anchors whose centre lies beyond the image, on what fills up the canvas, are
-        never sampled, as in mmdetection.
+        Anchors with their center in the padding of the canvas are never sampled, as in
+        mmdetection.
         """
         anchors = {level: tf.constant(boxes) for level, boxes in anchors.items()}
         flat = tf.concat([tf.reshape(a, [-1, 4]) for a in anchors.values()], axis=0)
@@ -259,7 +268,7 @@ class Regions:
                     max_positive,
                     _fold(key, 0),
                 )
-                # No more than it takes, so that its own random choice is none.
+                # As many as it samples, so that its own random choice keeps them all.
                 return super()._get_rpn_samples(tf.where(chosen, matches, -2))
 
         real = classes > 0
@@ -270,7 +279,7 @@ class Regions:
         )
 
     def box_losses(self, logits, deltas, samples):
-        """Classes by cross-entropy, offsets by L1; per sampled proposal."""
+        """Cross-entropy of classes and L1 of offsets, per sampled proposal."""
         classes = samples["classes"]
         class_loss = self._garden.losses.FastrcnnClassLoss()(logits, classes)
         rois = samples["rois"]
@@ -289,9 +298,9 @@ class Regions:
         """Proposals on objects, their classes, and masks `[B, K, size, size]`, 0 or 1.
 
         Args:
-            samples: of `sample`.
+            samples: result of `sample`.
             masks: float32 `[B, n, s, s]` of objects, each within its box.
-            size: int. Side of the masks that are to be learnt.
+            size: int. Side of the target masks.
         """
         sampler = self._garden.layers.MaskSampler(size, self.max_foreground)
         rois, classes, targets = sampler(
@@ -313,7 +322,7 @@ class Regions:
 
         Returns:
             `boxes` float32 `[B, max_detections, 4]`, `scores`, `classes` from 1, and
-            `count` int `[B]`: those after the first `count` only fill up.
+            `count` int `[B]`. Rows after the first `count` are padding.
         """
         found = self._detect(deltas, logits, rois, image_shape, self.box_weights)
         return {
@@ -331,5 +340,5 @@ def _fold(key, number):
 def l1_loss(predicted, targets, counted):
     """Sum of the absolute differences where `counted`, bool, is true."""
     difference = tf.abs(tf.cast(predicted, tf.float32) - targets)
-    # Not a product: what does not count may be infinite.
+    # Not a product, since ignored differences can be infinite.
     return tf.reduce_sum(tf.where(counted, difference, 0.0))

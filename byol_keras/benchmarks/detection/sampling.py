@@ -1,4 +1,4 @@
-"""Random choices of anchors and proposals, which a key alone decides."""
+"""Random choices of anchors and proposals, as pure functions of a key."""
 
 import tensorflow as tf
 
@@ -14,9 +14,9 @@ def balanced_choice(
 
     Args:
         positive, negative: bool `[N]`. The two kinds of candidates.
-        count: int. How many to choose; fewer where there are not so many.
-        max_positive: int. How many of them may be positive.
-        key: int `[2]`. The same key gives the same choice, in every process.
+        count: int. Number of candidates to choose. All are chosen if there are fewer.
+        max_positive: int. Largest number of positive ones.
+        key: int `[2]`. Equal keys give equal choices, in every process.
 
     Returns:
         bool `[N]`.
@@ -30,7 +30,7 @@ def balanced_choice(
 
 
 def _first(candidates, draws, most, count):
-    """The `count` candidates, of at most `most`, that have the largest draws."""
+    """The `count` candidates with the largest draws, of `most` at the most."""
     most = min(most, candidates.shape[0])
     found, places = tf.math.top_k(tf.where(candidates, draws, -1.0), most)
     chosen = (found >= 0.0) & (tf.range(most) < count)

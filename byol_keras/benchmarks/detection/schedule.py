@@ -1,4 +1,4 @@
-"""The learning rate of a detector, step by step."""
+"""Learning rate schedule of detectors."""
 
 import keras
 from keras import ops
@@ -6,12 +6,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="byol_keras")
 class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant rate, times 0.1 at each milestone, after a linear warm-up.
+    """A linear warm-up, then a constant rate that each milestone multiplies by 0.1.
 
     Args:
         learning_rate: float. Reached at step `warmup_steps`.
         total_steps: int. Length of the run.
-        milestones: steps, ascending.
+        milestones: ascending steps.
         warmup_steps: int.
         warmup_factor: float. Share of the rate at step 0.
 

@@ -1,4 +1,4 @@
-"""What the two detectors share: their training step, their outputs, their heads."""
+"""Shared parts of the two detectors: training step, inference, backbone, heads."""
 
 import keras
 import tensorflow as tf
@@ -9,13 +9,15 @@ from byol_keras.benchmarks.trainable import trainable_copy
 
 
 class TwoStageDetector(keras.Model):
-    """Finds regions on feature maps, then looks at each of them.
+    """Proposes regions on feature maps, then classifies each region.
 
-    `fit` takes the batches of `batches.training_batches`, with masks if it learns them.
+    `fit` takes batches of `batches.training_batches`, with masks for a detector that
+    learns them.
 
-    A subclass sets `rpn`, a model of one level's maps -> scores and offsets of anchors,
-    and defines `pyramid(images, training)` -> dict, level -> maps, and
-    `classify(maps, rois, training)` -> logits and offsets, `[B * K, ...]`.
+    A subclass sets `rpn`, a model from the maps of one level to scores and offsets of
+    its anchors. It defines `pyramid(images, training)`, which returns maps by level,
+    and `classify(maps, rois, training)`, which returns logits and offsets
+    `[B * K, ...]`.
 
     Args:
         num_classes: int. Without the background.
@@ -28,14 +30,14 @@ class TwoStageDetector(keras.Model):
         self.num_classes = num_classes
         self.regions = regions
         self.anchors = regions.anchors(image_size)
-        self.learns = True  # else a step only moves the statistics of normalisation
+        self.learns = True  # False: a step only updates BatchNormalization statistics
 
     def train_step(self, batch):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
             losses = self.losses_of(batch)
             loss = tf.add_n(list(losses.values()))
-            # Gradients of replicas are added up.
+            # Keras adds up the gradients of replicas.
             scaled = self.optimizer.scale_loss(loss / replicas)
         if self.learns:
             gradients = tape.gradient(scaled, self.trainable_variables)
@@ -43,7 +45,7 @@ class TwoStageDetector(keras.Model):
         return {"loss": loss, **losses}
 
     def losses_of(self, batch):
-        """The losses of a batch by name, of equal weight; float32 scalars."""
+        """The losses of a batch by name, float32 scalars of equal weight."""
         maps = self.pyramid(batch["image"], training=True)
         scores, deltas = self._anchor_outputs(maps, training=True)
         losses = self.regions.rpn_losses(scores, deltas, self.anchors, batch)
@@ -57,12 +59,12 @@ class TwoStageDetector(keras.Model):
         return losses | self.own_losses(maps, samples, batch)
 
     def own_losses(self, maps, samples, batch):
-        """Losses of heads that only the subclass has."""
+        """Losses of additional heads of a subclass."""
         return {}
 
-    @tf.function(autograph=False)  # of what is called, nothing needs it
+    @tf.function(autograph=False)  # no Python control flow depends on tensors
     def detect(self, images, image_shape):
-        """Detections on images, of their canvas.
+        """Detections on images, in pixels of the canvas.
 
         Args:
             images: float32 `[B, H, W, 3]` in 0..1.
@@ -70,8 +72,8 @@ class TwoStageDetector(keras.Model):
 
         Returns:
             dict of `boxes` float32 `[B, K, 4]` in pixels of the canvas, `scores`
-            float32 and `classes` int32 from 1 `[B, K]`, best first, `count` int32 `[B]`
-            of those that are detections, and what the subclass adds.
+            float32 and `classes` int32 from 1 `[B, K]`, best first, and `count` int32
+            `[B]`, the number of detections. Subclasses can add outputs.
         """
         maps = self.pyramid(images, training=False)
         outputs = self._anchor_outputs(maps, training=False)
@@ -81,7 +83,7 @@ class TwoStageDetector(keras.Model):
         return found | self.own_outputs(maps, found)
 
     def own_outputs(self, maps, found):
-        """Outputs of heads that only the subclass has."""
+        """Outputs of additional heads of a subclass."""
         return {}
 
     def _anchor_outputs(self, maps, training):
@@ -95,21 +97,21 @@ class TwoStageDetector(keras.Model):
 
 
 def trainable_backbone(backbone: keras.Model, strides: dict[str, int]) -> keras.Model:
-    """A copy of a backbone to train in a detector, in the precision that is set.
+    """A trainable copy of a backbone for a detector, in the current precision.
 
-    Its BatchNormalization is made to count all replicas.
+    BatchNormalization is synchronized over replicas in the copy.
 
     Args:
         backbone: functional `keras.Model`, images `[B, H, W, 3]` -> dict of features.
-        strides: feature -> the stride that the detector needs of it.
+        strides: feature -> stride that the detector needs.
 
     Raises:
-        ValueError: if something of it is other than needed; all of that is listed.
+        ValueError: for a backbone that does not fit, with a list of the differences.
     """
     wrong = _mismatches(backbone, strides)
     if wrong:
         raise ValueError(
-            f"backbone must have {', '.join(strides)} as a detector needs them. "
+            f"backbone must have {', '.join(strides)} that fit a detector. "
             f"Received: {backbone.name!r}, {'; '.join(wrong)}"
         )
     copy = trainable_copy(backbone)
@@ -122,9 +124,9 @@ def trainable_backbone(backbone: keras.Model, strides: dict[str, int]) -> keras.
 
 
 def _mismatches(backbone, strides):
-    """What of a backbone a detector cannot use, in words."""
+    """Descriptions of all differences from the backbone that a detector needs."""
     if not getattr(backbone, "inputs", None):
-        return ["not a functional model, as one from a .keras file"]
+        return ["not a functional model, such as one from a .keras file"]
     wrong = []
     if len(backbone.inputs) != 1 or backbone.inputs[0].shape[-1] not in (3, None):
         wrong.append(
@@ -145,19 +147,19 @@ def _mismatches(backbone, strides):
 
 
 def batch_norm(name: str) -> layers.BatchNormalization:
-    """A layer with the settings of the backbones, over all replicas."""
+    """BatchNormalization with the backbones' settings, synchronized over replicas."""
     return layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, synchronized=True, name=name
     )
 
 
 def he_normal() -> keras.initializers.Initializer:
-    """Normal of sigma sqrt(2 / fan_out), of convolutions before a ReLU."""
+    """Normal distribution with sigma sqrt(2 / fan_out), for convolutions with ReLU."""
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 def rpn_head(input_channels: int, channels: int, anchors: int) -> keras.Model:
-    """Maps `[B, h, w, C]` -> scores `[B, h, w, anchors]` and offsets, 4 of each.
+    """Maps `[B, h, w, C]` -> scores `[B, h, w, anchors]` and offsets, four per anchor.
 
     Source: mmdetection 2.x `dense_heads/rpn_head.py`: 3x3 and 1x1, all N(0, 0.01).
     """
@@ -180,7 +182,7 @@ def rpn_head(input_channels: int, channels: int, anchors: int) -> keras.Model:
 
 
 def box_outputs(x, num_classes: int) -> list:
-    """Logits of the background and the classes, and offsets of a box for each.
+    """Logits of background and classes, and box offsets for each of them.
 
     Source: mmdetection 2.x `bbox_heads/bbox_head.py`: N(0, 0.01) and N(0, 0.001).
     """

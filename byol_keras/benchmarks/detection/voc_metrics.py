@@ -1,4 +1,4 @@
-"""Average precision of detections on PASCAL VOC, by the two published conventions."""
+"""Average precision of detections on PASCAL VOC, by two published conventions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from byol_keras.benchmarks.average_precision import average_precision_of_hits
 
 
 class _Convention(NamedTuple):
-    """How an implementation decides whether a detection has found an object."""
+    """Rule of an implementation for whether a detection matches an object."""
 
     thresholds: tuple[float, ...]  # of the overlap
     strict: bool  # the overlap must exceed the threshold, not only reach it
-    pixels: bool  # boxes count pixels from 1, last ones included, and are rounded
+    pixels: bool  # boxes are rounded, count pixels from 1 and include the last one
 
 
 CONVENTIONS = {
@@ -29,21 +29,21 @@ def voc_detection_ap(
 ) -> dict[str, float]:
     """Mean over the classes of the 11-point average precision of detections.
 
-    The best detections come first and take the object of their class that they overlap
-    most, if it is enough; a second detection of an object is wrong, and one of a
-    difficult object counts neither way.
+    Detections are matched by descending score to the object of their class with the
+    largest overlap, if that overlap is sufficient. A second detection of an object is
+    wrong. Detections of difficult objects are ignored.
 
     Args:
-        data: `dataset.DetectionData`.
+        data: `examples.DetectionData`.
         detections: for each image of `data.examples` a tuple of boxes `[m, 4]` (ymin,
-            xmin, ymax, xmax in pixels of the image), scores `[m]`, labels `[m]` from 0,
-            and whatever follows.
+            xmin, ymax, xmax in pixels of the image), scores `[m]` and labels `[m]` from
+            0. Further entries are ignored.
         convention: `"mmdetection"`: an overlap of 0.5 or more; `"detectron2"`: above
             0.5, 0.55, ..., 0.95, with boxes one pixel larger and rounded to a decimal,
             and scores rounded to three.
 
     Returns:
-        `AP50` in percent, and of detectron2's convention also `AP`, the mean over its
+        `AP50` in percent; with detectron2's convention also `AP`, the mean over the
         thresholds, and `AP75`.
 
     Raises:
@@ -52,8 +52,8 @@ def voc_detection_ap(
 
     Source: mmdetection 2.x, core/evaluation/mean_ap.py; detectron2,
         evaluation/pascal_voc_evaluation.py.
-    Deviation: classes without an object are left out of the mean, as mmdetection does;
-        detectron2 would count them as 0. Equal scores keep their order.
+    Deviation: classes without an object are left out of the mean, as in mmdetection;
+        detectron2 counts them as 0. Equal scores keep their order.
     """
     if convention not in CONVENTIONS:
         raise ValueError(
@@ -88,16 +88,20 @@ def voc_detection_ap(
 
 
 def check_detections(data, detections: Sequence) -> None:
-    """Raises a `ValueError` unless there is one of them per image, and an object."""
+    """Raises a `ValueError` unless each image has detections and any has an object.
+
+    Args:
+        data: `examples.DetectionData`.
+        detections: one entry per image, which may be empty.
+    """
     if len(detections) != len(data.examples):
         raise ValueError(
-            f"detections must be of the {len(data.examples)} images of the data. "
-            f"Received: of {len(detections)}"
+            f"detections must be {len(data.examples)} entries, one per image of the "
+            f"data. Received: {len(detections)}"
         )
     if all(example.difficult.all() for example in data.examples):
         raise ValueError(
-            f"data must hold an object to find that is not difficult. "
-            f"Received: {data.name}"
+            f"data must contain an object that is not difficult. Received: {data.name}"
         )
 
 
@@ -106,7 +110,8 @@ def box_overlaps(boxes1, boxes2, pixels: bool = False) -> np.ndarray:
 
     Args:
         boxes1, boxes2: `[m, 4]` and `[n, 4]`: ymin, xmin, ymax, xmax.
-        pixels: bool. The last row and column belong to the box: sides are one longer.
+        pixels: bool. Whether the last row and column belong to the box, so that sides
+            are longer by one.
     """
     boxes1, boxes2 = (np.asarray(b, np.float64) for b in (boxes1, boxes2))
     start = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
@@ -119,11 +124,11 @@ def box_overlaps(boxes1, boxes2, pixels: bool = False) -> np.ndarray:
 
 
 def _ranking(examples, detections, label, rule):
-    """Of a class's detections, by falling score: best overlap and the object of it.
+    """Matches of the detections of a class, by descending score.
 
     Returns:
-        float64 `[m]`, the best overlap of each detection; int `[m]`, the number of the
-        object; bool `[m]`, whether that is difficult.
+        float64 `[m]`, the largest overlap of each detection; int `[m]`, the number of
+        that object; bool `[m]`, whether it is difficult.
     """
     scores, overlaps, objects, difficult = [[]], [[]], [[]], [[]]
     num_before = 0
@@ -159,13 +164,13 @@ def _ranking(examples, detections, label, rule):
 def _as_counted(boxes, rule):
     if not rule.pixels:
         return boxes
-    # The first pixel is number 1; the last one is where the box ends.
+    # Pixels count from 1, so the last pixel has the number of the box's end.
     boxes = np.asarray(boxes, np.float32) + np.float32([1, 1, 0, 0])
     return boxes.astype(np.float64).round(1)
 
 
 def _hits(overlaps, objects, difficult, threshold, rule):
-    """bool: whether each detection is right, those of difficult objects left out."""
+    """Whether each detection is right, bool; those of difficult objects are dropped."""
     enough = overlaps > threshold if rule.strict else overlaps >= threshold
     ignored = enough & difficult
     candidates = np.flatnonzero(enough & ~difficult)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from byol_keras.benchmarks.frozen.feature_cache import FeatureCache, computation_digest
 from byol_keras.benchmarks.frozen.pooling import pool_feature
+from byol_keras.data.decoding import to_float
 from byol_keras.runtime.progress import tracked
 
 _LABELS = "labels"
@@ -125,10 +126,7 @@ def _batches(data, transform, batch_size):
         return example | {"image": transform(example["image"])}
 
     def as_float(examples):
-        images = examples["image"]
-        if images.dtype == tf.uint8:
-            images = tf.cast(images, tf.float32) / 255.0
-        return images, examples["label"]
+        return to_float(examples["image"]), examples["label"]
 
     dataset = data.ordered()
     if transform:

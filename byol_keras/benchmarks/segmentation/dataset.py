@@ -1,4 +1,4 @@
-"""Images with a class for every pixel, in the layouts in which they are published."""
+"""Segmentation datasets, read in their published folder layouts."""
 
 import os
 import pathlib
@@ -54,20 +54,20 @@ def voc_segmentation(
 ) -> SegmentationData:
     """PASCAL VOC 2012 segmentation: 20 classes and the background.
 
-    1,464 images in `"train"`, 1,449 in `"val"`, and 9,118 more in `"aug"`: those of
-    SBD that are in neither.
+    There are 1,464 images in `"train"`, 1,449 in `"val"`, and 9,118 in `"aug"`: the
+    images of SBD that are in neither.
 
     Args:
         path: VOCdevkit as distributed, or the folder that contains it, with
             `VOC2012/ImageSets/Segmentation/{split}.txt`, `VOC2012/JPEGImages` and
-            `VOC2012/SegmentationClass`. For `"aug"` also `aug.txt` beside the other
-            lists, and `VOC2012/SegmentationClassAug`; or else `sbd_path`.
-        splits: names of lists, whose images follow one another.
+            `VOC2012/SegmentationClass`. `"aug"` also needs `aug.txt` in the folder of
+            the lists and `VOC2012/SegmentationClassAug`, or `sbd_path`.
+        splits: names of lists, which are concatenated.
         sbd_path: SBD as distributed, `benchmark_RELEASE/dataset`, with `train.txt`,
             `val.txt` and `cls/*.mat`. Needs SciPy.
 
     Raises:
-        ValueError: if a list, an image in it, or its mask is missing.
+        ValueError: if a list is missing, or an image or mask of a list.
 
     Source: host.robots.ox.ac.uk/pascal/VOC/voc2012; SBD: Hariharan et al. 2011. The
         extended set is that of mmsegmentation 0.x.
@@ -104,7 +104,7 @@ def cityscapes_segmentation(
     Args:
         path: folder with `leftImg8bit/{split}/<city>/*_leftImg8bit.png` and
             `gtFine/{split}/<city>/*_gtFine_labelTrainIds.png`, or `..._labelIds.png`
-            as in the archives, of which 19 ids are the classes.
+            as in the archives, where 19 of the ids are the classes.
         split: `"train"` or `"val"`.
 
     Raises:
@@ -156,7 +156,7 @@ def _cityscapes_values(kind):
 
 
 def _voc_masks(source, split):
-    """Names in a list, the folder of their masks, and the suffix."""
+    """Names in a list, the folder of their masks, and the suffix of the files."""
     kind = "SegmentationClassAug" if split == "aug" else "SegmentationClass"
     listing = source.root / _LISTS / f"{split}.txt"
     if split == "aug" and not listing.is_file():
@@ -170,7 +170,7 @@ def _voc_masks(source, split):
 
 
 def _sbd(source, folder):
-    """Names of SBD's images that are not in VOC's lists, their folder, the suffix."""
+    """Names of the images of SBD that VOC does not list, their folder, the suffix."""
     scipy_io()
     names = set()
     for split in ("train", "val"):
@@ -197,7 +197,7 @@ def _names(listing: pathlib.Path) -> list[str]:
 
 
 def _present(source, folder, names, suffix) -> list[str]:
-    """Paths of the named files, once all are found in the folder."""
+    """Paths of the named files, after a check that the folder holds all of them."""
     present = {*os.listdir(folder)} if folder.is_dir() else set()
     absent = [name for name in names if name + suffix not in present]
     if absent:

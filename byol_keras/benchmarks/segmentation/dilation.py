@@ -1,4 +1,4 @@
-"""A backbone's layers and weights on a finer grid: strides become dilations."""
+"""Dilated twin of a backbone: the same layers and weights on a finer grid."""
 
 from typing import NamedTuple
 
@@ -9,25 +9,25 @@ from byol_keras.benchmarks.trainable import trainable_copy
 
 _DILATED = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
-# A multiple of every output stride, to see what a twin does to the size of an image.
+# Side of a probe image, a multiple of every output stride.
 _PROBE = 256
 
 
 class _Grid(NamedTuple):
-    """Pixels between two values of a map in the twin, and strides it has given up."""
+    """Pixels between two values of a map of the twin, and strides replaced so far."""
 
     stride: int = 1
     rate: int = 1
 
 
 def dilated_twin(backbone: keras.Model, output_stride: int = 8) -> keras.Model:
-    """The same layers and weights on a finer grid of `feature4` and `feature5`.
+    """The same layers and weights with finer maps `feature4` and `feature5`.
 
-    A stride that would take the maps beyond `output_stride` becomes 1, and every
-    later kernel is dilated by the strides given up before it. Every n-th value of the
-    twin's maps, n being the strides given up, is then the backbone's own value. In a
-    ResNet of bottlenecks that is "contracted" dilation: 1, then 2 in the other blocks
-    of `feature4`; 2, then 4 in those of `feature5`.
+    Strides beyond `output_stride` are set to 1, and later kernels are dilated by the
+    product n of these strides. Every n-th value of the twin's maps then equals a value
+    of the backbone's. In a ResNet of bottlenecks this is "contracted" dilation: 1 in
+    the first block of `feature4` and 2 in its others; 2 in the first block of
+    `feature5` and 4 in its others.
 
     Args:
         backbone: functional `keras.Model` of single layers, float32 `[B, H, W, C]` ->
@@ -35,16 +35,16 @@ def dilated_twin(backbone: keras.Model, output_stride: int = 8) -> keras.Model:
         output_stride: int. Pixels between two values of the twin's maps.
 
     Returns:
-        A functional model of layers of the same names, images -> [feature4, feature5].
-        All weights are trainable, layers compute in the precision that is set, and
-        BatchNormalization is synchronised over replicas.
+        A functional model with the same layer names, images -> [feature4, feature5].
+        All weights are trainable, layers compute in the current precision, and
+        BatchNormalization is synchronized over replicas.
 
     Raises:
         ValueError: for a backbone that cannot be copied or dilated.
 
     Source: mmsegmentation 0.x, `ResNetV1c` with `contract_dilation`.
     Deviation: in blocks of two 3x3 convolutions the second one is dilated too, which
-        keeps the backbone's own function; mmsegmentation leaves it undilated.
+        preserves the function of the backbone. mmsegmentation does not dilate it.
     """
     copy = trainable_copy(backbone)
     outputs = getattr(copy, "output", None)
@@ -70,7 +70,7 @@ def dilated_twin(backbone: keras.Model, output_stride: int = 8) -> keras.Model:
 
 
 def _trained_here(layer):
-    """A copy without weights, in the precision and for the replicas that are set."""
+    """A copy without weights, in the current precision, synchronized over replicas."""
     config = layer.get_config()
     if not isinstance(layer, layers.Normalization):
         config["dtype"] = keras.config.dtype_policy()
@@ -80,17 +80,17 @@ def _trained_here(layer):
 
 
 class _Dilation:
-    """Calls copied layers in the order of the graph, and dilates them on the way."""
+    """Calls copied layers in the order of the graph, dilated where needed."""
 
     def __init__(self, output_stride):
         self.output_stride = output_stride
-        self.grids = {}  # of tensors by their id; the graph keeps the tensors alive
+        self.grids = {}  # tensor id -> grid; the graph keeps the tensors alive
 
     def __call__(self, layer, *args, **kwargs):
         if isinstance(layer, keras.Model):
             raise ValueError(
-                "backbone must be made of single layers, not of models, to be dilated. "
-                f"Received: {layer.name!r} in it"
+                "backbone must consist of layers without nested models to be dilated. "
+                f"Received: the model {layer.name!r} in it"
             )
         inputs = keras.tree.flatten((args, kwargs))
         grids = [self.grids[id(x)] for x in inputs if id(x) in self.grids]
@@ -142,17 +142,17 @@ def _remade(layer, **changes):
 def _single_stride(layer):
     if len(set(layer.strides)) > 1:
         raise ValueError(
-            "backbone must have the same stride over height and width. "
+            "backbone must have equal strides over height and width. "
             f"Received: {layer.strides} in {layer.name!r}"
         )
     return layer.strides[0]
 
 
 def _same_pads(kernel_size, stride, rate):
-    """Zeros before and after, so that strides of the result are the strided result.
+    """Zeros before and after, so that the twin contains the strided result.
 
-    "same" pads a strided kernel by `kernel_size - stride` values in all, of which the
-    odd one comes after, for maps that the stride divides.
+    For maps whose size is a multiple of the stride, "same" pads a strided kernel by
+    `kernel_size - stride` values in total, with the odd one after the map.
     """
     before = max(kernel_size - stride, 0) // 2
     return rate * before, rate * (kernel_size - 1 - before)
@@ -168,7 +168,7 @@ def _check_sizes(twin, strides, name):
     sizes = [tuple(shape[1:3]) for shape in shapes]
     if sizes != [(_PROBE // stride, _PROBE // stride) for stride in strides]:
         raise ValueError(
-            "backbone must pad its maps, to one value for each stride. "
+            "backbone must pad its maps to one value per stride. "
             f"Received: {name!r}, whose twin has maps of {sizes} at strides of "
             f"{strides} for images of {_PROBE} pixels"
         )

@@ -1,4 +1,4 @@
-"""Images and their masks, read from files of any kind and checked."""
+"""Images and masks of a segmentation dataset: reading and checks."""
 
 import concurrent.futures
 import dataclasses
@@ -11,7 +11,7 @@ from PIL import Image
 
 from byol_keras.data.sources import Rows, file_stamps
 
-# Class of values that no mask should have.
+# Class of values that are not allowed in a mask.
 UNKNOWN = 254
 _CHECKS_AT_ONCE = 8
 _SHOWN_PROBLEMS = 5
@@ -19,16 +19,16 @@ _SHOWN_PROBLEMS = 5
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationData:
-    """Images and their masks, read from files when they are wanted.
+    """Paths of images and masks, whose files are read on demand.
 
     Args:
-        name: str. What it is and where it lies.
-        class_names: names by class.
+        name: str. Dataset and path, for messages.
+        class_names: names of the classes, by class.
         images: paths of the images.
-        masks: paths of the masks: images with one value per pixel, palette or not, or
-            SBD's `.mat` files.
+        masks: paths of the masks: images with one value per pixel, with or without a
+            palette, or SBD's `.mat` files.
         values: uint8 `[256]`: value in a mask -> class, 255 for ignored pixels, or 254
-            for values that no mask should have.
+            for values that are not allowed.
     """
 
     name: str
@@ -38,20 +38,20 @@ class SegmentationData:
     values: np.ndarray
 
     def digest(self) -> str:
-        """Hex digest that changes with the files, their order, and their meaning."""
+        """Hex digest that changes with the files, their order, and the classes."""
         digest = hashlib.sha256(repr(self.class_names).encode() + self.values.tobytes())
         for stamp in file_stamps((*self.images, *self.masks)):
             digest.update(stamp)
         return digest.hexdigest()
 
     def problem(self, place: int) -> str | None:
-        """What is wrong with the mask at a place, in a few words; None if nothing is.
+        """The problem of the mask at a place, in a few words; None if it is good.
 
-        The image is opened for its size only.
+        The image is opened only for its size.
         """
         try:
             mask = _read_values(self.masks[place])
-        except Exception as error:  # of Pillow or SciPy: bytes that are no mask
+        except Exception as error:  # Pillow and SciPy raise many kinds for bad files
             return f"unreadable ({type(error).__name__})"
         with Image.open(self.images[place]) as image:
             size = (image.height, image.width)
@@ -63,10 +63,10 @@ class SegmentationData:
         return f"with value {min(unknown)}" if unknown else None
 
     def without_bad_masks(self) -> tuple["SegmentationData", list[str]]:
-        """The examples whose masks are good, and a line for each of the others.
+        """The examples with good masks, and one line for each of the others.
 
         Raises:
-            ValueError: if none is good.
+            ValueError: if no mask is good.
         """
         with concurrent.futures.ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
             problems = list(pool.map(self.problem, range(len(self.masks))))
@@ -93,7 +93,7 @@ class SegmentationData:
         return pixels, self.values[_read_values(self.masks[place])]
 
     def rows(self) -> Rows:
-        """The examples by place: dicts of `image` and `mask`; see `read`."""
+        """The examples as dicts of `image` and `mask`; see `read`."""
 
         def fetch(place):
             image, mask = tf.numpy_function(
@@ -109,7 +109,7 @@ class SegmentationData:
 
 
 def describe(bad: Sequence[str]) -> str:
-    """One line about the masks that `without_bad_masks` found."""
+    """One line that summarizes the bad masks found by `without_bad_masks`."""
     shown = "; ".join(bad[:_SHOWN_PROBLEMS])
     more = len(bad) - _SHOWN_PROBLEMS
     return f"{len(bad)} bad masks left out: {shown}" + (
@@ -134,7 +134,7 @@ def scipy_io():
 
 
 def _read_values(path: str) -> np.ndarray:
-    """The values of a mask as they are in its file, integers `[h, w]`."""
+    """The values of a mask file, integers `[h, w]`."""
     if path.endswith(".mat"):
         return scipy_io().loadmat(path)["GTcls"][0, 0]["Segmentation"]
     with Image.open(path) as mask:

@@ -1,4 +1,4 @@
-"""FCN: a dilated twin of any backbone with two heads of logits per pixel."""
+"""FCN: the dilated twin of a backbone with two heads that return logits per pixel."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from keras import layers
 from byol_keras.benchmarks.segmentation.dilation import dilated_twin
 from byol_keras.benchmarks.segmentation.metrics import IGNORED
 
-# So that models of neighbouring seeds share none of their layers' seeds.
+# Models of neighboring seeds do not share the seeds of their layers.
 _SEEDS_PER_MODEL = 16
 
 
@@ -29,8 +29,8 @@ def segmenter(
         num_classes: int.
         channels: int. Of the main head, on `feature5`.
         auxiliary_channels: int. Of the auxiliary head, on `feature4`.
-        dropout: float in 0..1. Share of whole maps that are dropped before the logits.
-        seed: int. Of the heads' first weights and of the dropout.
+        dropout: float in 0..1. Share of whole maps dropped before the logits.
+        seed: int. Of the heads' initial weights and of dropout.
 
     Returns:
         A functional model, images float32 `[B, H, W, C]` in 0..1 -> dict of float32
@@ -90,8 +90,8 @@ def resize_bilinear(maps, size, align_corners: bool) -> tf.Tensor:
     Args:
         maps: float32 or uint8 `[B, h, w, C]`.
         size: int32 `[2]`: height and width.
-        align_corners: bool. Whether the centres of the corner values stay the corners,
-            as in torch; otherwise the corners of the corner values do.
+        align_corners: bool. As in torch: whether the centers of the corner pixels are
+            aligned, instead of the outer edges of the corner pixels.
     """
     return tf.raw_ops.ResizeBilinear(
         images=maps,
@@ -102,9 +102,9 @@ def resize_bilinear(maps, size, align_corners: bool) -> tf.Tensor:
 
 
 class PixelLoss(keras.losses.Loss):
-    """Cross-entropy per pixel, 0 where the label is 255, and its mean over all pixels.
+    """Mean cross-entropy over the pixels, with a loss of 0 where the label is 255.
 
-    The mean divides by the number of all pixels, those with label 255 included.
+    The mean divides by the number of all pixels, including those with label 255.
 
     Args of a call:
         y_true: uint8 `[B, H, W]`.
@@ -127,7 +127,7 @@ class FCN(keras.Model):
     """Trains a `segmenter` on images and masks, through `fit`.
 
     Args:
-        segmenter: see there.
+        segmenter: model of the function `segmenter`.
         auxiliary_weight: float. Of the auxiliary head's loss.
         align_corners: bool. How logits are resized to the masks' size; see
             `resize_bilinear`.
@@ -149,7 +149,7 @@ class FCN(keras.Model):
         return resize_bilinear(logits, tf.shape(images)[1:3], self.align_corners)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # The network is built; Keras's own would trace it once more for nothing.
+        # The network is built. Keras's own version would only trace it once more.
         pass
 
     def train_step(self, batch):
@@ -162,7 +162,7 @@ class FCN(keras.Model):
             loss += self.auxiliary_weight * auxiliary
             scaled = self.optimizer.scale_loss(loss)
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        # A Keras loss is divided by the number of replicas, over which logs are means.
+        # Keras divides a loss by the number of replicas, and averages logs over them.
         loss *= tf.distribute.get_strategy().num_replicas_in_sync
         self.loss_tracker.update_state(loss)
         return {"loss": loss}

@@ -1,4 +1,4 @@
-"""Intersection over union of predicted and true classes, over all images' pixels."""
+"""Intersection over union of predicted and true classes, over all pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ IGNORED = 255
 
 
 class Confusion:
-    """Counts pixels by true and predicted class, image after image.
+    """Confusion matrix of pixels, filled image by image.
 
     Args:
         num_classes: int.
@@ -22,7 +22,7 @@ class Confusion:
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts the pixels of one image whose label is not 255.
+        """Adds the pixels of one image, except those with label 255.
 
         Args:
             mask: integers `[h, w]`: class, or 255.
@@ -36,7 +36,7 @@ class Confusion:
 
 
 class Scores(NamedTuple):
-    """In percent; NaN for a class that is neither there nor predicted."""
+    """Scores in percent; NaN for a class that is neither in a mask nor predicted."""
 
     mean_iou: float
     pixel_accuracy: float
@@ -44,9 +44,9 @@ class Scores(NamedTuple):
 
 
 def scores(counts: np.ndarray) -> Scores:
-    """Mean IoU over the classes, accuracy of the pixels, and IoU of each class.
+    """Mean IoU over the classes, pixel accuracy, and IoU of each class.
 
-    A class that is neither in a mask nor predicted takes no part in the mean.
+    Classes that are neither in a mask nor predicted are left out of the mean.
 
     Args:
         counts: int64 `[classes, classes]`; see `Confusion`.
@@ -67,7 +67,7 @@ def scores(counts: np.ndarray) -> Scores:
 def named_scores(
     benchmark: str, found: Scores, class_names: Sequence[str]
 ) -> dict[str, float]:
-    """Scores under the keys of a benchmark; classes without an IoU are left out."""
+    """Scores under the keys of a benchmark, without classes whose IoU is NaN."""
     per_class = {
         f"{benchmark}/IoU_{name.replace(' ', '_')}": value
         for name, value in zip(class_names, found.iou, strict=True)

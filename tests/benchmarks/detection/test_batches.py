@@ -1,4 +1,4 @@
-"""Batches of detection: sizes, scales, flips, boxes and masks fit each other."""
+"""Batches of detection: images, boxes and masks are resized and flipped together."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def take(dataset, count):
 
 
 def files(data, batch_list):
-    """The place of each image, told by its boxes' centres in the file's pixels."""
+    """The place of each image, found by the centers of its boxes in the file."""
     centres = {}
     for place, example in enumerate(data.examples):
         keep = ~example.difficult
@@ -43,7 +43,7 @@ def files(data, batch_list):
 
 
 def middles(boxes):
-    """Of the rows, which flips leave alone, in whole pixels."""
+    """Centers of the rows, which flips do not change, in whole pixels."""
     return (boxes[:, 0] + boxes[:, 2]).round().astype(np.int32)
 
 
@@ -76,7 +76,7 @@ def test_unscaled_image_is_the_file_at_the_top_left_of_zeros(coco):
     np.testing.assert_array_equal(batch["image_info"][0], expected)
 
 
-def test_padding_has_the_colour_asked_for(coco):
+def test_padding_has_the_given_color(coco):
     color = (0.5, 0.25, 0.75)
     dataset = batches.test_batches(coco, 1, (128, 160), 96, padding_color=color)
     (batch,) = take(dataset, 1)
@@ -98,7 +98,7 @@ def test_padding_has_the_colour_asked_for(coco):
         (50, 1000, (128, 160), (50, 67)),  # 66.67
     ],
 )
-def test_short_side_is_reached_unless_long_side_or_canvas_forbid(
+def test_short_side_is_reached_unless_the_long_side_or_the_canvas_limits_it(
     coco, short_side, max_long_side, canvas, expected
 ):
     dataset = batches.test_batches(coco, 1, canvas, short_side, max_long_side)
@@ -107,7 +107,7 @@ def test_short_side_is_reached_unless_long_side_or_canvas_forbid(
     np.testing.assert_allclose(info[2], np.array(expected) / SIZE)
 
 
-def test_boxes_are_scaled_with_the_image_and_classes_begin_at_1(coco):
+def test_boxes_are_scaled_with_the_image_and_classes_start_at_1(coco):
     dataset = batches.training_batches(coco, 3, (256, 256), (144,), flip=False)
     for batch in take(dataset, 2):
         for i, place in enumerate(files(coco, [batch])):
@@ -149,13 +149,13 @@ def test_short_sides_are_all_drawn(coco):
     assert set(heights) == {48, 72, 96}
 
 
-def test_a_pass_shows_every_image_once_in_an_order_of_its_own(coco):
+def test_each_pass_has_every_image_once_in_a_new_order(coco):
     places = files(coco, take(batches.training_batches(coco, 3, **SMALL), 4))
     assert sorted(places[:6]) == sorted(places[6:]) == [0, 1, 2, 3, 4, 5]
     assert places[:6] != places[6:]
 
 
-def test_start_continues_where_an_earlier_part_ended(coco):
+def test_start_skips_the_images_of_an_earlier_process(coco):
     options = SMALL | {"seed": 3, "mask_size": 7}
     whole = take(batches.training_batches(coco, 2, **options), 5)
     rest = take(batches.training_batches(coco, 2, start=6, **options), 2)
@@ -165,7 +165,7 @@ def test_start_continues_where_an_earlier_part_ended(coco):
             np.testing.assert_array_equal(a[key], b[key])
 
 
-def test_every_image_of_every_pass_has_a_key_of_its_own(coco):
+def test_each_image_of_each_pass_has_a_different_key(coco):
     keys = [
         tuple(key)
         for seed in (0, 1)
@@ -183,7 +183,7 @@ def test_another_seed_gives_another_order(coco):
     assert one != other
 
 
-def test_crowds_are_not_trained_on(coco):
+def test_crowds_are_left_out_of_training(coco):
     (batch,) = take(batches.training_batches(coco, 6, **SMALL), 1)
     counts = [(~scene.difficult).sum() for scene in SCENES]
     assert sum(scene.difficult.sum() for scene in SCENES) > 2
@@ -191,7 +191,7 @@ def test_crowds_are_not_trained_on(coco):
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_difficult_objects_of_voc_are_trained_on_where_kept(tmp_path, keep):
+def test_difficult_objects_of_voc_are_trained_on_if_kept(tmp_path, keep):
     write_vocdevkit(tmp_path, {"2007": {"trainval": SCENES}})
     data = voc_detection(tmp_path, (("2007", "trainval"),), keep_difficult=keep)
     (batch,) = take(batches.training_batches(data, 6, **SMALL), 1)
@@ -231,7 +231,7 @@ def test_masks_pasted_into_their_boxes_are_the_masks_of_the_scene(coco):
             assert np.mean(resized == inside) > 0.95
 
 
-def test_test_batches_are_all_images_in_order_and_a_filled_last_batch(coco):
+def test_test_batches_have_all_images_in_order_and_fill_the_last_batch(coco):
     found = take(batches.test_batches(coco, 4, (64, 64)), 9)
     assert [batch["place"].tolist() for batch in found] == [
         [0, 1, 2, 3],
@@ -241,7 +241,7 @@ def test_test_batches_are_all_images_in_order_and_a_filled_last_batch(coco):
         assert np.isfinite(batch["image_info"]).all()
 
 
-def test_original_boxes_are_those_of_the_file(coco):
+def test_original_boxes_are_in_pixels_of_the_file(coco):
     (batch,) = take(batches.test_batches(coco, 1, (300, 300), 200), 1)
     info, boxes = batch["image_info"][0], coco.examples[0].boxes
     on_canvas = boxes * np.tile(info[2], 2)
@@ -252,7 +252,7 @@ def test_original_boxes_are_those_of_the_file(coco):
     np.testing.assert_array_equal(beyond, [[0, 0, *SIZE]])
 
 
-def test_broken_grey_and_png_images_are_read(coco, tmp_path):
+def test_truncated_gray_and_png_images_are_read(coco, tmp_path):
     file = tf.io.read_file(coco.examples[0].image_path)
     image = tf.io.decode_jpeg(file)
     contents = {
@@ -272,7 +272,7 @@ def test_broken_grey_and_png_images_are_read(coco, tmp_path):
 
 
 @pytest.mark.parametrize(("short_side", "max_long_side"), [(150, 999), (150, 180)])
-def test_image_and_its_info_are_those_of_the_model_garden(
+def test_image_and_its_info_equal_those_of_the_model_garden(
     coco, short_side, max_long_side
 ):
     ops = pytest.importorskip("official.vision.ops.preprocess_ops")
@@ -290,7 +290,7 @@ def test_image_and_its_info_are_those_of_the_model_garden(
 # Mistakes.
 
 
-def test_masks_of_data_without_are_refused(coco):
+def test_mask_size_is_refused_for_data_without_masks(coco):
     data = replaced(coco, [x._replace(masks=None) for x in coco.examples])
     with pytest.raises(ValueError, match="must be None for data without masks"):
         batches.training_batches(data, 2, mask_size=28)

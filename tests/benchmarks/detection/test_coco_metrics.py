@@ -1,4 +1,4 @@
-"""COCO's average precision is that of pycocotools, to the last digit."""
+"""COCO's average precision equals that of pycocotools."""
 
 import builtins
 import contextlib
@@ -90,7 +90,7 @@ def direct(folder, detections, kind):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_detections_score_as_pycocotools_says(coco, seed):
+def test_random_detections_score_like_pycocotools_itself(coco, seed):
     rng = np.random.default_rng(seed)
     detections = [random_answers(scene, rng) for scene in SCENES]
     result = coco_ap(coco_detection(coco, "val2017"), detections)
@@ -133,14 +133,14 @@ def test_encoded_masks_score_like_masks(coco):
     assert coco_ap(data, encoded) == coco_ap(data, detections)
 
 
-def test_encoded_masks_are_those_masks(needs_pycocotools):
+def test_encoded_masks_decode_to_the_same_masks(needs_pycocotools):
     masks = SCENES[0].masks
     encoded = encode_masks(masks)
     np.testing.assert_array_equal([bitmap(m, 64, 80) for m in encoded], masks)
     assert encode_masks(masks[:0]) == []
 
 
-def test_masks_are_not_scored_where_there_are_none(coco):
+def test_detections_without_masks_have_no_mask_scores(coco):
     detections = [(*exact(scene)[:3], None) for scene in SCENES]
     result = coco_ap(coco_detection(coco, "val2017"), detections)
     assert list(result) == ["box_AP", "box_AP50", "box_AP75"]
@@ -156,7 +156,7 @@ def test_nothing_is_printed(coco, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_masks_are_refused_for_data_without(needs_pycocotools):
+def test_masks_are_refused_for_data_without_masks(needs_pycocotools):
     data = data_of([[[10, 10, 30, 30]]], [[0]])
     found = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), [])
     with pytest.raises(ValueError, match="without masks for data without masks"):

@@ -1,4 +1,4 @@
-"""Detection data are read as published; what is bad in them is counted, not fatal."""
+"""Detection data in the published layouts; bad annotations are counted."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def test_voc_of_two_years_is_read_in_the_order_of_the_lists(voc):
     assert len(data.class_names) == 20
 
 
-def test_voc_may_lie_in_a_folder_vocdevkit(voc):
+def test_voc_is_found_in_a_subfolder_vocdevkit(voc):
     (voc / "VOCdevkit").mkdir()
     (voc / "VOC2007").rename(voc / "VOCdevkit" / "VOC2007")
     data = voc_detection(voc, splits=[("2007", "test")])
@@ -111,7 +111,7 @@ def test_voc_object_of_unknown_class_is_left_out_and_counted(voc):
     assert "unknown class" in data.bad[0]
 
 
-def test_parts_of_an_object_are_not_objects(voc):
+def test_parts_of_an_object_are_not_read_as_objects(voc):
     path = voc / "VOC2007" / "Annotations" / "000001.xml"
     part = (
         "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
@@ -143,7 +143,7 @@ def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
     assert "000002" in data.bad[0]
 
 
-def test_difficult_objects_are_known_whether_trained_on_or_not(voc):
+def test_difficult_objects_are_marked_whether_they_are_trained_on_or_not(voc):
     scene = SCENES[0]._replace(difficult=np.arange(len(SCENES[0].labels)) == 1)
     path = voc / "VOC2007" / "Annotations" / "000001.xml"
     path.write_text(voc_xml(scene, "000001"))
@@ -174,7 +174,7 @@ def test_both_codes_of_masks_are_among_the_scenes(coco):
     assert kinds == {list, dict}
 
 
-def test_coco_image_without_objects_stays(coco):
+def test_coco_image_without_objects_is_kept(coco):
     def drop(content):
         content["annotations"] = [
             item for item in content["annotations"] if item["image_id"] != 107
@@ -284,7 +284,7 @@ def test_data_without_any_readable_image_are_refused(coco):
         '{"images": [], "annotations": [3], "categories": []}',
     ],
 )
-def test_file_that_is_not_of_coco_is_refused(tmp_path, content):
+def test_file_in_another_format_than_coco_is_refused(tmp_path, content):
     path = tmp_path / "annotations" / "instances_val2017.json"
     path.parent.mkdir()
     path.write_text(content)

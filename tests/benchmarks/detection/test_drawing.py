@@ -1,4 +1,4 @@
-"""Detections are drawn where they are, in the colour of their class."""
+"""Detections are drawn at their boxes, in the color of their class."""
 
 import numpy as np
 from PIL import Image
@@ -28,14 +28,14 @@ def test_box_is_drawn_on_its_first_and_last_pixels(tmp_path):
     assert not colored[40, 11:69].any()
 
 
-def test_two_classes_have_different_colours(tmp_path):
+def test_two_classes_have_different_colors(tmp_path):
     boxes = [[20, 5, 50, 35], [20, 45, 50, 75]]
     picture = drawn(tmp_path, found(boxes, [0.9, 0.8], [0, 1]))
     first, second = picture[49, 20], picture[49, 60]
     assert np.abs(first - second).max() > 100
 
 
-def test_label_of_a_box_at_the_side_lies_within_the_image(tmp_path):
+def test_label_of_a_box_at_the_side_is_within_the_image(tmp_path):
     image = np.zeros((60, 200, 3), np.uint8)
     boxes = [[30, 5, 50, 25], [30, 180, 50, 200]]
     middle, side = (
@@ -47,13 +47,13 @@ def test_label_of_a_box_at_the_side_lies_within_the_image(tmp_path):
     assert widths[1] >= widths[0] - 2  # but for the edges of the label
 
 
-def test_detections_below_the_least_score_are_left_out(tmp_path):
+def test_detections_below_the_minimum_score_are_left_out(tmp_path):
     detections = found([[20, 10, 50, 70]], [0.2], [0])
     assert not drawn(tmp_path, detections).any()
     assert drawn(tmp_path, detections, min_score=0.1).any()
 
 
-def test_mask_tints_its_pixels_alone(tmp_path):
+def test_mask_tints_only_its_pixels(tmp_path):
     mask = np.zeros((1, 60, 80), bool)
     mask[0, 40:45, 20:30] = True
     boxes = [[20, 10, 50, 70]]

@@ -12,7 +12,7 @@ from byol_keras.benchmarks.detection.examples import (
 )
 
 
-def test_box_within_the_image_stays_as_it_is():
+def test_box_within_the_image_is_not_changed():
     bad = []
     assert clipped_box((0, 2, 10, 20), 10, 20, "a box", bad) == (0, 2, 10, 20)
     assert bad == []
@@ -33,7 +33,7 @@ def test_rounding_of_a_box_is_clipped_without_a_note():
 @pytest.mark.parametrize(
     ("box", "problem"),
     [
-        ((0, 0, float("nan"), 5), "not of numbers"),
+        ((0, 0, float("nan"), 5), "not finite"),
         ((4, 0, 4, 5), "without area"),
         ((12, 0, 15, 5), "without area"),
     ],

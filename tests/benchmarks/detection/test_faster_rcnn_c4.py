@@ -13,7 +13,7 @@ def backbone():
     return resnet18(width=0.0625)
 
 
-def test_the_two_parts_of_a_split_backbone_make_its_feature5(backbone):
+def test_parts_of_a_split_backbone_compute_its_feature4_and_feature5(backbone):
     trunk, stage5 = split_backbone(backbone)
     images = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
     features = backbone(images)

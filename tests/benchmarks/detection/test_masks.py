@@ -1,4 +1,4 @@
-"""Masks in both codes as pixels; what is no mask is refused."""
+"""Masks in both codes as pixels; invalid masks are refused."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from byol_keras.benchmarks.detection.masks import (
 )
 
 
-def test_pixel_is_inside_a_polygon_where_its_centre_is():
+def test_pixel_is_inside_a_polygon_if_its_center_is():
     polygon = np.array([1.4, 1, 3.6, 1, 3.6, 2.5, 1.4, 2.5])
     expected = np.zeros((4, 5), bool)
     expected[1, 1:4] = True
@@ -34,7 +34,7 @@ def test_both_codes_give_the_same_crop():
         np.testing.assert_array_equal(cropped_mask(code, box, 4), expected)
 
 
-def test_model_garden_cuts_the_masks_of_proposals_from_these():
+def test_model_garden_crops_masks_of_proposals_from_cropped_masks():
     ops = pytest.importorskip("official.vision.ops.spatial_transform_ops")
     polygon = np.array([10.0, 10, 50, 30, 40, 60, 15, 50])
     box, proposal = np.array([[10, 10, 60, 50], [20, 5, 60, 40]], np.float32)
@@ -63,6 +63,6 @@ def test_polygon_of_two_corners_is_dropped_beside_a_whole_one():
         ({"size": [4, 4], "counts": []}, "do not cover the image"),
     ],
 )
-def test_what_is_no_mask_of_the_image_is_refused(segmentation, problem):
+def test_invalid_mask_is_refused(segmentation, problem):
     with pytest.raises(ValueError, match=problem):
         read_segmentation(segmentation, 4, 4)

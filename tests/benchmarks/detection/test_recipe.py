@@ -1,4 +1,4 @@
-"""Settings of a detector's training that cannot be are refused."""
+"""Impossible settings of a detector's training are refused."""
 
 import pytest
 

@@ -16,7 +16,7 @@ from support.detectors import (
 )
 
 
-def test_anchors_lie_at_the_centres_of_cells():
+def test_anchors_are_at_the_centers_of_cells():
     anchors = small_regions({4: (16, 32)}).anchors((32, 48))["4"]
     assert anchors.shape == (2, 3, 4 * 6)
     square = anchors.reshape(2, 3, 2, 3, 4)[:, :, :, 1]  # size, then aspect ratio
@@ -26,7 +26,7 @@ def test_anchors_lie_at_the_centres_of_cells():
     assert (wide[3] - wide[1]) / (wide[2] - wide[0]) == pytest.approx(2.0)
 
 
-def test_canvas_that_cells_do_not_fill_is_refused():
+def test_canvas_that_the_stride_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="divisible by the stride 64"):
         small_regions(FPN_ANCHORS).anchors((100, 128))
 
@@ -61,7 +61,7 @@ def samples_of(rois, boxes, classes, keys):
     return {name: value.numpy() for name, value in sampled.items()}
 
 
-def test_proposals_are_sampled_with_what_they_lie_on():
+def test_proposals_are_sampled_with_the_objects_they_match():
     on_object, beside = [10, 10, 30, 30], [40, 40, 60, 60]
     sampled = samples_of(
         [[on_object] * 10 + [beside] * 10],
@@ -79,7 +79,7 @@ def test_proposals_are_sampled_with_what_they_lie_on():
     assert (sampled["indices"][0][~positive] == -1).all()
 
 
-def test_too_few_proposals_are_filled_up_without_more_objects():
+def test_too_few_proposals_are_filled_without_more_objects():
     on_object, nothing = [10, 10, 30, 30], [-1] * 4
     sampled = samples_of(
         [[on_object] * 4 + [nothing] * 9], [[on_object]], [[3]], [[0, 5]]
@@ -87,7 +87,7 @@ def test_too_few_proposals_are_filled_up_without_more_objects():
     assert sorted(sampled["classes"][0]) == [0] * 6 + [3] * 2
 
 
-def test_sampled_proposals_depend_on_the_key_of_their_image_alone():
+def test_sampled_proposals_depend_only_on_the_key_of_their_image():
     rois = np.random.default_rng(0).uniform(0, 50, (1, 40, 4))
     rois[..., 2:] = rois[..., :2] + 10
     boxes, classes = [[[0, 0, 9, 9]]], [[1]]
@@ -99,7 +99,7 @@ def test_sampled_proposals_depend_on_the_key_of_their_image_alone():
     assert (pair[0] != alone).any()
 
 
-def test_absolute_differences_count_where_they_are_told_to():
+def test_l1_loss_ignores_entries_that_do_not_count():
     predicted, targets = tf.constant([1.0, 2.0, 3.0]), tf.constant([0.0, 4.0, np.inf])
     assert float(l1_loss(predicted, targets, [True, True, False])) == 3.0
 
@@ -133,7 +133,7 @@ def test_aligned_region_of_a_constant_map_is_that_constant():
     np.testing.assert_allclose(cells, np.full((1, 7, 7, 2), 3.0), rtol=1e-6)
 
 
-def test_sure_box_is_detected_where_its_offsets_put_it():
+def test_confident_box_is_detected_at_its_offset_position():
     rois = tf.constant([[[10.0, 10, 30, 30], [0, 0, 5, 5]]])
     logits = tf.constant([[[0.0, 0, 20], [20, 0, 0]]])  # the second is background
     deltas = np.zeros((1, 2, 3, 4), np.float32)

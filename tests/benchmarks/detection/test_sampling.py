@@ -1,4 +1,4 @@
-"""Random choices of anchors and proposals: how many, of which, decided by what."""
+"""Random choices of anchors and proposals: numbers, limits, keys."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_counts_are_those_of_the_published_samplers(positives, negatives, expect
     assert not chosen[30:40].any()
 
 
-def test_limits_may_exceed_the_number_of_candidates():
+def test_limits_can_exceed_the_number_of_candidates():
     few = np.ones(3, bool)
     assert choice(few, ~few, count=512, most=128).all()
 

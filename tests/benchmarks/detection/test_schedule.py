@@ -6,7 +6,7 @@ from byol_keras.benchmarks.detection.recipe import DetectorTraining
 from byol_keras.benchmarks.detection.schedule import WarmupMilestones
 
 
-def test_learning_rate_of_voc_is_the_published_one():
+def test_learning_rate_of_voc_is_as_published():
     schedule = DetectorTraining(steps=24000, milestones=(18000, 22000)).schedule(9999)
     golden = {0: 2e-5, 1: 0.0002198, 50: 0.01001, 99: 0.0198002, 100: 0.02}
     golden |= {17999: 0.02, 18000: 0.002, 21999: 0.002, 22000: 0.0002, 23999: 0.0002}
@@ -15,7 +15,7 @@ def test_learning_rate_of_voc_is_the_published_one():
     assert schedule.total_steps == 24000
 
 
-def test_learning_rate_of_coco_moves_after_whole_epochs():
+def test_learning_rate_of_coco_changes_after_whole_epochs():
     recipe = DetectorTraining(epochs=12, milestones=(8, 11), warmup_steps=1000)
     schedule = recipe.schedule(117_266)
     assert schedule.total_steps == 12 * 7330

@@ -107,7 +107,7 @@ def trained_weights(data, strategy, steps, state_path=None, **changes):
     return detector.get_weights()
 
 
-def test_two_replicas_are_one(voc):
+def test_two_replicas_train_like_one(voc):
     one = trained_weights(voc["trainval"], mirrored(1), steps=2)
     two = trained_weights(voc["trainval"], mirrored(2), steps=2)
     for first, second in zip(one, two, strict=True):
@@ -120,7 +120,7 @@ def test_batch_that_replicas_cannot_share_is_refused(voc):
         train_detector(c4(), voc["trainval"], recipe(batch_size=3), CANVAS)
 
 
-def test_killed_run_takes_the_steps_that_it_would_have_taken(
+def test_killed_run_resumes_with_the_steps_of_an_uninterrupted_one(
     voc, tmp_path, monkeypatch, capsys
 ):
     strategy, data = tf.distribute.get_strategy(), voc["trainval"]
@@ -154,7 +154,7 @@ def test_killed_run_takes_the_steps_that_it_would_have_taken(
     assert starts == [0, 2]
 
 
-def test_precise_statistics_are_the_mean_of_those_of_batches(voc):
+def test_precise_statistics_are_the_mean_over_batches(voc):
     detector = c4()
     compile_detector(detector, recipe(), num_images=6)
     batches = training_batches(voc["trainval"], 2, CANVAS, (48,)).take(2)
@@ -198,7 +198,7 @@ def test_detector_of_masks_learns_masks_in_half_precision(tmp_path):
 
 
 @pytest.mark.slow
-def test_detector_of_masks_trains_alike_on_two_replicas(tmp_path):
+def test_detector_of_masks_keeps_two_replicas_equal(tmp_path):
     strategy = mirrored()
     with strategy.scope():
         detector, data = with_masks(tmp_path)

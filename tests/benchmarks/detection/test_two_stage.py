@@ -1,4 +1,4 @@
-"""Backbones in a detector: copied whole, trained, refused where they do not fit."""
+"""Backbones in a detector are copied and trained; wrong ones are refused."""
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def test_all_of_a_backbone_is_trained_even_if_it_was_frozen():
     assert not frozen.trainable
 
 
-def test_normalisation_of_any_backbone_counts_all_replicas():
+def test_normalization_of_any_backbone_is_synchronized_over_replicas():
     images = x = keras.Input((None, None, 3))
     features = {}
     for level in (4, 5):
@@ -61,6 +61,6 @@ def test_normalisation_of_any_backbone_counts_all_replicas():
         (lambda: keras.Sequential([keras.layers.Dense(1)]), "not a functional model"),
     ],
 )
-def test_wrong_backbone_is_refused_with_what_differs(wrong, difference):
+def test_wrong_backbone_is_refused_with_its_difference(wrong, difference):
     with pytest.raises(ValueError, match=difference):
         small_c4(wrong())

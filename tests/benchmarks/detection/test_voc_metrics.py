@@ -107,7 +107,7 @@ def test_overlap_of_exactly_a_half_is_enough_for_mmdetection_only():
     assert half == 0.0
 
 
-def test_sides_are_one_longer_where_boxes_are_of_pixels():
+def test_sides_of_pixel_boxes_are_longer_by_one():
     # Two pixels of two rows and one of them: 2 / 4; as edges 0 / 1.
     assert box_overlaps([[1, 1, 2, 2]], [[1, 1, 1, 2]], pixels=True).item() == 0.5
     assert box_overlaps([[1, 1, 2, 2]], [[1, 1, 1, 2]]).item() == 0.0
@@ -134,7 +134,7 @@ def test_detectron2_rounds_scores_so_that_ties_keep_their_order():
 
 @pytest.mark.parametrize("seed", range(6))
 @every_convention
-def test_random_detections_score_as_a_plain_count_says(convention, seed):
+def test_random_detections_score_like_a_plain_count(convention, seed):
     data, detections = random_case(seed)
     result = voc_detection_ap(data, detections, convention)
     percents = (50,) if convention == "mmdetection" else range(50, 100, 5)
@@ -224,11 +224,11 @@ def test_unknown_convention_is_refused():
 
 def test_detections_of_other_images_are_refused():
     data, detections = random_case(0)
-    with pytest.raises(ValueError, match=r"of the 12 images.*Received: of 11"):
+    with pytest.raises(ValueError, match=r"must be 12 entries.*Received: 11"):
         voc_detection_ap(data, detections[1:])
 
 
 def test_data_without_an_object_to_find_are_refused():
     data = data_of([[BOX]], [[0]], [np.array([True])])
-    with pytest.raises(ValueError, match="an object to find"):
+    with pytest.raises(ValueError, match="an object that is not difficult"):
         voc_detection_ap(data, [answers([BOX], [1.0])])

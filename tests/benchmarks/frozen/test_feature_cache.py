@@ -1,4 +1,4 @@
-"""Found again, never stale."""
+"""Cached features are reused for the same computation only."""
 
 import keras
 import numpy as np
@@ -81,7 +81,7 @@ def test_copies_of_a_saved_model_share_the_digest(tmp_path):
     assert len(digests) == 1
 
 
-def test_a_file_that_was_not_completed_is_not_there(tmp_path):
+def test_incomplete_file_is_not_stored(tmp_path):
     cache = FeatureCache(tmp_path)
     with pytest.raises(RuntimeError), cache.write("key", (2, 3), np.float32):
         raise RuntimeError("interrupted")
@@ -131,7 +131,7 @@ def extract(model, folder, source=None, features=("avgpool",), transform=None):
     return found[features[-1]]
 
 
-def test_a_second_reading_computes_nothing_and_gives_the_same(readings, tmp_path):
+def test_second_call_reads_the_same_features_without_computing(readings, tmp_path):
     model = Mean()
     first, second = extract(model, tmp_path), extract(model, tmp_path)
     assert readings == [["avgpool"]]
@@ -153,20 +153,20 @@ def test_only_the_missing_feature_is_computed(readings, tmp_path):
     assert found.features.shape == (5, 48)
 
 
-def test_changed_weights_are_not_served_old_features(tmp_path):
+def test_changed_weights_do_not_get_old_features(tmp_path):
     model = Mean()
     before = extract(model, tmp_path).features
     model.scale.assign(2.0)
     np.testing.assert_allclose(extract(model, tmp_path).features, 2 * before)
 
 
-def test_changed_images_are_not_served_old_features(tmp_path):
+def test_changed_images_do_not_get_old_features(tmp_path):
     before = extract(Mean(), tmp_path).features
     after = extract(Mean(), tmp_path, source=labelled(offset=10)).features
     np.testing.assert_allclose(after, before + 10 / 255, rtol=1e-5)
 
 
-def test_another_transform_is_not_served_old_features(tmp_path):
+def test_another_transform_does_not_get_old_features(tmp_path):
     before = extract(Mean(), tmp_path).features
     after = extract(Mean(), tmp_path, transform=double).features
     np.testing.assert_allclose(after, before / 2, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Right pixels in, right rows out."""
+"""Frozen features of all images, in stored order."""
 
 import dataclasses
 
@@ -64,7 +64,7 @@ def test_features_are_those_of_inference_mode():
     np.testing.assert_allclose(found.features, expected, rtol=1e-5)
 
 
-def test_transform_gives_the_images_that_the_backbone_sees():
+def test_transform_makes_the_images_for_the_backbone():
     found = extract_features(
         CountingBackbone(), labelled(), transform=lambda image: image[:1, :1] / 255
     )
@@ -107,7 +107,7 @@ def test_unknown_feature_is_refused_with_the_known_ones(backbone):
         extract_features(backbone, labelled(), feature="feature6")
 
 
-def test_secret_labels_are_refused(backbone):
+def test_negative_labels_are_refused(backbone):
     class Secret:
         def ordered(self):
             image = tf.zeros((4, 12, 10, 3), tf.uint8)

@@ -1,4 +1,4 @@
-"""Heads that share only the backbone."""
+"""Heads on one backbone are trained independently of each other."""
 
 import keras
 import numpy as np
@@ -92,13 +92,13 @@ def test_a_pass_has_every_place_once_and_its_own_order():
     assert not np.array_equal(places[0], places[1])
 
 
-def test_a_longer_pass_is_filled_up_with_its_first_places():
+def test_a_longer_pass_repeats_its_first_places_at_its_end():
     batches = shuffled_places(10, batch_size=4, seed=0, pass_length=12)
     places = np.concatenate([next(batches) for _ in range(3)])
     np.testing.assert_array_equal(places[10:], places[:2])
 
 
-def test_a_batch_goes_on_with_the_next_pass():
+def test_a_batch_can_span_two_passes():
     batches = shuffled_places(6, batch_size=4, seed=0, pass_length=6)
     places = np.concatenate([next(batches) for _ in range(3)]).reshape(2, 6)
     np.testing.assert_array_equal(np.sort(places), [np.arange(6)] * 2)
@@ -116,7 +116,7 @@ def test_order_is_a_function_of_the_seed():
 
 
 @pytest.mark.parametrize("view", [None, plain_view()], ids=["frozen", "images"])
-def test_a_head_alone_gets_the_weights_that_it_gets_among_others(backbone, view):
+def test_head_trains_alone_as_it_does_with_others(backbone, view):
     length = RunLength(24, 8, 3, last_batch="pad")
     together = trained(backbone, NAMES, length, view, normalized=True)
     feed = training_feed(backbone, images_of_classes(), NAMES[1:2], length, 0, view)
@@ -128,7 +128,7 @@ def test_a_head_alone_gets_the_weights_that_it_gets_among_others(backbone, view)
 
 
 @pytest.mark.parametrize("view", [None, plain_view()], ids=["frozen", "images"])
-def test_backbone_keeps_every_bit(backbone, view):
+def test_backbone_weights_do_not_change(backbone, view):
     before = [variable.numpy() for variable in backbone.variables]
     trained(backbone, NAMES, RunLength(24, 8, 2), view)
     for variable, value in zip(backbone.variables, before, strict=True):
@@ -159,7 +159,7 @@ def test_two_devices_train_as_one_does(backbone, view, loaded_in_scope):
         assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
 
 
-def test_five_steps_are_those_of_a_plain_loop():
+def test_five_steps_equal_those_of_a_plain_loop():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(5, 4, 2)).astype(np.float32)
     labels = rng.integers(0, 3, (5, 4))
@@ -209,9 +209,7 @@ def test_lars_moves_a_zero_bias_plainly_once_and_adapts_it_then():
     ("last_batch", "expected"),
     [("pad", [3, 6, 9]), ("carry", [2, 5, 7])],
 )
-def test_something_can_be_done_at_the_end_of_every_epoch(
-    backbone, last_batch, expected
-):
+def test_function_is_called_at_the_end_of_every_epoch(backbone, last_batch, expected):
     length = RunLength(10, 4, 3, last_batch=last_batch)
     feed = training_feed(backbone, images_of_classes(10), ["avgpool"], length, 0)
     head, steps = make_head("avgpool", 4), []
@@ -225,7 +223,7 @@ def test_something_can_be_done_at_the_end_of_every_epoch(
     assert steps == expected
 
 
-def test_progress_tells_the_epoch_and_the_loss(backbone, capsys):
+def test_progress_shows_the_epoch_and_the_loss(backbone, capsys):
     length = RunLength(24, 8, 2)
     feed = training_feed(backbone, images_of_classes(), ["avgpool"], length, 0)
     train_heads([make_head("avgpool", 4)], feed, length, "probe")

@@ -1,4 +1,4 @@
-"""The published vote, exact in blocks."""
+"""kNN: the published vote, and an exact search in blocks."""
 
 import math
 
@@ -42,7 +42,7 @@ def found_votes(train, labels, query, k):
         ),
     ],
 )
-def test_votes_and_prediction_are_the_reference_ones(
+def test_votes_and_prediction_equal_the_reference(
     train, labels, query, k, votes, prediction
 ):
     found = found_votes(train, labels, query, k)
@@ -59,7 +59,7 @@ def test_vote_of_exact_similarities_is_exact():
 
 @pytest.mark.parametrize("train_block", [1, 4, 13, 100])
 @pytest.mark.parametrize("test_block", [1, 5, 100])
-def test_nearest_in_blocks_is_a_full_sort(train_block, test_block):
+def test_neighbors_found_in_blocks_equal_those_of_a_full_sort(train_block, test_block):
     rng = np.random.default_rng(0)
     train = rng.normal(size=(37, 6)).astype(np.float32)
     test = rng.normal(size=(11, 6)).astype(np.float32)
@@ -146,7 +146,7 @@ def test_one_wrong_label_of_four_costs_25_percent():
     assert found == {"knn/top1_k5": 75.0, "knn/top5_k5": 100.0}
 
 
-def test_accuracy_is_that_of_a_plain_numpy_computation():
+def test_accuracy_equals_a_plain_numpy_computation():
     rng = np.random.default_rng(2)
     train_images = rng.integers(0, 256, (60, 2, 2, 3), dtype=np.uint8)
     test_images = rng.integers(0, 256, (40, 2, 2, 3), dtype=np.uint8)

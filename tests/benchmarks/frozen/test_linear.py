@@ -1,4 +1,4 @@
-"""The three protocols, end to end."""
+"""The three linear protocols, from end to end."""
 
 import dataclasses
 import functools
@@ -135,7 +135,7 @@ def test_classifier_starts_small_and_without_bias():
 # The sweep.
 
 
-def test_sweep_chooses_by_validation_images_and_tests_once(backbone, monkeypatch):
+def test_sweep_chooses_on_validation_images_and_tests_once(backbone, monkeypatch):
     lengths = []
     original = heads.Head.scores
 
@@ -156,7 +156,7 @@ def test_sweep_chooses_by_validation_images_and_tests_once(backbone, monkeypatch
     assert lengths == [9, 9, 15]
 
 
-def test_sweep_reports_the_chosen_head_though_another_tests_better(
+def test_sweep_reports_the_chosen_head_even_if_another_tests_better(
     backbone, monkeypatch
 ):
     rates = (1e-9, 1.0)
@@ -193,7 +193,7 @@ def test_every_stage_is_classified(backbone, view):
     }
 
 
-def test_best_stage_is_the_best_of_those_asked_for(backbone, monkeypatch):
+def test_best_stage_is_the_best_of_the_given_levels(backbone, monkeypatch):
     accuracies = iter([20.0, 30.0])
     monkeypatch.setattr(module, "top_accuracy", lambda *args: next(accuracies))
     assert run_features(backbone, levels=(4, 2), epochs=1) == {
@@ -321,7 +321,7 @@ def test_optimizer_must_be_a_function():
     assert "\n" not in str(error.value)
 
 
-def test_test_images_must_have_the_size_that_was_trained_on():
+def test_test_images_must_have_the_size_of_training_images():
     flat = keras.Sequential([keras.layers.Flatten()])
     wide = data.arrays(np.zeros((6, 8, 9, 3), np.uint8), np.arange(6) % 3)
     with pytest.raises(ValueError, match=r"192 features of .*\. Received: 216"):

@@ -47,7 +47,7 @@ def test_images_to_ignore_do_not_count_in_the_precision():
 
 
 @needs_scikit_learn
-def test_two_processes_find_what_one_finds_without_loading_tensorflow():
+def test_two_processes_give_the_result_of_one_without_loading_tensorflow():
     train, _, _ = make_multi_label()
     arguments = (mean_colour(), train, train, None, ["avgpool"], COSTS[:2])
     assert svm(*arguments, jobs=2) == svm(*arguments, jobs=1)

@@ -1,4 +1,4 @@
-"""Scikit-learn's answer, fairly chosen."""
+"""Logistic regression equals scikit-learn's, with a validated strength."""
 
 import dataclasses
 import sys
@@ -56,7 +56,7 @@ def test_separable_classes_are_all_found():
 
 
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 10.0, 1e3])
-def test_result_is_that_of_a_plain_scikit_learn_run(strength):
+def test_result_equals_a_plain_scikit_learn_run(strength):
     train, *train_arrays = noisy(90, seed=0)
     test, *test_arrays = noisy(60, seed=1)
     found = logistic(mean_colour(), train, test, l2=(strength,))
@@ -65,7 +65,7 @@ def test_result_is_that_of_a_plain_scikit_learn_run(strength):
     assert found["logistic/top1"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_strength_is_the_best_one_on_the_part_of_train_that_is_held_out():
+def test_strength_is_the_best_on_the_held_out_part_of_train():
     train, features, labels = noisy(90, seed=0)
     test, *test_arrays = noisy(60, seed=1)
     strengths = (1e-3, 1.0, 1e4)
@@ -87,7 +87,7 @@ def test_larger_of_two_equal_strengths_is_chosen():
     assert found["logistic/l2"] == 1e-2
 
 
-def test_last_fit_takes_training_and_validation_examples():
+def test_last_fit_uses_training_and_validation_examples():
     validation = primaries([0, 1, 2] * 6)
     names = validation.class_names
     train = dataclasses.replace(primaries([0, 1] * 9), class_names=names)
@@ -102,7 +102,7 @@ def test_last_fit_takes_training_and_validation_examples():
     assert found["logistic/top1"] == 100.0  # class 2 is in the validation data only
 
 
-def test_mean_per_class_counts_every_class_of_the_test_data_alike():
+def test_mean_per_class_weights_all_classes_of_the_test_data_equally():
     test = primaries([0, 0, 0, 1])
     images = np.stack([example["image"] for example in test.ordered()])
     wrong = data.arrays(images, np.array([0, 0, 0, 2]))
@@ -149,7 +149,7 @@ def test_a_fifth_of_each_class_is_held_out():
     assert np.all(np.diff(held_out) > 0)
 
 
-def test_seed_decides_what_is_held_out():
+def test_seed_determines_the_held_out_examples():
     labels = np.arange(100) % 4
     first, same, other = (split_places(labels, seed)[1] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)

@@ -1,4 +1,4 @@
-"""Its draws and choice of the cost."""
+"""Low-shot SVMs: draws of images and choice of the cost."""
 
 import importlib.util
 import warnings
@@ -29,7 +29,7 @@ def twenty_classes():
     return labels
 
 
-def test_draws_are_k_of_a_class_and_19_k_others_and_none_to_be_ignored():
+def test_draws_are_k_of_a_class_and_19_k_others_without_images_to_ignore():
     labels = twenty_classes()
     for k in (1, 2, 8):
         drawn = drawn_images(labels, k, seed=0, sample=0)
@@ -40,7 +40,7 @@ def test_draws_are_k_of_a_class_and_19_k_others_and_none_to_be_ignored():
             assert np.sum(column[places] == 0) == 19 * k
 
 
-def test_all_others_are_drawn_where_they_are_too_few():
+def test_all_others_are_drawn_if_they_are_too_few():
     labels = twenty_classes()
     for places, column in zip(drawn_images(labels, 64, 0, 0), labels.T, strict=True):
         assert np.sum(column[places] == 1) == 64
@@ -58,13 +58,13 @@ def test_draws_repeat_with_the_seed_and_differ_between_samples_and_seeds():
             assert set(places) != set(other)
 
 
-def test_draws_of_a_class_use_every_image_of_it():
+def test_every_image_of_a_class_can_be_drawn():
     labels = twenty_classes()[:60, :2]
     seen = [drawn_images(labels, 2, 0, sample)[0] for sample in range(200)]
     assert set(np.concatenate(seen)) == set(np.flatnonzero(labels[:, 0] != -1))
 
 
-def test_cost_is_chosen_on_held_out_images_and_beside_it_on_the_test():
+def test_cost_is_chosen_on_held_out_images_and_also_on_test_images():
     held_out = np.array([[[0.9, 0.5], [0.7, 0.5]], [[0.8, 0.5], [0.6, 0.5]]])
     tested = np.array([[[0.2, 0.6], [0.4, 0.8]], [[0.4, 0.7], [0.6, 0.9]]])
     assert low_shot_metrics(4, held_out, tested) == {
@@ -74,7 +74,7 @@ def test_cost_is_chosen_on_held_out_images_and_beside_it_on_the_test():
     }
 
 
-def test_class_that_leaves_nothing_to_hold_out_has_no_part_in_the_choice():
+def test_class_without_held_out_images_does_not_affect_the_choice():
     held_out = np.array([[[np.nan, np.nan], [0.5, 0.6]]])
     tested = np.array([[[0.9, 0.1], [0.9, 0.1]]])
     found = low_shot_metrics(1, held_out, tested)
@@ -107,7 +107,7 @@ def plain_precisions(train, train_labels, test, test_labels, k, samples):
     return held_out, tested
 
 
-def test_metrics_are_those_of_a_plain_computation_with_ignored_labels():
+def test_metrics_equal_a_plain_computation_with_ignored_labels():
     train, train_images, train_labels = make_multi_label(80, ignored=0.2)
     test, test_images, test_labels = make_multi_label(50, seed=1, ignored=0.2)
     found = low_shot_svm(
@@ -135,7 +135,7 @@ def test_metrics_are_those_of_a_plain_computation_with_ignored_labels():
     assert len(found) == 6
 
 
-def test_every_image_of_every_class_is_found_where_the_classes_are_apart():
+def test_separable_classes_have_a_map_of_100():
     labels = np.arange(60) % 3
     images = np.zeros((60, 2, 2, 3), np.uint8)
     images[np.arange(60), ..., labels] = 200

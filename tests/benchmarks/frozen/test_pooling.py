@@ -1,4 +1,4 @@
-"""Tests of `byol_keras.benchmarks.frozen.pooling`."""
+"""Pooling of feature maps: published sizes and known means."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_maps_of_other_sizes_are_pooled_to_the_same_grid(level, grid):
     np.testing.assert_allclose(pooled[:, 0, 0], first, rtol=1e-4, atol=1e-6)
 
 
-def test_maps_smaller_than_the_grid_stay_as_they_are():
+def test_maps_smaller_than_the_grid_are_not_changed():
     maps = np.random.default_rng(0).normal(size=(1, 3, 3, 2)).astype(np.float32)
     np.testing.assert_allclose(pool_feature(tf.constant(maps), 2), maps, rtol=1e-6)
 

@@ -1,4 +1,4 @@
-"""The published SVMs, cost by cost."""
+"""SVMs of VOC07: cost by cross-validation, and published metrics."""
 
 import importlib.util
 import sys
@@ -50,7 +50,7 @@ def random_problem(num_examples=90, dimensions=12, seed=0):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_svm_of_a_class_is_that_of_a_search_by_scikit_learn(seed):
+def test_svm_of_a_class_equals_a_grid_search_by_scikit_learn(seed):
     features, signs = random_problem(seed=seed)
     found, _ = cross_validated_svm(COSTS, 3)(features, signs)
     expected = searched_svm(features, signs)
@@ -65,7 +65,7 @@ def test_the_search_does_not_always_take_one_cost():
     assert len({searched_svm(*problem).best_params_["C"] for problem in problems}) > 1
 
 
-def test_of_equally_good_costs_the_first_is_taken():
+def test_first_of_equally_good_costs_is_chosen():
     signs = np.where(np.arange(30) % 3, -1, 1)
     features = signs[:, None] * np.ones((1, 2))  # every cost separates the classes
     for costs in ((1.0, 100.0), (100.0, 1.0)):
@@ -88,7 +88,7 @@ def expected_map(train_images, train_labels, test_images, test_labels):
     return 100 * np.mean(precisions)
 
 
-def test_map_is_that_of_a_plain_computation_with_ignored_labels():
+def test_map_equals_a_plain_computation_with_ignored_labels():
     train, train_images, train_labels = make_multi_label(ignored=0.2)
     test, test_images, test_labels = make_multi_label(40, seed=1, ignored=0.2)
     found = svm(mean_colour(), train, test, None, ["pooled5"], COSTS, jobs=1)

@@ -1,4 +1,4 @@
-"""Pixels and draws."""
+"""Training examples of segmentation: pixels, masks and random draws."""
 
 import colorsys
 import itertools
@@ -70,7 +70,7 @@ def test_small_image_is_padded_at_the_right_and_bottom():
     assert np.all(labels[rest] == 255)
 
 
-def test_flip_turns_image_and_mask_alike():
+def test_flip_mirrors_image_and_mask():
     image, mask = example(height=6)
     view = plain(scale=(6, 6), crop_retries=0)
     found, labels = view.augment(image, mask, draws(view, flip=0.49))
@@ -88,7 +88,7 @@ def test_ratio_scales_the_image_and_the_mask():
     assert np.all(labels[8:] == 255)
 
 
-def test_crop_is_drawn_anew_while_one_class_has_75_percent():
+def test_crop_is_redrawn_while_one_class_has_75_percent():
     mask = np.zeros((4, 40), np.uint8)
     mask[:, 20:] = 1  # crops of one class but around the middle
     mask[0, :] = 255
@@ -102,7 +102,7 @@ def test_crop_is_drawn_anew_while_one_class_has_75_percent():
     assert labels[1].numpy().tolist() == [0, 0, 1, 1]
 
 
-def test_last_crop_is_taken_when_none_is_mixed():
+def test_last_crop_is_used_if_none_is_mixed():
     mask = np.zeros((4, 40), np.uint8)
     image = np.repeat(np.arange(40, dtype=np.uint8)[None, :, None], 4, axis=0)
     image = np.repeat(image, 3, axis=2)
@@ -134,7 +134,7 @@ def test_contrast_multiplies_pixels():
 
 
 def test_contrast_comes_before_or_after_saturation():
-    """Clipped at 1 before it, a grey cannot be what it is clipped after it."""
+    """Clipping before the saturation gives another result than clipping after it."""
     pixel, found = (0.9, 0.6, 0.6), {}
     for last in (0.0, 0.9):
         colours = NO_CHANGE.copy()
@@ -200,7 +200,7 @@ def test_dataset_is_a_function_of_the_seed(data):
     assert not np.array_equal(first[0][0], batches(data, 1, seed=1)[0][0])
 
 
-def test_dataset_goes_on_where_an_earlier_part_ended(data):
+def test_dataset_continues_after_an_earlier_process(data):
     assert_same(batches(data, 6)[4:], batches(data, 2, start=8))
 
 

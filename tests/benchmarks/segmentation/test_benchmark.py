@@ -109,7 +109,7 @@ def test_results_are_percent_under_the_names_of_the_classes(run):
     assert 0.0 <= mean <= results["segmentation_voc/pixel_accuracy"] <= 100.0
 
 
-def test_backbone_stays_as_it_is(run):
+def test_backbone_is_not_changed(run):
     backbone, before, *_ = run
     for found, expected in zip(backbone.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -128,7 +128,7 @@ def test_finished_run_is_tested_again_without_training(run, voc, monkeypatch):
     assert segmentation_voc(backbone, *voc, recipe(), folder) == results
 
 
-def test_other_backbone_or_seed_does_not_go_on_from_the_state(run, voc):
+def test_other_backbone_or_seed_starts_without_the_saved_state(run, voc):
     _, _, folder, _ = run
     for backbone, seed in ((conv_backbone(seed=1), 0), (conv_backbone(), 1)):
         segmentation_voc(backbone, *voc, recipe(), folder, seed=seed)
@@ -232,7 +232,7 @@ def refused(match, call):
     assert "Received: " in str(error.value)
 
 
-def test_backbone_of_grey_images_is_one_line(voc):
+def test_backbone_of_gray_images_is_one_line(voc):
     refused(
         r"^segmentation_voc\.backbone must take .* 3 channels",
         lambda: segmentation_voc(conv_backbone(channels=1), *voc, recipe()),
@@ -268,7 +268,7 @@ def parsed(name, *bindings):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_recipe_is_the_published_one(name):
+def test_recipe_is_as_published(name):
     settings = parsed(name)
     for key, value in PUBLISHED[name].items():
         assert getattr(settings, key, getattr(settings.view, key, None)) == value, key

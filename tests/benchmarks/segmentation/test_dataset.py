@@ -47,7 +47,7 @@ def test_voc_masks_are_the_indices_of_the_palette(voc):
     assert data.class_names[:2] == ("background", "aeroplane")
 
 
-def test_voc_is_found_in_the_folder_above_too(voc):
+def test_voc_is_also_found_in_the_folder_above(voc):
     assert len(voc_segmentation(voc.parent, splits=("val",)).images) == 2
 
 

@@ -1,4 +1,4 @@
-"""A twin is a backbone, finer."""
+"""The dilated twin computes the maps of its backbone on a finer grid."""
 
 import keras
 import numpy as np
@@ -47,12 +47,12 @@ def assert_strides_are_those_of(backbone, twin):
 
 
 @pytest.mark.parametrize("padding", ["same", "torch"])
-def test_strides_of_the_twin_are_the_backbone_to_the_border(padding):
+def test_strided_maps_of_the_twin_equal_the_backbone_up_to_the_border(padding):
     backbone = resnet(18, padding)
     assert_strides_are_those_of(backbone, dilated_twin(backbone))
 
 
-def test_strides_of_a_twin_of_bottlenecks_are_the_backbone_too(bottlenecks):
+def test_strided_maps_of_a_twin_of_bottlenecks_equal_the_backbone(bottlenecks):
     assert_strides_are_those_of(*bottlenecks)
 
 
@@ -79,7 +79,7 @@ def test_dilation_of_bottlenecks_is_contracted(bottlenecks):
 
 
 @pytest.mark.parametrize("depth", [34, pytest.param(101, marks=pytest.mark.slow)])
-def test_twin_has_the_weights_of_the_layers_of_its_names(depth):
+def test_layers_of_the_twin_have_the_weights_of_the_same_names(depth):
     backbone = resnet(depth, "same")
     network = segmenter(backbone, num_classes=3, channels=4, auxiliary_channels=4)
     compared = 0
@@ -91,7 +91,7 @@ def test_twin_has_the_weights_of_the_layers_of_its_names(depth):
     assert compared == len(backbone.get_weights())
 
 
-def test_everything_of_the_twin_is_trained_with_synchronised_statistics():
+def test_all_of_the_twin_is_trained_with_synchronized_statistics():
     backbone = resnet(18, "same")
     backbone.trainable = False
     twin = dilated_twin(backbone)
@@ -102,7 +102,7 @@ def test_everything_of_the_twin_is_trained_with_synchronised_statistics():
     assert backbone.trainable_weights == []
 
 
-def test_backbone_of_one_image_size_and_mixed_precision_is_freed_of_both():
+def test_twin_has_no_fixed_image_size_and_no_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     images = keras.Input((32, 32, 3))
     x = layers.Conv2D(4, 3, 16, padding="same")(images)
@@ -113,7 +113,7 @@ def test_backbone_of_one_image_size_and_mixed_precision_is_freed_of_both():
     assert twin.layers[1].compute_dtype == "float32"
 
 
-def test_twin_computes_in_the_precision_that_is_set():
+def test_twin_computes_in_the_current_precision():
     backbone = resnet(18, "same")
     keras.config.set_dtype_policy("mixed_bfloat16")
     twin = dilated_twin(backbone)
@@ -123,7 +123,7 @@ def test_twin_computes_in_the_precision_that_is_set():
     assert normalization.compute_dtype == "float32"
 
 
-def test_output_stride_of_the_backbone_leaves_it_as_it_is():
+def test_output_stride_of_the_backbone_changes_nothing():
     backbone = resnet(18, "same", stem="small")
     feature4, feature5 = dilated_twin(backbone, output_stride=16)(IMAGES)
     expected = backbone(IMAGES)
@@ -167,7 +167,7 @@ def test_pool_beyond_the_output_stride_is_one_line():
 def test_model_in_a_model_is_one_line():
     inner_input = keras.Input((None, None, 4))
     inner = keras.Model(inner_input, layers.Conv2D(4, 1)(inner_input))
-    refused("must be made of single layers", small(inner))
+    refused("must consist of layers without nested", small(inner))
 
 
 def test_map_of_another_size_is_one_line():

@@ -1,4 +1,4 @@
-"""Pictures of mask and prediction in VOC's colours, with their legend."""
+"""Pictures of mask and prediction in VOC's colors, with their legend."""
 
 import numpy as np
 from PIL import Image
@@ -35,7 +35,7 @@ def test_picture_is_image_mask_and_prediction_side_by_side(tmp_path):
     np.testing.assert_array_equal(found[:9, 36:], np.full((9, 14, 3), (128, 0, 0)))
 
 
-def test_picture_names_the_classes_of_mask_and_prediction_in_their_colours(tmp_path):
+def test_picture_names_the_classes_of_mask_and_prediction_in_their_colors(tmp_path):
     image = np.full((20, 60, 3), 200, np.uint8)
     mask, prediction = np.full((20, 60), 255, np.uint8), np.zeros((20, 60), np.uint8)
     mask[0], prediction[0] = 2, 4

@@ -1,4 +1,4 @@
-"""Its heads, its loss, its step."""
+"""FCN: heads, loss and training step."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from byol_keras.benchmarks.segmentation.fcn import (
 )
 
 
-def test_heads_have_the_published_shapes_and_first_weights():
+def test_heads_have_the_published_shapes_and_initial_weights():
     backbone = backbones.resnet18(width=0.5)
     network = segmenter(backbone, num_classes=21, channels=512, seed=3)
     shapes = {
@@ -38,7 +38,7 @@ def test_heads_have_the_published_shapes_and_first_weights():
     )
 
 
-def test_heads_of_a_seed_are_the_same_and_of_another_seed_not():
+def test_heads_are_a_function_of_the_seed():
     backbone = backbones.resnet18(width=0.0625)
     first, same, other = (
         segmenter(backbone, 3, channels=4, auxiliary_channels=4, seed=seed)
@@ -97,14 +97,14 @@ def trained(strategy, auxiliary_weight=0.4):
     return network.get_weights(), history.history["loss"][0]
 
 
-def test_two_replicas_are_one():
+def test_two_replicas_train_like_one():
     one, two = trained(tf.distribute.get_strategy()), trained(two_replicas())
     assert one[1] == pytest.approx(two[1], rel=1e-5)
     for first, second in zip(one[0], two[0], strict=True):
         np.testing.assert_allclose(first, second, atol=1e-5)
 
 
-def test_first_loss_is_that_of_guessing_times_the_sum_of_the_weights():
+def test_first_loss_is_that_of_guessing_times_the_sum_of_the_loss_weights():
     rng = np.random.default_rng(0)
     masks = rng.choice([0, 1, 255], (1, 8, 8)).astype(np.uint8)
     network = segmenter(conv_backbone(), 2, 2, channels=4, auxiliary_channels=4)

@@ -32,7 +32,7 @@ def test_prediction_has_the_size_of_the_image(window, align_corners):
     np.testing.assert_array_equal(predict(image), mask)
 
 
-def test_network_sees_the_image_at_the_scale():
+def test_network_gets_the_image_at_the_scale():
     seen = []
 
     class Watched(FCN):

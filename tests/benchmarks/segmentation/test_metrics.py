@@ -1,4 +1,4 @@
-"""IoU of known masks."""
+"""Segmentation metrics of known masks."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_images_add_up_before_the_division():
     np.testing.assert_array_equal(confusion(3, *rows), confusion(3, (MASK, PREDICTION)))
 
 
-def test_class_that_is_neither_there_nor_predicted_takes_no_part():
+def test_class_that_is_neither_present_nor_predicted_is_left_out():
     found = scores(confusion(5, (MASK, PREDICTION)))
     assert found.mean_iou == pytest.approx(55.7142857142857, abs=1e-12)
     assert all(math.isnan(value) for value in found.iou[3:])
@@ -51,7 +51,7 @@ def test_class_that_is_only_predicted_counts_as_zero():
     assert scores(confusion(2, (mask, prediction))).mean_iou == 25.0
 
 
-def test_nothing_but_ignored_pixels_is_no_score():
+def test_ignored_pixels_alone_have_no_score():
     ignored = np.full((2, 2), 255, np.uint8)
     found = scores(confusion(2, (ignored, np.zeros((2, 2), np.uint8))))
     assert math.isnan(found.mean_iou)
