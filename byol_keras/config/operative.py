@@ -14,13 +14,13 @@ def unused_bindings(with_included: bool = False) -> list[str]:
 
     Call it when everything that the configuration names has been built. The bindings of
     a function that is passed on and called later, as `[@knn]` to a callback, count as
-    used.
+    used. Macros are not listed: those that nothing refers to are mistakes before.
 
     Args:
         with_included: bool. List unused bindings of included files, too.
     """
-    used = graph.used_so_far()
-    return sorted(bindings.unused(used, with_included=with_included))
+    names = bindings.unused(graph.used_so_far(), with_included=with_included)
+    return sorted(name for name in names if "." in name)
 
 
 def write_config(folder: str | os.PathLike) -> None:

@@ -1,4 +1,4 @@
-"""What gin has used is told apart from what it has not, and written to the run."""
+"""Used and unused bindings are distinguished, and both configurations are written."""
 
 import gin
 
@@ -11,16 +11,17 @@ def count(steps=1, name="a"):
 
 
 def test_unused_bindings_are_named_and_sorted():
-    gin.parse_config("b/count.steps = 3\na/count.name = 'x'\na/count.steps = 4\nN = 1")
+    gin.parse_config("b/count.steps = 3\na/count.name = 'x'\na/count.steps = %N\nN = 1")
     gin.get_configurable("a/count")(steps=5)
-    assert operative.unused_bindings() == ["N", "a/count.steps", "b/count.steps"]
+    assert operative.unused_bindings() == ["a/count.steps", "b/count.steps"]
 
 
 def test_bindings_of_included_files_are_listed_on_request():
-    gin.parse_config("b/count.steps = 3\nN = 1")
-    bindings.forgive({("N", "gin.macro", "value")})
+    gin.parse_config("a/count.steps = 3\nb/count.steps = 4")
+    bindings.forgive({("a", "test_operative.count", "steps")})
     assert operative.unused_bindings() == ["b/count.steps"]
-    assert operative.unused_bindings(with_included=True) == ["N", "b/count.steps"]
+    both = ["a/count.steps", "b/count.steps"]
+    assert operative.unused_bindings(with_included=True) == both
     bindings.forgive(())
 
 
