@@ -14,6 +14,7 @@ import h5py
 import keras
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.runtime.atomic_files import write_whole
 from byol_keras.runtime.run_folder import ExportFolder, RunFolder
 
@@ -186,9 +187,7 @@ def save_saved_model(
 
     @tf.function
     def serve(images):
-        if images.dtype == tf.uint8:
-            images = tf.cast(images, tf.float32) / 255.0
-        outputs = backbone(images, training=False)
+        outputs = backbone(to_float(images), training=False)
         return outputs if isinstance(outputs, dict) else {"avgpool": outputs}
 
     # The first trace is the default signature.

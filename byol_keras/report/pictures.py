@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.monitoring.representation import power_law_slope, rankme, spectrum
 from byol_keras.report import representation
 from byol_keras.report.representation import Sample
@@ -54,7 +55,7 @@ def augmentation_sheet(views, data, seed: int, pass_length: int, count: int) -> 
     for element, view1, view2 in zip(
         data.stream(**order).take(count), *both, strict=True
     ):
-        image = tf.cast(data.decode(element["image"]), tf.float32) / 255.0
+        image = to_float(data.decode(element["image"]))
         original = representation.to_bytes(image[None], representation.PICTURE)[0]
         rows.append([encode(original), encode(view1), encode(view2)])
     return {"rows": rows}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.views.transforms import resize_center_crop
 
 BATCH_SIZE = 64
@@ -225,11 +226,11 @@ def _prepared(data, shape):
     def prepare(element):
         image = data.decode(element["image"])
         if data.image_size == (height, width):
-            image = tf.cast(image, tf.float32) / 255.0
+            image = to_float(image)
         elif height == width:
             image = resize_center_crop(image, height, height)
         else:
-            image = tf.cast(image, tf.float32) / 255.0
+            image = to_float(image)
             image = tf.image.resize(image, (height, width), antialias=True)
         image = tf.ensure_shape(image, (height, width, channels))
         return {"image": image, "label": element.get("label", tf.constant(-1))}

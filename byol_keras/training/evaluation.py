@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.runtime.argument_checks import check_positive_ints
 
 
@@ -276,8 +277,7 @@ def _labelled_batches(data, view, batch_size, seed, start):
 
 def _stored_images(data, batch_size, seed, start):
     def prepare(element):
-        image = tf.cast(data.decode(element["image"]), tf.float32) / 255.0
-        return image, element["label"]
+        return to_float(data.decode(element["image"])), element["label"]
 
     dataset = data.stream(seed, start=start).map(
         prepare, num_parallel_calls=tf.data.AUTOTUNE

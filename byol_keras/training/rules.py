@@ -13,7 +13,7 @@ import keras
 from byol_keras.byol import BYOL
 from byol_keras.config import bindings, graph
 from byol_keras.config.trial import Trial
-from byol_keras.data.image_data import ImageData
+from byol_keras.data import ImageData
 from byol_keras.runtime import devices
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
