@@ -6,239 +6,60 @@ import re
 
 import pytest
 
+from byol_keras.runtime.run_folder import RunFolder
+
 from support import ROOT
 
 PACKAGE = ROOT / "byol_keras"
 
-# Module -> modules of ours that it may import, besides those of its own folder under
-# benchmarks/. A new module gets a row; a name that ends in "*" stands for all that
-# begin like that.
-MAY_IMPORT = {
-    "__init__": {"*"},
-    "assets.make_fashion_mnist_small": {"data"},
-    "argument_checks": set(),
-    "array_files": {"bad_images", "decoding", "image_files", "sources"},
-    "augmentations": {"kernels"},
-    "augmented_view": {"augmentations", "crops", "resizing", "sources"},
-    "backbones": set(),
-    "bad_images": {"image_bytes"},
-    "benchmarks.__init__": {"benchmarks.*"},
-    "benchmarks.__main__": {"*"},
-    "benchmarks.accuracy": set(),
-    "benchmarks.average_precision": set(),
-    "benchmarks.baselines": {"benchmarks.*", "data", "export"},
-    "benchmarks.detection.__init__": {"benchmarks.*"},
-    "benchmarks.detection.annotated": {"sources"},
-    "benchmarks.detection.batches": {"augmented_view", "benchmarks.*", "sources"},
-    "benchmarks.detection.benchmark": {"benchmarks.*"},
-    "benchmarks.detection.coco_metrics": {"benchmarks.*"},
-    "benchmarks.detection.dataset": {
-        "benchmarks.*",
-        "labelled_lists",
-        "published_folder",
-    },
-    "benchmarks.detection.drawing": {"benchmarks.*"},
-    "benchmarks.detection.faster_rcnn_c4": {"benchmarks.*"},
-    "benchmarks.detection.mask_rcnn_fpn": {"benchmarks.*"},
-    "benchmarks.detection.masks": set(),
-    "benchmarks.detection.region_ops": {"benchmarks.*"},
-    "benchmarks.detection.sampling": set(),
-    "benchmarks.detection.schedule": set(),
-    "benchmarks.detection.training": {"benchmarks.*", "optimizers"},
-    "benchmarks.detection.two_stage": {"benchmarks.*"},
-    "benchmarks.detection.voc_metrics": {"benchmarks.*"},
-    "benchmarks.dilation": {"benchmarks.*"},
-    "benchmarks.fcn": {"benchmarks.*"},
-    "benchmarks.feature_cache": set(),
-    "benchmarks.features": {"benchmarks.*"},
-    "benchmarks.finetune": {"benchmarks.*", "export", "schedules"},
-    "benchmarks.heads": {"benchmarks.*", "schedules", "sources"},
-    "benchmarks.knn": {"benchmarks.*"},
-    "benchmarks.learning_rates": {"schedules"},
-    "benchmarks.linear": {"benchmarks.*", "schedules"},
-    "benchmarks.linear_svms": {"benchmarks.*"},
-    "benchmarks.logistic": {"benchmarks.*"},
-    "benchmarks.low_shot_svm": {"benchmarks.*"},
-    "benchmarks.pooling": set(),
-    "benchmarks.precision": set(),
-    "benchmarks.published": set(),
-    "benchmarks.replicas": set(),
-    "benchmarks.results": {"benchmarks.*", "provenance", "whole_files"},
-    "benchmarks.segmentation": {"benchmarks.*"},
-    "benchmarks.segmentation_augmentation": {"augmented_view", "benchmarks.*"},
-    "benchmarks.segmentation_data": {
-        "benchmarks.*",
-        "labelled_lists",
-        "published_folder",
-    },
-    "benchmarks.segmentation_files": {"sources"},
-    "benchmarks.segmentation_inference": {"benchmarks.*"},
-    "benchmarks.segmentation_metrics": set(),
-    "benchmarks.segmentation_recipe": {"benchmarks.*"},
-    "benchmarks.splits": {"subsets"},
-    "benchmarks.svm": {"benchmarks.*"},
-    "benchmarks.table": {"benchmarks.*"},
-    "benchmarks.training_state": {"benchmarks.*", "checkpoint_folder", "checkpoints"},
-    "benchmarks.transforms": set(),
-    "blurs": {"augmentations", "kernels"},
-    "byol": {"argument_checks", "backbones", "losses"},
-    "callbacks": {"argument_checks", "byol"},
-    "checkpoint_folder": {"argument_checks"},
-    "checkpoints": {
-        "argument_checks",
-        "callbacks",
-        "checkpoint_folder",
-        "interruption",
-        "workers",
-    },
-    "colors": {"augmentations", "kernels"},
-    "contact_sheet": {"op_effects"},
-    "crops": {"augmentations", "resizing"},
-    "data": {
-        "array_files",
-        "bad_images",
-        "image_data",
-        "image_files",
-        "sources",
-        "tfds_records",
-    },
-    "data_check": {"*"},
-    "decoding": set(),
-    "doctor": {"argument_checks", "monitors", "whole_files", "workers"},
-    "draws": {"augmentations", "blurs", "colors", "crops"},
-    "embed": {"*"},
-    "embedding": {
-        "benchmarks.features",
-        "benchmarks.results",
-        "embedding_file",
-        "whole_files",
-    },
-    "embedding_file": {"whole_files"},
-    "environment": set(),
-    "evaluation_callbacks": {"argument_checks"},
-    "export.__init__": {"whole_files"},
-    "export.__main__": {"*"},
-    "export.formats": {"export", "whole_files"},
-    "export.model_card": {"whole_files"},
-    "export.networks": {"byol", "checkpoint_folder", "export"},
-    "externals": set(),
-    "fingerprint": set(),
-    "foreign_files": {"pickled_arrays", "torch_files"},
-    "foreign_weights": {"backbones", "foreign_files", "weight_names"},
-    "gin_bindings": {"mistakes", "value_types"},
-    "gin_names": {"*"},
-    "gin_syntax": {"value_types"},
-    "gin_trial": {"gin_bindings", "mistakes", "value_types"},
-    "guards": {"argument_checks", "checkpoint_folder", "checkpoints", "workers"},
-    "image_bytes": {"decoding", "image_headers"},
-    "image_data": {"decoding", "sources"},
-    "image_files": {
-        "bad_images",
-        "decoding",
-        "image_bytes",
-        "image_headers",
-        "sources",
-    },
-    "image_headers": set(),
-    "interop": {"*"},
-    "interruption": set(),
-    "kernels": set(),
-    "labelled_lists": {"image_data", "image_files", "published_folder"},
-    "launch": {"gin_bindings", "gin_syntax", "mistakes", "whole_files"},
-    "losses": set(),
-    "meter": set(),
-    "mistakes": set(),
-    "monitors": set(),
-    "nearest": {"contact_sheet", "embedding_file"},
-    "op_effects": {"augmentations", "augmented_view", "crops", "draws"},
-    "optimizers": set(),
-    "pickled_arrays": set(),
-    "plan": {"augmented_view", "checkpoints", "launch"},
-    "preview": {"*"},
-    "published_folder": {"image_data", "image_files"},
-    "provenance": {"__init__", "whole_files"},
-    "replay": {"sources"},
-    "report.__init__": {"report.*"},
-    "report.__main__": {"launch", "report.*"},
-    "report.callback": {"report.*"},
-    "report.curves": {"report.*"},
-    "report.page": {"benchmarks.table", "meter", "report.*", "whole_files"},
-    "report.pictures": {"monitors", "report.*"},
-    "report.representation": {"benchmarks.transforms"},
-    "report.run_folder": {"benchmarks.results", "provenance", "whole_files"},
-    "resizing": {"kernels"},
-    "run": {
-        "bad_images",
-        "callbacks",
-        "checkpoints",
-        "export",
-        "export.model_card",
-        "fingerprint",
-        "interruption",
-        "launch",
-        "meter",
-        "provenance",
-        "replay",
-        "report",
-        "run_lock",
-        "run_log",
-        "schedules",
+# A room imports from floors below its own and, on its own floor, from rooms to the left.
+FLOORS = (
+    ("runtime", "data", "losses", "backbones", "optimizers", "schedules"),
+    (
+        "config",
         "views",
-        "workers",
-    },
-    "run_lock": set(),
-    "run_log": {"whole_files"},
-    "schedules": set(),
-    "sources": set(),
-    "subsets": {"image_data"},
-    "tfds_records": {"decoding", "image_data", "sources"},
-    "torch_files": {"pickled_arrays"},
-    "torchvision_weights": {"foreign_weights", "weight_names"},
-    "train": {"*"},
-    "validation": {
-        "augmentations",
-        "blurs",
+        "networks",
+        "keras_workarounds",
         "byol",
-        "colors",
-        "crops",
-        "gin_bindings",
-        "gin_trial",
-        "image_data",
-        "launch",
-        "mistakes",
-        "schedules",
-    },
-    "value_types": set(),
-    "views": {"augmentations", "augmented_view", "sources"},
-    "watchers": {"replay"},
-    "weight_names": set(),
-    "whole_files": set(),
-    "workers": set(),
-}
-# Run with `python -m`; nothing imports them.
-COMMAND_LINES = (
-    "assets.make_fashion_mnist_small",
-    "benchmarks.__main__",
-    "data_check",
-    "embed",
-    "export.__main__",
-    "interop",
-    "preview",
-    "report.__main__",
-    "train",
+        "callbacks",
+        "results",
+    ),
+    ("checkpoints",),
+    ("monitoring", "export"),
+    ("report", "interop"),
+    ("training",),
+    ("gin_names",),
+    ("benchmarks",),
+    ("train", "preview"),
+    ("embed",),
 )
-# Read what gin has parsed, for `launch` and the command lines.
-READ_GIN = ("gin_bindings", "gin_syntax", "gin_trial")
-# Evaluation must work for any backbone, whatever made it.
-HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "run", "train", "views"}
-GIN_ANYWHERE = {
+# The method, flat, read first. It imports nothing else of ours than this and itself.
+METHOD = (
+    "byol",
+    "networks",
+    "keras_workarounds",
+    "losses",
+    "backbones",
+    "optimizers",
+    "schedules",
+)
+METHOD_IMPORTS = "runtime.argument_checks"
+# They may import anything, and nobody imports them.
+COMMAND_LINES = ("train", "data_check", "*.__main__", "data.assets.*")
+# Rooms of benchmarks that do not import each other.
+SIBLINGS = ("frozen", "segmentation", "detection")
+HIDDEN_FROM_BENCHMARKS = {"byol", "callbacks", "monitoring", "training", "train"}
+GIN_DECORATORS = {
     "REQUIRED",
     "configurable",
     "constant",
     "external_configurable",
     "register",
 }
-# A folder that exists only on the machine of whoever wrote the line.
+# The Model Garden registers names with gin when it is imported, which is late.
+LATE_GIN = ("benchmarks.detection.region_ops", "unlock_config")
+LONGEST_BODY = {"byol": 45, "train": 45, "training": 45}
+# A folder that exists only on the machine of the line's author.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp|root|home|Users)/")
 TEXT_SUFFIXES = ("", ".cfg", ".gin", ".json", ".md", ".py", ".toml", ".yml")
 
@@ -246,7 +67,8 @@ TEXT_SUFFIXES = ("", ".cfg", ".gin", ".json", ".md", ".py", ".toml", ".yml")
 def modules():
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        found[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = path
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts)] = path
     return found
 
 
@@ -254,37 +76,94 @@ MODULES = modules()
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
+def room(name):
+    """The first-level room of a module; of a flat module its own name."""
+    return name.partition(".")[0]
+
+
+ROOMS = sorted({room(name) for name in MODULES} - {"__init__", "version"})
+
+
+def modules_of(name):
+    return [module for module in MODULES if room(module) == name]
+
+
+def is_command_line(name):
+    return any(pathlib.PurePath(name).match(pattern) for pattern in COMMAND_LINES)
+
+
 def imported(tree):
-    """Dotted names that a module imports; `from a import b` is `a.b`."""
-    names = set()
+    """Pairs of the module and the name that `from module import name` names."""
+    pairs = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            pairs |= {(alias.name, None) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            prefix = "." * node.level + (node.module or "")
-            names |= {f"{prefix}.{alias.name}" for alias in node.names}
-    return names
+            owner = "." * node.level + (node.module or "")
+            pairs |= {(owner, alias.name) for alias in node.names}
+    return pairs
 
 
-def imported_modules(tree):
-    """Modules of ours that a module imports; "__init__" for a public name."""
+def imports_of_ours(tree):
+    """Pairs of a module of ours and the name taken from it; None for the module."""
     found = set()
-    for name in imported(tree):
-        package, _, rest = name.partition(".")
+    for owner, name in imported(tree):
+        package, _, module = owner.partition(".")
         if package != "byol_keras":
             continue
-        owner = rest.rpartition(".")[0]
-        candidates = (rest, f"{rest}.__init__", owner, f"{owner}.__init__")
-        known = [candidate for candidate in candidates if candidate in MODULES]
-        found.add(known[0].removesuffix(".__init__") if known else "__init__")
+        whole = ".".join(part for part in (module, name) if part)
+        if whole in MODULES or f"{whole}.__init__" in MODULES:
+            found.add((whole, None))
+        else:
+            found.add((module or "__init__", name))
     return found
 
 
-def may_import(name, other):
-    return any(
-        other.startswith(allowed[:-1]) if allowed.endswith("*") else other == allowed
-        for allowed in MAY_IMPORT[name]
-    )
+def constants(tree):
+    """Strings in the code, but for docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and ast.get_docstring(node)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+    ]
+
+
+def gin_attributes(tree):
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "gin"
+    }
+
+
+def door(package):
+    """The names that a package's `__init__` lists in `__all__`."""
+    for node in TREES[f"{package}.__init__"].body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def body_length(function):
+    """Lines of a function after its arguments and its docstring."""
+    has_docstring = ast.get_docstring(function) is not None
+    body = function.body[1:] if has_docstring else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def functions(tree):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
 def text_files():
@@ -300,97 +179,231 @@ def text_files():
     ]
 
 
-def test_every_module_has_its_row_in_the_table():
-    missing = set(MODULES) - set(MAY_IMPORT)
-    assert not missing, (
-        f"say in MAY_IMPORT of {pathlib.Path(__file__).name} what these new modules "
-        f"may import: {sorted(missing)}"
-    )
+def below(name):
+    """Rooms that a room may import."""
+    for number, floor in enumerate(FLOORS):
+        if name in floor:
+            lower = {other for floor in FLOORS[:number] for other in floor}
+            return lower | set(floor[: floor.index(name)])
+    return None
 
 
-def test_the_table_has_no_row_for_a_module_that_is_gone():
-    assert set(MAY_IMPORT) <= set(MODULES)
+# --- Floors and doors -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) & set(MAY_IMPORT)))
-def test_module_imports_only_what_the_table_allows(name):
-    others = imported_modules(TREES[name])
-    wrong = sorted(other for other in others if not may_import(name, other))
-    assert not wrong, f"{name} imports {wrong}; see MAY_IMPORT"
+def test_every_room_has_a_floor():
+    placed = {name for floor in FLOORS for name in floor}
+    assert set(ROOMS) - placed - set(METHOD) == {"data_check"}
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_room_imports_only_rooms_below_it(name):
+    allowed = below(name)
+    wrong = {
+        (module, other)
+        for module in modules_of(name)
+        if not is_command_line(module)
+        for other, _ in imports_of_ours(TREES[module])
+        if room(other) not in {name, "version"} | (allowed or set(METHOD) | {"runtime"})
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_room_enters_others_by_their_doors(name):
+    wrong = set()
+    for module in modules_of(name):
+        for other, taken in imports_of_ours(TREES[module]):
+            package = other.rpartition(".")[0]
+            inside = f"{module}.".startswith(f"{package}.")
+            if package and not inside and other.rpartition(".")[2] not in door(package):
+                wrong.add((module, other))
+            if taken and taken.startswith("_") and taken != "__version__":
+                wrong.add((module, other, taken))
+    assert not wrong
+
+
+def test_nobody_imports_a_command_line():
+    imports = {other for tree in TREES.values() for other, _ in imports_of_ours(tree)}
+    assert not [other for other in imports if is_command_line(other)]
+
+
+def test_door_of_the_ground_floor_imports_nothing():
+    assert not imported(TREES["runtime.__init__"])
+
+
+def test_imports_are_absolute():
+    for name, tree in TREES.items():
+        assert not [owner for owner, _ in imported(tree) if owner.startswith(".")], name
 
 
 def test_reading_of_imports_finds_every_form():
     source = """
 import byol_keras.losses
 from byol_keras import byol, resnet18
-from byol_keras.benchmarks import knn as nearest
 from byol_keras.views import TwoViews
-from byol_keras.benchmarks.knn import class_votes
+from byol_keras.benchmarks.frozen.knn import class_votes
 import keras
 def late():
-    from byol_keras.train import train
+    from byol_keras.runtime import errors
 """
-    assert imported_modules(ast.parse(source)) == {
-        "losses",
-        "byol",
-        "__init__",  # resnet18
-        "benchmarks.knn",
-        "views",
-        "train",
+    assert imports_of_ours(ast.parse(source)) == {
+        ("losses", None),
+        ("byol", None),
+        ("__init__", "resnet18"),
+        ("views", "TwoViews"),
+        ("benchmarks.frozen.knn", "class_votes"),
+        ("runtime.errors", None),
     }
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("benchmarks.")])
-def test_benchmarks_see_a_backbone_and_data_only(name):
-    assert not imported_modules(TREES[name]) & HIDDEN_FROM_BENCHMARKS
+# --- Rooms ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nobody_imports_a_command_line(name):
-    assert not imported_modules(TREES[name]) & set(COMMAND_LINES)
+def test_config_knows_gin_and_nothing_of_byol():
+    words = re.compile("byol(?!_keras)|backbone|\\bviews?\\b|projector", re.IGNORECASE)
+    for name in modules_of("config"):
+        assert not words.search(MODULES[name].read_text()), name
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_are_absolute(name):
-    assert not [other for other in imported(TREES[name]) if other.startswith(".")]
+def test_private_names_of_gin_stand_in_two_files():
+    private = [name for name, tree in TREES.items() if "config" in gin_attributes(tree)]
+    assert len(private) <= 2
+    assert {room(name) for name in private} == {"config"}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_only_command_lines_run_as_a_program(name):
-    assert ("__main__" in constants(TREES[name])) == (name in COMMAND_LINES)
+@pytest.mark.parametrize("name", ROOMS)
+def test_gin_is_called_only_by_config_and_the_command_lines(name):
+    for module in modules_of(name):
+        if room(module) == "config" or is_command_line(module):
+            continue
+        late = {LATE_GIN[1]} if module == LATE_GIN[0] else set()
+        assert gin_attributes(TREES[module]) <= GIN_DECORATORS | late, module
 
 
-def constants(tree):
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+def test_benchmarks_see_a_backbone_and_data_only():
+    for name in modules_of("benchmarks"):
+        others = {room(other) for other, _ in imports_of_ours(TREES[name])}
+        assert not others & HIDDEN_FROM_BENCHMARKS, name
 
 
-@pytest.mark.parametrize("name", sorted({*MODULES} - {"launch", *COMMAND_LINES}))
-def test_flags_and_gin_calls_live_in_launch_and_the_command_lines(name):
-    assert not imported(TREES[name]) & {"absl.flags", "absl.app"}
-    used = {
-        node.attr
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "gin"
-    }
-    # The Model Garden registers names with gin when it is imported, which is late.
-    late = {"unlock_config"} if name == "benchmarks.detection.region_ops" else set()
-    assert used <= GIN_ANYWHERE | late or name in READ_GIN
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_kinds_of_benchmarks_do_not_import_each_other(name):
+    rest = {f"benchmarks.{other}" for other in SIBLINGS if other != name}
+    for module in modules_of("benchmarks"):
+        if module.startswith(f"benchmarks.{name}."):
+            others = {other for other, _ in imports_of_ours(TREES[module])}
+            assert not {x for x in others for r in rest if f"{x}.".startswith(f"{r}.")}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_everything_public_has_a_docstring(name):
-    tree = TREES[name]
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    public = [
-        node
-        for node in tree.body
-        if isinstance(node, kinds) and not re.match("_|main$", node.name)
+def test_fine_tuning_enters_frozen_features_by_one_door():
+    others = {other for other, _ in imports_of_ours(TREES["benchmarks.finetune"])}
+    found = {other for other in others if other.startswith("benchmarks.frozen")}
+    assert found <= {"benchmarks.frozen.features"}
+
+
+@pytest.mark.parametrize("name", METHOD)
+def test_method_imports_itself_and_the_checks_of_arguments(name):
+    others = {other for other, _ in imports_of_ours(TREES[name])}
+    assert others <= {*METHOD, METHOD_IMPORTS}
+
+
+def test_byol_is_read_in_one_sitting():
+    assert len(MODULES["byol"].read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("name", [*METHOD, "callbacks", "train", "training"])
+def test_no_body_of_the_method_or_of_training_is_long(name):
+    for module in modules_of(name):
+        for function in functions(TREES[module]):
+            assert body_length(function) <= 45, f"{module}.{function.name}"
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_flags_stand_only_in_the_command_lines(name):
+    for module in modules_of(name):
+        if is_command_line(module) or module == "runtime.cli":
+            continue
+        owners = {owner.partition(".")[0] for owner, _ in imported(TREES[module])}
+        assert "absl" not in owners, module
+        flags = [x for x in constants(TREES[module]) if re.search(r"(?<!\S)--\w", x)]
+        assert not flags, module
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_names_of_the_run_folder_are_written_in_one_module(name):
+    names = names_of_the_run_folder()
+    for module in modules_of(name):
+        if module != "runtime.run_folder":
+            assert not names & set(constants(TREES[module])), module
+
+
+def names_of_the_run_folder():
+    """File names of a run folder that can be nothing else."""
+    folder = RunFolder("run")
+    paths = [
+        getattr(folder, name)
+        for name, value in vars(RunFolder).items()
+        if isinstance(value, property)
     ]
-    silent = [node.name for node in public if not ast.get_docstring(node)]
-    assert ast.get_docstring(tree)
-    assert not silent
+    return {path.name for path in paths if path.suffix}
+
+
+# --- Names, tests and texts -----------------------------------------------------------
+
+
+def test_registered_names_are_no_addresses():
+    for name, tree in TREES.items():
+        for function in [*functions(tree), *classes(tree)]:
+            for decorator in function.decorator_list:
+                text = ast.unparse(decorator)
+                if text.startswith(("gin.register", "gin.configurable")):
+                    assert "module='byol_keras'" in text, f"{name}.{function.name}"
+
+
+def classes(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_every_module_has_its_test_at_the_mirrored_path(name):
+    missing = []
+    for module in modules_of(name):
+        *folders, last = module.split(".")
+        if last != "__init__":
+            file = f"test_{last.strip('_')}.py"
+            path = ROOT.joinpath("tests", *folders, file)
+            missing += [] if path.exists() else [str(path.relative_to(ROOT))]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_everything_public_has_a_docstring(name):
+    for module in modules_of(name):
+        tree = TREES[module]
+        public = [
+            node
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and not re.match("_|main$", node.name)
+        ]
+        silent = [node.name for node in public if not ast.get_docstring(node)]
+        assert ast.get_docstring(tree), module
+        assert not silent, module
+
+
+def test_only_command_lines_run_as_a_program():
+    programs = {name for name, tree in TREES.items() if "__main__" in constants(tree)}
+    assert programs == {name for name in MODULES if is_command_line(name)} - {
+        "data.assets.__init__"
+    }
+
+
+def test_no_test_imports_a_test():
+    for path in (ROOT / "tests").rglob("*.py"):
+        owners = {owner for owner, _ in imported(ast.parse(path.read_text()))}
+        tests = [x for x in owners if x.rpartition(".")[2].startswith("test_")]
+        assert not tests, path
 
 
 def test_gin_holds_nothing_but_gin_files():
@@ -404,12 +417,17 @@ def test_no_module_has_a_name_that_says_nothing(name):
     assert not found
 
 
-@pytest.mark.parametrize("path", text_files(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_names_a_path_of_one_machine(path):
-    assert not MACHINE_PATH.search(path.read_text(errors="replace"))
+def test_first_level_fits_on_a_page():
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 25
 
 
-def test_machine_paths_are_told_from_other_paths():
+def test_no_file_names_a_path_of_one_machine():
+    for path in text_files():
+        assert not MACHINE_PATH.search(path.read_text(errors="replace")), path
+
+
+def test_machine_paths_are_recognized():
     slash = "/"
     assert MACHINE_PATH.search(f'"{slash}home{slash}me/images"')
     assert not MACHINE_PATH.search("runs/home/x and /usr/share/datasets")
