@@ -50,8 +50,8 @@ def common_channels(
     """Channels of the folder's first 16 readable images: 1 or 3; 3 if they disagree.
 
     Raises:
-        ValueError: if so many unreadable images precede them that they exceed a share
-            `max_bad_share` of all images, or are all images.
+        ValueError: if the unreadable images before them exceed a share `max_bad_share`
+            of all images, or are all images.
     """
     check_share(max_bad_share)
     found, readable_ones, unreadable = set(), 0, {}

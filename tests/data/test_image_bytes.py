@@ -47,7 +47,7 @@ def test_only_what_tensorflow_cannot_read_is_converted(name):
 
 
 def animation_of_one_frame(pixels):
-    """WebP: an animation whose only frame is smaller than the canvas, at its corner."""
+    """WebP: an animation whose only frame fills the canvas."""
 
     def number(value):
         return struct.pack("<I", value)[:3]

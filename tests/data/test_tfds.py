@@ -2,6 +2,8 @@
 
 import io
 import shutil
+import subprocess
+import sys
 
 import gin
 import numpy as np
@@ -162,3 +164,18 @@ def test_gin_binds_the_dataset_functions():
         assert gin.get_configurable("fashion_mnist_small")().num_examples == 2000
     finally:
         gin.clear_config()
+
+
+LATE = """
+import sys
+from byol_keras import data
+print("tensorflow_datasets" in sys.modules)
+data.fashion_mnist_small("test")
+print("tensorflow_datasets" in sys.modules)
+"""
+
+
+def test_tfds_is_imported_when_a_dataset_is_made():
+    command = [sys.executable, "-c", LATE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -72,7 +72,7 @@ def test_jitter_follows_every_one_of_the_24_orders(semantics):
             pixels = reference_jitter(semantics, names[i], pixels, shift)
         expected.append(pixels)
     np.testing.assert_allclose(result, expected, atol=5e-6)
-    # The orders matter: clipping tells nearly all of them apart.
+    # The orders matter: because of clipping, nearly all of them differ.
     assert len(np.unique(np.round(result.reshape(24, -1), 5), axis=0)) >= 12
 
 

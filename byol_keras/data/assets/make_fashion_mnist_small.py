@@ -1,13 +1,13 @@
-"""Makes the dataset that ships with the package: 12,000 images of Fashion-MNIST.
+"""Makes the dataset of this package: 12,000 images of Fashion-MNIST.
 
-The selection is fixed: of every class the first 1,000 training images and the first
-200 test images, kept in the order of the original IDX files. The same IDX files give
-the same folder, byte for byte. README.md in this folder tells origin and licence.
+The selection is fixed: the first 1,000 training images and the first 200 test images
+of every class, in the order of the original IDX files. The same IDX files give the
+same folder, byte for byte. README.md in this folder has origin and licence.
 
     python -m byol_keras.data.assets.make_fashion_mnist_small \
         --idx_dir=/usr/share/datasets/fashion-mnist --out_dir=fashion_mnist_small/1.0.0
 
-The IDX files of the example are those of Debian's package dataset-fashion-mnist.
+The Debian package dataset-fashion-mnist installs the IDX files of the example.
 """
 
 import argparse
@@ -68,9 +68,9 @@ def make(
 
     Args:
         idx_dir: folder of the four IDX files, gzipped or not.
-        out_dir: folder to write; it is made if it does not exist.
-        train_per_class: int. Training images of every class.
-        test_per_class: int. Test images of every class.
+        out_dir: folder to write; created if it does not exist.
+        train_per_class: int. Training images per class.
+        test_per_class: int. Test images per class.
         train_shards: int. Record files of the training split.
     """
     out_dir = pathlib.Path(out_dir)
@@ -88,7 +88,7 @@ def make(
 
 
 def first_of_each_class(labels: np.ndarray, per_class: int) -> np.ndarray:
-    """Places of the first `per_class` examples of every class, ascending."""
+    """Places of the first `per_class` examples of every class, in ascending order."""
     places = [
         np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)
     ]
@@ -96,7 +96,7 @@ def first_of_each_class(labels: np.ndarray, per_class: int) -> np.ndarray:
 
 
 def serialized(image: np.ndarray, label: int) -> bytes:
-    """One record. TFDS's own writer orders the features of a record at random."""
+    """One record. TFDS's writer would order the features of a record at random."""
     png = tf.io.encode_png(image, compression=9).numpy()
     features = {
         "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png])),
@@ -109,7 +109,7 @@ def serialized(image: np.ndarray, label: int) -> bytes:
 def write_split(
     out_dir: pathlib.Path, split: str, records: list[bytes], num_shards: int
 ) -> tfds.core.SplitInfo:
-    """Writes the records of a split, in order, to files of about equal length."""
+    """Writes the records of a split, in order, to files of nearly equal length."""
     template = tfds.core.ShardedFileTemplate(
         dataset_name=NAME, split=split, filetype_suffix="tfrecord", data_dir=out_dir
     )
@@ -128,7 +128,7 @@ def write_split(
 
 
 def write_metadata(out_dir: pathlib.Path, splits: list[tfds.core.SplitInfo]) -> None:
-    """Writes dataset_info.json, features.json and the names of the classes."""
+    """Writes dataset_info.json, features.json and the class names."""
     image = tfds.features.Image(
         shape=(28, 28, 1), dtype=np.uint8, encoding_format="png"
     )
