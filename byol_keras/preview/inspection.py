@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.decoding import to_float
 from byol_keras.preview import describe
 from byol_keras.preview.contact_sheet import Sample
 from byol_keras.preview.effects import VISIBLE, Effect, measure_effects
@@ -126,7 +127,7 @@ def _split(two_views, uniforms):
 
 
 def _decoded(data, element):
-    return np.asarray(data.decode(element["image"]), np.float32) / 255.0
+    return to_float(data.decode(element["image"])).numpy()
 
 
 def _as_trained(two_views, data, images, seed):
