@@ -77,7 +77,7 @@ class ReadableFiles:
         self.paths = paths
         self.channels = channels
         self.max_bad_share = max_bad_share
-        self.bad: dict[str, str] = {}  # by path, of the unreadable files so far
+        self._flaws: dict[str, str] = {}  # by path, of the unreadable files so far
         self._lock = threading.Lock()
         # Place -> the place that is read for it. No variable: under the scope of a
         # distribution strategy it would be spread over devices.
@@ -106,9 +106,9 @@ class ReadableFiles:
         """The files at places `start..stop - 1` that were found unreadable so far."""
         paths = enumerate(self.paths[start:stop], start)
         return [
-            UnreadableFile(place, path, self.bad[path])
+            UnreadableFile(place, path, self._flaws[path])
             for place, path in paths
-            if path in self.bad
+            if path in self._flaws
         ]
 
     def _first_readable(self, place):
@@ -119,16 +119,16 @@ class ReadableFiles:
         raise self._too_many(self.paths[place])
 
     def _is_readable(self, path):
-        if path in self.bad:
+        if path in self._flaws:
             return False
         flaw = (self._examine or flaw_of_file)(path, self.channels)
         if flaw is None:
             return True
         with self._lock:
-            if path not in self.bad:
-                self.bad[path] = flaw
-                _report(path, flaw, first=len(self.bad) == 1)
-        if len(self.bad) > self.max_bad_share * len(self.paths):
+            if path not in self._flaws:
+                self._flaws[path] = flaw
+                _report(path, flaw, first=len(self._flaws) == 1)
+        if len(self._flaws) > self.max_bad_share * len(self.paths):
             raise self._too_many(path)
         return False
 
@@ -136,8 +136,8 @@ class ReadableFiles:
         return TooManyBadImages(
             f"images must be readable, all but a share of {self.max_bad_share:g} "
             "(max_bad_share; python -m byol_keras.data_check lists them). "
-            f"Received: {len(self.bad)} unreadable so far, of {len(self.paths)} in "
-            f"all, such as {path} ({self.bad[path]})"
+            f"Received: {len(self._flaws)} unreadable so far, of {len(self.paths)} in "
+            f"all, such as {path} ({self._flaws[path]})"
         )
 
 

@@ -94,6 +94,6 @@ def test_folder_of_unusable_arrays_is_refused_with_the_reason(tmp_path):
         data.image_folder(tmp_path)
 
 
-def test_channels_of_arrays_are_theirs(tmp_path):
+def test_channels_of_arrays_cannot_be_changed(tmp_path):
     with pytest.raises(ValueError, match="those of the arrays, 5"):
         data.image_folder(write_arrays(tmp_path), channels=3)

@@ -181,7 +181,7 @@ def test_unreadable_files_are_reported_once_they_are_read(tmp_path):
     assert source.unreadable(0, 18) == source.unreadable(19) == []
 
 
-def test_data_that_are_no_files_have_no_unreadable_ones():
+def test_data_without_files_have_no_unreadable_ones():
     source = make_arrays()
     list(source.ordered())
     assert source.unreadable() == []

@@ -67,12 +67,12 @@ def test_subset_keeps_the_stored_order_and_pairs_images_with_their_labels():
     assert read == subset.labels().tolist()
 
 
-def test_the_seed_decides_which_examples():
+def test_the_seed_determines_the_chosen_examples():
     chosen = [numbers(stratified_subset(numbered(), 0.5, seed=s)) for s in (3, 3, 4)]
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_chosen_examples_stay_the_same_on_every_machine():
+def test_chosen_examples_are_the_same_on_every_machine():
     source = data.arrays(
         np.arange(12, dtype=np.uint8)[:, None, None, None], np.arange(12) % 3
     )
@@ -171,7 +171,7 @@ def test_names_that_the_data_lack_are_counted_with_examples(tmp_path):
     assert "\n" not in message
 
 
-def test_a_name_of_several_images_is_refused(tmp_path):
+def test_a_name_that_several_images_have_is_refused(tmp_path):
     for number, folder in enumerate(("ant", "bee")):
         write_jpeg(tmp_path / "images" / folder / "1.jpg", number)
     source = data.image_folder(tmp_path / "images")
@@ -188,6 +188,6 @@ def test_lists_that_are_missing_or_empty_are_refused(tmp_path):
         listed(source, tmp_path, "")
 
 
-def test_data_that_are_no_files_are_refused(tmp_path):
+def test_data_without_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must be image files.*Received: arrays"):
         listed(numbered(), tmp_path, "1.jpg")

@@ -1,3 +1,5 @@
+"""Every layer is a pure function of images and draws, and an ordinary Keras layer."""
+
 import gin
 import keras
 import keras_cv
@@ -83,7 +85,7 @@ def test_runs_in_a_dataset_map_with_unknown_batch_size(layer):
     )
 
 
-def test_a_whole_view_compiles_under_xla():
+def test_a_view_of_all_layers_compiles_under_xla():
     view = [RandomResizedCrop(8), RandomApply(ColorJitter(), 0.8), GaussianBlur()]
 
     def augment(images, uniforms):
@@ -123,7 +125,7 @@ def test_as_a_layer_every_image_of_a_batch_has_its_own_draw():
     assert 0.35 < flipped < 0.65
 
 
-def test_as_a_layer_it_takes_one_image():
+def test_as_a_layer_it_accepts_one_image():
     image = noise(4, 5, 3)
     result = RandomHorizontalFlip(rate=1.0)(image)
     np.testing.assert_array_equal(result, image[:, ::-1])
@@ -145,7 +147,7 @@ def test_as_a_layer_it_runs_in_a_dataset_map():
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_as_a_layer_the_same_seed_draws_the_same(seed):
+def test_as_a_layer_the_same_seed_gives_the_same_draws(seed):
     images = noise(8, 4, 4, 3)
     first, second = ColorJitter(seed=seed)(images), ColorJitter(seed=seed)(images)
     np.testing.assert_array_equal(first, second)
@@ -201,7 +203,7 @@ def test_rate_outside_0_to_1_is_refused(rate):
 # RandomApply, is_stateless, gin
 
 
-def test_gate_opens_for_the_rate_of_the_images():
+def test_random_apply_augments_a_share_of_the_images():
     images = np.ones((20_000, 1, 1, 1), np.float32)
     gate = RandomApply(Solarize(), rate=0.2)
     result = gate.augment(images, noise(20_000, gate.draws)).numpy()
@@ -209,7 +211,7 @@ def test_gate_opens_for_the_rate_of_the_images():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
-def test_gate_decides_by_its_first_draw_and_passes_on_the_others(rate):
+def test_random_apply_decides_by_its_first_draw_and_passes_on_the_others(rate):
     inner = ColorJitter()
     images, uniforms = tf.constant(noise(6, 4, 4, 3)), noise(6, 6, seed=1)
     result = RandomApply(inner, rate).augment(images, uniforms).numpy()
@@ -219,7 +221,7 @@ def test_gate_decides_by_its_first_draw_and_passes_on_the_others(rate):
         np.testing.assert_array_equal(result[i], expected)
 
 
-def test_gate_applies_a_stock_layer_to_single_images():
+def test_random_apply_applies_a_stock_layer_to_single_images():
     stock = keras_cv.layers.Solarization((0, 1), threshold_factor=(0.0, 0.0))
     gate = RandomApply(stock, rate=0.5)
     assert gate.draws == 1
@@ -231,7 +233,7 @@ def test_gate_applies_a_stock_layer_to_single_images():
     np.testing.assert_allclose(result[:, 0, 0, 0], [0.25, 0.75, 0.25, 0.75], atol=1e-2)
 
 
-def test_gate_with_a_stock_layer_survives_its_config():
+def test_random_apply_with_a_stock_layer_is_rebuilt_from_its_config():
     gate = RandomApply(keras_cv.layers.RandomFlip("vertical"), rate=0.3)
     again = RandomApply.from_config(gate.get_config())
     assert isinstance(again.layer, keras_cv.layers.RandomFlip)
@@ -239,13 +241,13 @@ def test_gate_with_a_stock_layer_survives_its_config():
     assert again.rate == 0.3
 
 
-def test_gate_refuses_a_layer_that_changes_the_shape():
+def test_random_apply_refuses_a_layer_that_changes_the_shape():
     gate = RandomApply(RandomResizedCrop(3), rate=0.5)
     with pytest.raises(ValueError, match="layer must keep the shape"):
         gate.augment(tf.zeros((1, 4, 4, 3)), tf.zeros((1, gate.draws)))
 
 
-def test_gate_refuses_what_is_no_layer():
+def test_random_apply_refuses_what_is_not_a_layer():
     with pytest.raises(ValueError, match="layer must be a keras layer"):
         RandomApply(Solarize, rate=0.5)
 
@@ -258,7 +260,7 @@ def test_only_augmentations_of_uniforms_are_stateless():
     assert not is_stateless(RandomApply(RandomApply(stock, 0.5), 0.5))
 
 
-def test_an_augmentation_of_ones_own_needs_draws_and_augment_only():
+def test_a_custom_augmentation_needs_only_draws_and_augment():
     class Fade(ImageAugmentation):
         draws = 1
 

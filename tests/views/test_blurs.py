@@ -1,3 +1,5 @@
+"""The Gaussian blur has the taps, borders and radii of both references."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Every operation on colours equals its definition, pixel by pixel."""
+
 import colorsys
 import itertools
 
@@ -107,7 +109,7 @@ def test_contrast_keeps_constant_channels_in_deepmind_semantics():
 
 
 @both_semantics
-def test_saturation_and_hue_leave_grey_images_alone(semantics):
+def test_saturation_and_hue_do_not_change_grey_images(semantics):
     images = np.repeat(noise(1, 4, 4, 1), 3, axis=-1)
     layer = ColorJitter(0.0, 0.0, 0.9, 0.5, semantics)
     result = augmented(layer, images, *[0.1] * 5)
@@ -173,13 +175,13 @@ def test_grey_of_a_known_pixel():
     np.testing.assert_allclose(result, [0.36298] * 3, rtol=1e-6)
 
 
-def test_grey_of_other_than_three_channels_is_their_mean():
+def test_grey_image_of_other_numbers_of_channels_is_their_mean():
     np.testing.assert_array_equal(one_pixel(Grayscale(), [0.3]), np.float32([0.3]))
     result = one_pixel(Grayscale(), [0.2, 0.4, 0.6, 0.8])
     np.testing.assert_allclose(result, [0.5] * 4, rtol=1e-6)
 
 
-def test_solarize_inverts_from_the_threshold_on():
+def test_solarize_inverts_pixels_at_and_above_the_threshold():
     result = one_pixel(Solarize(), [0.0, 0.25, 0.4999, 0.5, 0.75, 1.0])
     np.testing.assert_allclose(result, [0.0, 0.25, 0.4999, 0.5, 0.25, 0.0], rtol=1e-6)
 
@@ -249,7 +251,7 @@ def test_lighting_of_the_extreme_draws_is_finite_and_in_0_to_1(draw):
     assert np.all((result == 0.0) | (result == 1.0))
 
 
-def test_lighting_leaves_other_than_three_channels_alone():
+def test_lighting_changes_only_images_of_three_channels():
     images = noise(2, 4, 4, 1)
     np.testing.assert_array_equal(augmented(Lighting(), images, 0.9, 0.9, 0.9), images)
 

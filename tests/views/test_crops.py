@@ -1,3 +1,5 @@
+"""Crops equal a slice and a resize; their boxes follow the stated distributions."""
+
 import itertools
 import math
 
@@ -58,7 +60,7 @@ def test_resize_to_the_size_of_the_crop_changes_nothing():
 
 @both_semantics
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (3, 2), (37, 500)])
-def test_boxes_lie_inside_the_image(semantics, size):
+def test_boxes_are_inside_the_image(semantics, size):
     layer = RandomResizedCrop(4, semantics=semantics)
     extremes = itertools.islice(
         itertools.product((0.0, ALMOST_ONE), repeat=layer.draws), 0, 4096
@@ -89,7 +91,7 @@ def test_deepmind_box_of_known_draws():
     np.testing.assert_array_equal(boxes, [[0, 48, 100, 104]])
 
 
-def test_torchvision_takes_the_first_try_that_fits():
+def test_torchvision_uses_the_first_box_that_fits():
     layer = RandomResizedCrop(4, semantics="torchvision")
     uniforms = np.full((1, layer.draws), 0.99, np.float32)  # too wide for 100 x 100
     uniforms[0, 3], uniforms[0, 13] = 0.17 / 0.92, 0.5  # area 0.25, ratio 1

@@ -1,4 +1,4 @@
-"""The pixels of the reference."""
+"""Test-time crops have the sizes, places and pixels of the references."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_centre_crop_of_odd_sizes_has_the_size_and_keeps_a_constant(shape):
     np.testing.assert_allclose(crop, np.full((15, 15, shape[-1]), 0.4), atol=1e-6)
 
 
-def test_centre_crop_is_that_of_pillow_up_to_its_rounding():
+def test_centre_crop_equals_that_of_pillow_up_to_rounding():
     image = some_image(75, 100)
     # Short side 32, long side int(32 * 100 / 75) = 42; margins 2 and 7.
     resized = Image.fromarray(image).resize((42, 32), Image.Resampling.BILINEAR)
@@ -82,7 +82,7 @@ def test_centre_crop_larger_than_the_resized_image_is_refused():
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 61), (53, 30), (20, 20)])
-def test_square_is_that_of_two_resizes_by_pillow(height, width):
+def test_square_equals_two_resizes_by_pillow(height, width):
     image = some_image(height, width)
     found = resize_square(image, size=28, resize=32)
     short = min(height, width)
@@ -93,7 +93,7 @@ def test_square_is_that_of_two_resizes_by_pillow(height, width):
     np.testing.assert_allclose(found, expected, atol=2.5 / 255)
 
 
-def test_square_keeps_all_of_a_wide_image():
+def test_square_contains_all_of_a_wide_image():
     image = np.zeros((32, 96, 1), np.uint8)
     image[:, 48:] = 255
     columns = np.mean(resize_square(image, size=24, resize=32), axis=(0, 2))

@@ -1,3 +1,5 @@
+"""Two views per image: independent draws, any batch, any place, exact resume."""
+
 import keras
 import numpy as np
 import pytest
@@ -82,7 +84,7 @@ def test_views_change_from_pass_to_pass():
 
 
 @pytest.mark.parametrize("start", [4, 12, 20])
-def test_dataset_continues_exactly_where_it_was_left(start):
+def test_dataset_continues_exactly_where_another_stopped(start):
     source = data.arrays(make_images())
     whole = take(make_views().dataset(source, BATCH, seed=0), 8)
     rest = take(make_views().dataset(source, BATCH, seed=0, start=start), 2)
@@ -96,7 +98,7 @@ def write_jpegs(folder):
         (folder / f"{number}.jpg").write_bytes(encoded.numpy())
 
 
-def test_images_of_different_sizes_are_cropped_one_by_one(tmp_path):
+def test_images_of_different_sizes_are_cropped_separately(tmp_path):
     write_jpegs(tmp_path)
     source = data.image_folder(tmp_path)
     views = make_views()
@@ -114,7 +116,7 @@ def test_images_of_different_sizes_are_cropped_one_by_one(tmp_path):
         np.testing.assert_allclose(view2[place], second[0], atol=4e-3)
 
 
-def test_cropping_one_by_one_can_be_resumed(tmp_path):
+def test_separate_cropping_can_be_resumed(tmp_path):
     write_jpegs(tmp_path)
     source = data.image_folder(tmp_path)
     whole = take(make_views().dataset(source, 2, seed=0), 5)
@@ -140,7 +142,7 @@ def test_a_view_must_be_a_list_of_layers(layers):
         TwoViews([RandomResizedCrop(8)], layers)
 
 
-def test_stock_layers_mix_with_ours_and_switch_exact_resume_off():
+def test_stock_layers_are_allowed_and_not_stateless():
     stock = keras_cv.layers.RandomContrast(value_range=(0, 1), factor=0.5)
     views = TwoViews([RandomResizedCrop(8), stock], [RandomResizedCrop(8)])
     assert not views.stateless
@@ -206,7 +208,7 @@ def trained_weights(views, source):
 
 
 @pytest.mark.slow
-def test_training_is_the_same_wherever_views_are_made():
+def test_training_is_the_same_with_views_on_host_and_device():
     source = data.arrays(make_images())
     on_host = trained_weights(device_views(), source)
     on_device = trained_weights(device_views(place="device"), source)
