@@ -1,3 +1,5 @@
+"""The reader reports all mistakes, and how a configuration differs from its recipe."""
+
 import gin
 import pytest
 
@@ -40,17 +42,17 @@ def origin(tree, *names, params=()):
     return parse.parse_gin(files, list(params), recipes="pretrain")
 
 
-def test_recipe_as_it_is_has_no_differences(tree):
+def test_unchanged_recipe_has_no_differences(tree):
     assert origin(tree, RECIPE) == (RECIPE, {})
 
 
-def test_bindings_of_the_command_line_differ_from_the_recipe(tree):
+def test_bindings_after_the_recipe_are_differences_unless_they_are_equal(tree):
     found = origin(
         tree,
         RECIPE,
         params=[
             "RATE = 0.5",
-            "LARS.momentum = 0.9",  # as it is
+            "LARS.momentum = 0.9",  # the value of the recipe
             "LARS.weight_decay = 1e-6",
             "TwoViews.view1 = [@blur/RandomApply()]",
             "LARS.learning_rate = @warmup_cosine",
@@ -78,7 +80,7 @@ def test_second_file_differs_from_the_first(tree):
     assert found == (RECIPE, {"LARS.momentum": ("0.9", "0.7")})
 
 
-def test_file_outside_of_any_tree_is_the_recipe_under_its_name(tmp_path):
+def test_file_without_a_folder_gin_above_it_is_a_recipe_with_its_own_name(tmp_path):
     (tmp_path / "own.gin").write_text("LARS.momentum = 0.7\n")
     assert origin(tmp_path, "own.gin") == ("own.gin", {})
 
@@ -94,7 +96,7 @@ def test_imported_module_registers_names_for_the_lines_below(tree, monkeypatch):
     assert gin.get_bindings("own_backbone") == {"width": 2}
 
 
-def test_module_that_does_not_load_is_a_mistake_of_one_line(tree, monkeypatch):
+def test_module_that_does_not_load_is_one_line(tree, monkeypatch):
     (tree / "broken_module.py").write_text("raise OSError('no\\ndisk')\n")
     monkeypatch.syspath_prepend(tree)
     own = tree / "own.gin"

@@ -1,4 +1,4 @@
-"""A wrong configuration ends in a line for each mistake, before data are read."""
+"""A wrong configuration ends with a line for each mistake, before data are read."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from byol_keras.training import rules
 from support import ROOT
 
 QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
-# Of this process or of one that it starts: what else the machine does takes no part.
+# CPU seconds of this process, or of one that it starts, whatever else is running.
 LIMIT_SECONDS = 20.0
 
 
@@ -38,7 +38,7 @@ def picky_backbone(channels):
 
 @pytest.fixture(autouse=True)
 def nothing_is_read(monkeypatch):
-    """Fails if data are made while the configuration is checked."""
+    """Fails if data are read while the configuration is checked."""
 
     def refuse(*arguments, **keywords):
         raise AssertionError("data were read")
@@ -70,7 +70,7 @@ OTHER_SIZE = "TwoViews.view2 = [@b/RandomResizedCrop()]\nb/RandomResizedCrop.siz
 WIDE_BLUR = (
     "TwoViews.view2 = [@RandomResizedCrop(), @GaussianBlur()]\nGaussianBlur.radius = 14"
 )
-# Binding -> its only line, of which a full line or its beginning is given.
+# Binding -> its only line, or the beginning of it.
 ONE_LINE = {
     # Names.
     "train.epoch = 3": "train.epoch must be a parameter of train (nearest: epochs).",
@@ -164,7 +164,7 @@ ONE_LINE = {
 
 
 @pytest.mark.parametrize("binding", ONE_LINE)
-def test_mistake_is_one_line_of_argument_rule_and_value(binding, capsys):
+def test_mistake_is_one_line_with_argument_rule_and_value(binding, capsys):
     (line,) = lines_of(capsys, *binding.split("\n"))
     assert line.startswith(ONE_LINE[binding])
     assert ". Received: " in line
@@ -209,7 +209,7 @@ SEVERAL_LINES = {
 
 
 @pytest.mark.parametrize("bindings", SEVERAL_LINES, ids=lambda x: x[0])
-def test_all_mistakes_are_told_at_once(bindings, capsys):
+def test_all_mistakes_are_reported_together(bindings, capsys):
     lines = lines_of(capsys, *bindings)
     expected = SEVERAL_LINES[bindings]
     assert len(lines) == len(expected)
@@ -217,26 +217,24 @@ def test_all_mistakes_are_told_at_once(bindings, capsys):
         assert [line for line in lines if line.startswith(beginning)], beginning
 
 
-def test_error_of_anybodys_constructor_is_told_with_its_arguments(capsys):
+def test_any_error_of_a_constructor_is_shown_with_its_arguments(capsys):
     (line,) = lines_of(capsys, "train.callbacks = [@picky()]", "picky.size = 7")
     assert line == "picky must be given what it takes (7). Received: size=7"
 
 
-def test_backbone_is_built_to_be_checked_only_where_there_is_a_mistake(
-    tmp_path, capsys
-):
+def test_backbone_is_checked_only_if_there_is_another_mistake(tmp_path, capsys):
     recipe = tmp_path / "recipe.gin"
     text = QUICKSTART.read_text().replace('"gin/', f'"{ROOT}/gin/')
     lines = [line for line in text.splitlines() if "gin/backbone/" not in line]
     recipe.write_text("\n".join([*lines, "train.backbone_fn = @picky_backbone"]))
-    told = "picky_backbone.channels must be others. Received: 3"
-    assert told in lines_of(capsys, "train.seed = -1", gin_file=recipe)
+    line = "picky_backbone.channels must be others. Received: 3"
+    assert line in lines_of(capsys, "train.seed = -1", gin_file=recipe)
     gin.clear_config()
     parse.parse_gin([str(recipe)], [])
     rules.check_configuration()
 
 
-def test_without_a_trial_nothing_is_made_but_bindings_are_checked():
+def test_without_a_trial_only_bindings_are_checked():
     gin.clear_config()
     parse.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
     rules.check_configuration(trial=False)
@@ -247,28 +245,28 @@ def test_without_a_trial_nothing_is_made_but_bindings_are_checked():
 
 
 @pytest.mark.parametrize("mistake", ["unknown.name = 3", "train.epochs = = 3"])
-def test_place_of_a_mistake_in_a_file_is_told(mistake, tmp_path, capsys):
+def test_mistake_in_a_file_is_shown_with_its_line(mistake, tmp_path, capsys):
     file = tmp_path / "recipe.gin"
     file.write_text(f"# A comment.\n\n{mistake}\n")
     (line,) = lines_of(capsys, gin_file=file)
     assert line.endswith(f"Received: '{mistake}' in line 3 of {file}")
 
 
-def test_file_that_includes_itself_is_told(tmp_path, capsys):
+def test_file_must_not_include_itself(tmp_path, capsys):
     file = tmp_path / "recipe.gin"
     file.write_text(f"include '{file}'\n")
     (line,) = lines_of(capsys, gin_file=file)
     assert line == f"a gin file must not include itself. Received: {file}"
 
 
-def test_file_that_is_no_text_is_told(tmp_path, capsys):
+def test_file_must_be_text(tmp_path, capsys):
     file = tmp_path / "recipe.gin"
     file.write_bytes(b"\xff\xfe\x00")
     (line,) = lines_of(capsys, gin_file=file)
     assert line.startswith(f"a gin file must be readable text. Received: {file} (")
 
 
-def test_missing_files_are_told_all(tmp_path, capsys):
+def test_all_missing_files_are_reported(tmp_path, capsys):
     gin.clear_config()
     names = [str(tmp_path / name) for name in ("a.gin", "b.gin")]
     with pytest.raises(SystemExit), cli.user_errors():
@@ -278,7 +276,7 @@ def test_missing_files_are_told_all(tmp_path, capsys):
     assert lines == [rule + name for name in names]
 
 
-def test_required_bindings_that_are_missing_are_told_all(tmp_path, capsys):
+def test_all_missing_bindings_are_reported(tmp_path, capsys):
     file = tmp_path / "recipe.gin"
     file.write_text("train.epochs = 3\n")
     lines = lines_of(capsys, gin_file=file)
@@ -289,7 +287,7 @@ def test_required_bindings_that_are_missing_are_told_all(tmp_path, capsys):
     )
 
 
-def test_hidden_default_of_an_included_file_is_no_mistake(tmp_path):
+def test_unused_binding_of_an_included_file_is_no_mistake(tmp_path):
     fragment, recipe = tmp_path / "fragment.gin", tmp_path / "recipe.gin"
     fragment.write_text("RandomApply.rate = 0.5\n")
     recipe.write_text(f"include '{QUICKSTART}'\ninclude '{fragment}'\n")
@@ -298,9 +296,7 @@ def test_hidden_default_of_an_included_file_is_no_mistake(tmp_path):
     rules.check_configuration()
 
 
-def test_gin_is_silent_about_where_it_does_not_find_a_file(
-    tmp_path, monkeypatch, caplog
-):
+def test_search_for_included_files_logs_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     gin.clear_config()
     parse.parse_gin([str(QUICKSTART)], [])
@@ -317,7 +313,7 @@ def process(module, *arguments, cwd=ROOT):
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        # Its own time: that of all children has those that were left behind, too.
+        # `wait4` returns the time of this process alone, not that of all children.
         _, status, usage = os.wait4(started.pid, 0)
         started.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
@@ -378,7 +374,7 @@ SHORT = ("strategy, run folder and binding", "benchmark")
         for name in PROCESSES
     ],
 )
-def test_process_ends_with_its_lines_and_exit_code_2_in_time(name):
+def test_command_prints_its_lines_and_exits_with_code_2_in_time(name):
     (module, *arguments), expected = PROCESSES[name]
     code, errors, seconds, _ = process(module, *arguments)
     assert code == cli.EXIT_USER_ERROR
