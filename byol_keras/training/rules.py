@@ -15,6 +15,7 @@ from byol_keras.config import bindings, graph
 from byol_keras.config.trial import Trial
 from byol_keras.data import ImageData
 from byol_keras.runtime import devices
+from byol_keras.runtime.argument_checks import is_positive_int
 from byol_keras.runtime.errors import Findings
 from byol_keras.schedules import RunLength
 from byol_keras.views import checks
@@ -96,7 +97,7 @@ def _try(settings: dict, found: Findings) -> None:
         features = keras.layers.GlobalAveragePooling2D()(images)
         model = trial.call("model_fn", backbone=keras.Model(images, features))
         accumulation_steps = model.accumulation_steps if model else 1
-    if all(type(value) is int and value > 0 for value in (batch_size, epochs)):
+    if is_positive_int(batch_size) and is_positive_int(epochs):
         trial.call("target_ema_fn", total_steps=1000, batch_size=batch_size)
         with found.noted():
             # The number of images is not known before the data are read.
