@@ -23,9 +23,8 @@ from byol_keras.views.augmentations import (
 _PLACES = tuple(itertools.permutations(range(4)))
 _ORDERS = np.argsort(_PLACES, axis=1)
 
-# Principal components of the colours of ImageNet, in 0..1: square roots of the
-# eigenvalues, and eigenvectors, with a row per channel.
-# Source: AlexNet; numbers as in mmselfsup 0.x.
+# Principal components of the colours of ImageNet, in 0..1: eigenvalues; eigenvectors,
+# one row per channel. Source: AlexNet; numbers as in mmselfsup 0.x.
 _REACH = (0.2175, 0.0188, 0.0045)
 _COMPONENTS = (
     (-0.5675, 0.7192, 0.4009),
