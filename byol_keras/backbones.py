@@ -241,7 +241,8 @@ def _builder(depth: int) -> Callable[..., keras.Model]:
         check_choice("initializer", initializer, _INITIALIZERS)
         normalization = _normalization(channels, mean, std)
         recipe = _Recipe(padding, initializer, zero_last_gamma)
-        images = keras.Input((None, None, channels), dtype="float32", name="images")
+        shape = (None, None, int(channels))
+        images = keras.Input(shape, dtype="float32", name="images")
         features = _features(normalization(images), depth, width, stem, recipe)
         return keras.Model(images, features, name=name or f"resnet{depth}")
 

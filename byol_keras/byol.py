@@ -97,13 +97,14 @@ class BYOL(BuildsBeforeFit):
             output_units=output_units,
             accumulation_steps=accumulation_steps,
         )
-        self.hidden_units = hidden_units
-        self.output_units = output_units
-        self.accumulation_steps = accumulation_steps
+        # Layers refuse the integers of NumPy.
+        self.hidden_units = int(hidden_units)
+        self.output_units = int(output_units)
+        self.accumulation_steps = int(accumulation_steps)
         self.target_init = target_init
         self.head_initializer = head_initializer
 
-        head = (hidden_units, output_units, head_initializer)
+        head = (self.hidden_units, self.output_units, head_initializer)
         projector = projector or mlp_head(*head, name="projector")
         self.online = EncoderProjector(backbone, projector, name="online")
         self.target = EncoderProjector(

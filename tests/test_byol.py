@@ -383,6 +383,14 @@ def test_bad_argument_is_named_with_its_value(arguments):
         BYOL(dense_backbone(), **arguments)
 
 
+def test_sizes_may_be_integers_of_numpy():
+    model = BYOL(dense_backbone(), np.int64(8), np.int32(3), np.int64(2))
+    config = model.get_config()
+    names = ("hidden_units", "output_units", "accumulation_steps")
+    assert [type(config[name]) for name in names] == [int] * 3
+    assert model(views(4)[0]).shape == (4, 3)
+
+
 # --- Logs, heads, serialisation -------------------------------------------------------
 
 

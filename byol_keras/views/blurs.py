@@ -52,7 +52,7 @@ class GaussianBlur(ImageAugmentation):
             "radius must be None or a positive int",
             radius,
         )
-        self.radius = radius
+        self.radius = None if radius is None else int(radius)
         self.semantics = known_semantics(semantics)
 
     def augment(self, images, uniforms):

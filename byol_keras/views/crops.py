@@ -238,7 +238,7 @@ def _height_width(size) -> tuple:
         "size must be an int or (height, width), each at least 1",
         size,
     )
-    return pair
+    return tuple(map(int, pair))
 
 
 def _cubic(distances: tf.Tensor) -> tf.Tensor:
