@@ -90,8 +90,8 @@ def missing(use: Use, passed: Collection[str] = ()) -> Iterator[str]:
 
 def _wrong_calls(root, parameter, names):
     """Messages on a function that the root calls with arguments of these names."""
-    reference = graph.resolved(graph.bound((), root).get(parameter, ("", None))[1])
-    if not graph.is_reference(reference) or reference.evaluate:
+    reference = graph.function_bound(root, parameter)
+    if reference is None:
         return
     known = parameters_of(reference.configurable.wrapped)
     for name in names:

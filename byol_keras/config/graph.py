@@ -112,15 +112,22 @@ def value_of(root: str, parameter: str) -> Any:
     Raises:
         ValueError: if there is neither.
     """
-    found = bound((), root)
+    function, found = function_bound(root, parameter), bound((), root)
+    if function:
+        return function.scoped_configurable_fn
     if parameter in found:
-        value = resolved(found[parameter][1])
-        is_function = is_reference(value) and not value.evaluate
-        return value.scoped_configurable_fn if is_function else value
+        return resolved(found[parameter][1])
     default = inspect.signature(function_of(root)).parameters[parameter].default
     if not has_value(default):
         raise ValueError(missing_line("", root, parameter))
     return default
+
+
+def function_bound(root: str, parameter: str) -> Any:
+    """The reference to a function that a parameter of the root is bound to, or None."""
+    _, value = bound((), root).get(parameter, ("", None))
+    value = resolved(value)
+    return value if is_reference(value) and not value.evaluate else None
 
 
 def has_value(default: Any) -> bool:

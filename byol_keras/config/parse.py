@@ -7,7 +7,7 @@ import gin
 
 from byol_keras.config import bindings
 from byol_keras.config.syntax import Origin, Reader
-from byol_keras.runtime.errors import Findings, Mistakes
+from byol_keras.runtime.errors import Mistakes
 
 
 def parse_gin(
@@ -44,7 +44,7 @@ def parse_gin(
     for text in gin_params:
         reader.read(text)
     reader.check_macros()
-    Findings(reader.mistakes).raise_all()
+    reader.found.raise_all()
     try:
         gin.parse_config(reader.lines)
         gin.finalize()

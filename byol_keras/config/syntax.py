@@ -17,6 +17,7 @@ from gin import config_parser
 
 from byol_keras.config.graph import MACRO, Binding
 from byol_keras.config.types import parameters_of
+from byol_keras.runtime.errors import Findings
 
 
 class Origin(NamedTuple):
@@ -35,7 +36,7 @@ class Origin(NamedTuple):
 class Reader:
     """Reads gin files and bindings in order; later bindings replace earlier ones.
 
-    `lines` are the statements as gin parses them, without includes, and `mistakes` the
+    `lines` are the statements as gin parses them, without includes, and `found` has the
     messages on those that gin cannot parse.
 
     Args:
@@ -46,7 +47,7 @@ class Reader:
     """
 
     def __init__(self, search_path: Sequence[pathlib.Path], recipes: str | None = None):
-        self.lines, self.mistakes = [], []
+        self.lines, self.found = [], Findings()
         self._search_path = [pathlib.Path(), *search_path]
         self._recipes, self._recipe = recipes, None
         self._open = []
@@ -72,9 +73,8 @@ class Reader:
         except (OSError, UnicodeDecodeError) as error:
             self._add("a gin file must be readable text", f"{path} ({error})")
         self._open.pop()
-        if self._recipe is None and (
-            path.parent.name == self._recipes or not self._open
-        ):
+        is_recipe = path.parent.name == self._recipes or not self._open
+        if self._recipe is None and is_recipe:
             self._recipe = pathlib.Path(real), dict(self._values)
 
     def read(self, source) -> None:
@@ -82,23 +82,22 @@ class Reader:
         names = _Names()
         try:
             for statement in config_parser.ConfigParser(source, names):
-                place = _place(
-                    source, statement.location.line_num, statement.location[3]
-                )
+                location = statement.location
+                place = _place(source, location.line_num, location.line_content)
                 for name in names.references:
                     self._find(f"@{name}", name, place)
                 for name in names.macros:
                     self._macros.setdefault(name, place)
-                names.references.clear(), names.macros.clear()
+                names.references.clear()
+                names.macros.clear()
                 self._take(statement, place)
         except (SyntaxError, tokenize.TokenError) as error:
             self._add(*_syntax_error(source, error))
 
     def check_macros(self) -> None:
         """Reports the macros that nothing defines; call it after all reading."""
-        known = {
-            scope for b in self._bound.values() for scope, name, _ in b if name == MACRO
-        }
+        bound = self._bound[True] | self._bound[False]
+        known = {scope for scope, selector, _ in bound if selector == MACRO}
         constants = gin.config._CONSTANTS
         names = known | {name for name, _ in constants.items()}
         for name, place in self._macros.items():
@@ -177,9 +176,7 @@ class Reader:
         return None
 
     def _add(self, rule, place):
-        line = f"{rule}. Received: {place}"
-        if line not in self.mistakes:
-            self.mistakes.append(line)
+        self.found.add([f"{rule}. Received: {place}"])
 
 
 class _Text(str):

@@ -44,10 +44,8 @@ class Trial:
         Returns:
             Its result; None if it cannot be called or fails.
         """
-        reference = graph.resolved(
-            graph.bound((), self.root).get(parameter, (0, None))[1]
-        )
-        if not graph.is_reference(reference) or reference.evaluate:
+        reference = graph.function_bound(self.root, parameter)
+        if reference is None:
             return None
         key = tuple(reference.scopes), reference.config_key[1]
         use = self._uses[key]
@@ -58,16 +56,11 @@ class Trial:
     def _has_mistake(self, use):
         if use.selector == self.root:
             return False
-        package = self.root.partition(".")[0]
-        found = graph.bound(use.scopes, use.selector).items()
-        return (
-            bool(use.parts & self._left_out)
-            or (use.called and any(missing(use)))
-            or any(
-                wrong_type(package, scope, use.selector, name, value)
-                for name, (scope, value) in found
-            )
-        )
+        lines = [*missing(use)] if use.called else []
+        for name, (scope, value) in graph.bound(use.scopes, use.selector).items():
+            package = self.root.partition(".")[0]
+            lines.append(wrong_type(package, scope, use.selector, name, value))
+        return any(lines) or bool(use.parts & self._left_out)
 
     def _try(self, use, function: Callable, **arguments):
         try:
