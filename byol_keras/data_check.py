@@ -122,7 +122,7 @@ def inspect(path: str) -> Image:
     useless = None
     if height * width == 1:
         useless = "1 pixel"
-    elif (pixels == pixels[:1, :1]).all():
+    elif _is_one_colour(pixels):
         useless = "one colour"
     digest = hashlib.blake2b(data, digest_size=16).digest()
     return Image(None, format_of(data), (height, width), channels, digest, useless)
@@ -172,6 +172,12 @@ def _decoded(data):
         return map(int, shape), decoding.decode(data, 3).numpy()
     pixels = decoding.decode_as_stored(data).numpy()
     return pixels.shape, pixels[..., : 3 if pixels.shape[-1] >= 3 else 1]
+
+
+def _is_one_colour(pixels):
+    first = pixels[:1, :1]
+    # The first row decides for nearly all images.
+    return (pixels[:1] == first).all() and (pixels == first).all()
 
 
 def _extremes(sizes):

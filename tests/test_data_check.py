@@ -60,6 +60,24 @@ def test_report_counts_what_is_in_the_folder(folder):
     assert report["duplicates"] == [["ant/1.png", "bee/1.png", "bee/2.jpg"]]
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_one_different_pixel_is_enough_to_be_useful(channels, tmp_path):
+    for name, place in (("first_row.png", (0, 5)), ("last.png", (-1, -1))):
+        pixels = np.full((6, 8, channels), 9, np.uint8)
+        pixels[place] = 10
+        write(tmp_path / name, tf.io.encode_png(pixels))
+    assert data_check.check_folder(tmp_path)["useless"] == {}
+
+
+def test_transparency_alone_is_one_colour(tmp_path):
+    pixels = np.full((6, 8, 4), 9, np.uint8)
+    pixels[2:, 3:, 3] = 200
+    write(tmp_path / "1.png", tf.io.encode_png(pixels))
+    report = data_check.check_folder(tmp_path)
+    assert report["useless"] == {"1.png": "one colour"}
+    assert report["channels"] == {"4": 1}
+
+
 def test_flat_folder_has_no_classes(tmp_path):
     write(tmp_path / "1.png", png(4, 4))
     assert data_check.check_folder(tmp_path)["classes"] is None
