@@ -50,7 +50,10 @@ def walk(
             and to defaults that are configurable functions.
     """
     values_of = values_of or _bound_or_default
-    wrappers, uses, seen = _wrappers(), [], set()
+    # Functions that read their bindings when code calls them; some are defaults.
+    registered = gin.config._REGISTRY.items()
+    wrappers = {id(x.wrapper): name for name, x in registered}
+    uses, seen = [], set()
 
     def visit(scopes, selector, called, caller):
         # The value of a macro is evaluated in the scope that has the macro's name, but
@@ -63,8 +66,8 @@ def walk(
         values, parts = values_of(scopes, selector), set()
         inner = caller if is_macro else scopes
         for value in values.values():
-            if callable(value) and value in wrappers:
-                visit(scopes, wrappers[value], False, inner)
+            if id(value) in wrappers:
+                visit(scopes, wrappers[id(value)], False, inner)
         for reference in gin.config.iterate_references(values):
             inherited = scopes if reference.evaluate else inner
             part = (tuple(reference.scopes) or inherited, reference.config_key[1])
@@ -75,11 +78,6 @@ def walk(
 
     visit(tuple(scopes), root, True, ())
     return uses
-
-
-def _wrappers():
-    """The functions that read their bindings when code calls them -> selector."""
-    return {x.wrapper: name for name, x in gin.config._REGISTRY.items()}
 
 
 def _bound_or_default(scopes, selector):
