@@ -77,7 +77,8 @@ def benchmark(
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
     measured = {}
     for task in tasks:
-        # Benchmarks run for hours: any error but a ValueError is a bug in them.
+        # Only a ValueError counts as a user's mistake. Other errors are bugs, and end
+        # the command.
         try:
             measured[task.name] = _result(task, setting, run, backbone_path)
         except ValueError as error:
