@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.benchmarks.detection.dataset import Annotated, DetectionData
+from byol_keras.benchmarks.detection.examples import Annotated, DetectionData
 
 VOC_NAMES = ("aeroplane", "bicycle", "bird", "boat")
 COCO_NAMES = ("person", "bicycle", "car", "motorcycle")
