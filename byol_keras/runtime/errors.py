@@ -52,8 +52,6 @@ class Findings:
         if self.lines:
             raise Mistakes(self.lines)
 
-    tell = raise_all
-
 
 def lines_of(error: Exception) -> tuple[str, ...]:
     """The message of an error, reduced to one line per mistake."""

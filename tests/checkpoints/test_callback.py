@@ -106,12 +106,12 @@ def copy_checkpoint(folder, step, destination):
 # --- When -----------------------------------------------------------------------------
 
 
-def test_every_epoch_leaves_a_checkpoint_of_its_last_step(tmp_path):
+def test_checkpoint_is_saved_at_the_end_of_every_epoch(tmp_path):
     train(small_byol(), tmp_path)
     assert names(tmp_path) == step_files(2, 5)
 
 
-def test_every_nth_step_leaves_one_too(unbroken):
+def test_checkpoint_is_saved_every_n_steps(unbroken):
     assert names(unbroken[2]) == step_files(1, 2, 3, 4, 5)
 
 
@@ -129,7 +129,7 @@ def test_interval_in_minutes_is_counted_from_the_last_checkpoint(tmp_path, monke
     assert names(tmp_path) == step_files(2, 4, 5)
 
 
-def test_epoch_that_is_stopped_half_way_leaves_no_checkpoint(tmp_path):
+def test_epoch_stopped_half_way_has_no_checkpoint(tmp_path):
     class StopInSecondEpoch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.model.optimizer.iterations.numpy() == 3:
@@ -141,7 +141,7 @@ def test_epoch_that_is_stopped_half_way_leaves_no_checkpoint(tmp_path):
     assert names(tmp_path) == step_files(2)
 
 
-def test_nothing_is_written_by_a_worker_that_only_reads(tmp_path):
+def test_worker_that_only_reads_writes_nothing(tmp_path):
     train(small_byol(), tmp_path, writes=False, every_steps=1)
     assert not (tmp_path / "checkpoints").exists()
 
@@ -192,7 +192,7 @@ def save(model, folder):
     checkpoints.on_train_end()
 
 
-def test_bfloat16_variables_come_back(tmp_path):
+def test_bfloat16_variables_are_restored(tmp_path):
     def half(value):
         images = keras.Input((3,))
         dense = layers.Dense(4, dtype="bfloat16", bias_initializer=value)
@@ -210,7 +210,7 @@ def test_bfloat16_variables_come_back(tmp_path):
     np.testing.assert_array_equal(keras.ops.cast(bias, "float32"), [1.5] * 4)
 
 
-def test_snapshot_is_not_changed_by_the_steps_that_follow(tmp_path, monkeypatch):
+def test_later_steps_do_not_change_a_checkpoint_being_written(tmp_path, monkeypatch):
     model = small_byol()
     kernel = model.online.variables[0]
     before = keras.ops.convert_to_numpy(kernel)
@@ -284,7 +284,7 @@ class Counter(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("step", [1, 2, 4])
-def test_callback_with_a_state_goes_on_where_it_was(tmp_path, step):
+def test_state_of_a_callback_is_restored(tmp_path, step):
     unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
     train(small_byol(), unbroken, Counter(), Counter(), every_steps=1, keep=9)
     copy_checkpoint(unbroken, step, resumed)
@@ -294,7 +294,7 @@ def test_callback_with_a_state_goes_on_where_it_was(tmp_path, step):
     assert history["counted"][-1] == 3
 
 
-def test_callback_of_which_the_checkpoint_holds_nothing_starts_anew(tmp_path):
+def test_callback_without_state_in_the_checkpoint_starts_anew(tmp_path):
     train(small_byol(), tmp_path, Counter())
     model, known, new = small_byol(), Counter(), Counter()
     checkpoints = checkpoints_of(tmp_path, model, known, new)
@@ -322,7 +322,7 @@ def test_best_is_the_highest_score_or_the_lowest_loss(tmp_path, name, best):
     assert names(tmp_path) == [f"best_{step_files(best)[0]}", *step_files(5)]
 
 
-def test_name_that_is_not_logged_is_told_after_the_first_epoch(tmp_path, capsys):
+def test_keep_best_without_such_a_log_prints_a_line_after_one_epoch(tmp_path, capsys):
     train(small_byol(), tmp_path, Score("knn/top1"), keep_best="knn/top5")
     (line,) = capsys.readouterr().err.splitlines()
     assert "'knn/top5'" in line
@@ -352,7 +352,7 @@ class Send(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [1, 2, 4, 5])
-def test_signal_ends_the_step_and_saves_it(tmp_path, number, step, capfd):
+def test_signal_ends_the_run_after_its_step_is_saved(tmp_path, number, step, capfd):
     model, signals = small_byol(), StopSignals()
     with pytest.raises(Interrupted) as ending:
         train(model, tmp_path, Send(number, step), signals=signals)
@@ -362,7 +362,7 @@ def test_signal_ends_the_step_and_saves_it(tmp_path, number, step, capfd):
     assert signal.Signals(number).name in capfd.readouterr().err
 
 
-def test_signal_at_the_end_of_an_epoch_waits_for_what_others_do_there(tmp_path):
+def test_signal_at_the_end_of_an_epoch_waits_for_other_callbacks(tmp_path):
     class Last(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.seen = epoch
@@ -383,13 +383,13 @@ def test_second_signal_interrupts_at_once(tmp_path):
     assert names(tmp_path) == step_files(2)
 
 
-def test_worker_that_only_reads_goes_on_after_a_signal(tmp_path):
+def test_worker_that_only_reads_continues_after_a_signal(tmp_path):
     model = small_byol()
     train(model, tmp_path, Send(signal.SIGTERM, 1), writes=False)
     assert model.optimizer.iterations.numpy() == 5
 
 
-def test_handlers_are_those_from_before_again(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     train(small_byol(), tmp_path)
     assert signal.getsignal(signal.SIGTERM) == before

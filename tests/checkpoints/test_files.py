@@ -46,7 +46,7 @@ def test_folder_without_checkpoints_has_no_newest(tmp_path):
     assert CheckpointFolder(tmp_path / "missing").newest() is None
 
 
-def test_keep_leaves_the_newest(tmp_path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=2)
     for step in (1, 9, 10, 100):
         save(folder, step)
@@ -74,12 +74,12 @@ def test_save_returns_before_it_is_written_and_the_next_save_waits(
     monkeypatch.setattr("numpy.savez", slow)
     folder = CheckpointFolder(tmp_path)
     folder.save(1, arrays(), ABOUT)
-    order.append("training goes on")
+    order.append("training")
     released.set()
     folder.save(2, arrays(), ABOUT)
     folder.wait()
-    assert order.index("training goes on") < order.index("end")
-    assert [name for name in order if name != "training goes on"] == [
+    assert order.index("training") < order.index("end")
+    assert [name for name in order if name != "training"] == [
         "begin",
         "end",
     ] * 2
@@ -89,14 +89,14 @@ def test_save_returns_before_it_is_written_and_the_next_save_waits(
 # --- The best one ---------------------------------------------------------------------
 
 
-def test_best_checkpoint_stays_when_newer_ones_push_it_out(tmp_path):
+def test_best_checkpoint_is_kept_beside_the_newest(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=1)
     for step, score in ((1, 50.0), (2, 80.0), (3, 70.0), (4, float("nan")), (5, None)):
         save(folder, step, None if score is None else ("knn/top1", score))
     assert names(tmp_path) == ["best_step_000000002.npz", "step_000000005.npz"]
 
 
-def test_best_is_remembered_over_a_resume_and_of_its_own_name_only(tmp_path):
+def test_best_score_survives_a_resume_and_counts_under_its_name_only(tmp_path):
     save(CheckpointFolder(tmp_path, keep=1), 1, ("knn/top1", 80.0))
     save(CheckpointFolder(tmp_path, keep=1), 2, ("knn/top1", 79.0))
     assert "best_step_000000001.npz" in names(tmp_path)
@@ -104,7 +104,7 @@ def test_best_is_remembered_over_a_resume_and_of_its_own_name_only(tmp_path):
     assert names(tmp_path) == ["best_step_000000003.npz", "step_000000003.npz"]
 
 
-def test_best_is_copied_where_there_are_no_hard_links(tmp_path, monkeypatch):
+def test_best_is_copied_if_hard_links_do_not_work(tmp_path, monkeypatch):
     def no_links(*_):
         raise PermissionError
 
@@ -115,7 +115,7 @@ def test_best_is_copied_where_there_are_no_hard_links(tmp_path, monkeypatch):
     assert names(tmp_path) == ["best_step_000000001.npz", "step_000000002.npz"]
 
 
-def test_run_can_go_on_from_the_best_where_all_others_are_damaged(tmp_path):
+def test_best_is_the_newest_if_all_others_are_damaged(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=1)
     save(folder, 1, ("knn/top1", 80.0))
     save(folder, 2)
@@ -123,7 +123,7 @@ def test_run_can_go_on_from_the_best_where_all_others_are_damaged(tmp_path):
     assert folder.newest().step == 1
 
 
-def test_damaged_best_gives_way_to_the_next_score(tmp_path):
+def test_next_score_replaces_a_damaged_best(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=1)
     save(folder, 1, ("knn/top1", 80.0))
     (tmp_path / "best_step_000000001.npz").write_bytes(b"no zip")
@@ -185,7 +185,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path):
     assert noticed > 200
 
 
-def test_damaged_file_takes_no_place_of_a_whole_one(tmp_path):
+def test_damaged_files_do_not_count_among_the_kept_ones(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=2)
     for step in (1, 2):
         save(folder, step)
@@ -201,7 +201,7 @@ def test_damaged_file_takes_no_place_of_a_whole_one(tmp_path):
     ]
 
 
-def test_where_all_are_damaged_nothing_is_deleted_and_one_line_says_so(tmp_path):
+def test_if_all_are_damaged_nothing_is_deleted_and_the_error_is_one_line(tmp_path):
     for step in (1, 2):
         (tmp_path / f"step_{step:09d}.npz").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"^.* must hold .* nothing has been") as error:
@@ -226,7 +226,7 @@ def test_rest_of_an_interrupted_write_is_removed(tmp_path):
 
 @contextlib.contextmanager
 def full_disk(file_bytes):
-    """No file of this process may grow beyond so many bytes."""
+    """No file of this process may grow beyond this number of bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard))
     try:
@@ -235,7 +235,7 @@ def full_disk(file_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_write_that_fails_is_raised_leaves_no_part_and_keeps_the_earlier(tmp_path):
+def test_failed_write_raises_removes_its_part_and_keeps_older_files(tmp_path):
     folder = CheckpointFolder(tmp_path)
     save(folder, 1)
     with full_disk(300):

@@ -43,7 +43,7 @@ def test_full_disk_is_one_line_and_exit_code_1(capsys):
     assert line.endswith("Received: [Errno 28] No space left on device")
 
 
-def test_run_that_ends_by_itself_goes_on():
+def test_run_without_an_error_does_not_exit():
     with OneLineEnding(StopSignals(), "runs/a") as end:
         pass
     end.exit_if_ended()

@@ -95,7 +95,7 @@ def test_readings_are_those_of_a_training_step_on_the_probe(replicas):
     assert monitored(recorder.logs[1]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_training_is_bit_for_bit_that_without_a_doctor():
+def test_doctor_changes_no_bit_of_the_training():
     states = []
     for callbacks in ((), (CollapseDoctor(PROBE, every_steps=1),)):
         model = tiny_model(dropout=0.5)
@@ -133,7 +133,7 @@ def collapse(model, value=0.0):
 
 
 @pytest.mark.parametrize("value", [0.0, np.inf])
-def test_collapse_is_told_written_down_and_stops_the_run(value, tmp_path, capsys):
+def test_collapse_is_printed_and_written_and_stops_the_run(value, tmp_path, capsys):
     doctor = CollapseDoctor(
         PROBE, every_steps=1, on_collapse="stop", model_dir=tmp_path / "run"
     )
@@ -157,7 +157,7 @@ def test_collapse_is_told_written_down_and_stops_the_run(value, tmp_path, capsys
     assert cause in doctor.stopped
 
 
-def test_start_that_is_not_finite_is_no_measure_of_what_follows():
+def test_reading_that_is_not_finite_is_not_the_reference():
     model, doctor = tiny_model(), CollapseDoctor(PROBE, every_steps=1)
     kernel = keras.ops.convert_to_numpy(model.online.projector.layers[-1].kernel)
     collapse(model, np.inf)
@@ -172,14 +172,14 @@ def test_start_that_is_not_finite_is_no_measure_of_what_follows():
     assert doctor.verdict == "healthy"
 
 
-def test_collapse_is_only_told_by_default():
+def test_collapse_does_not_stop_the_run_by_default():
     doctor, recorder = CollapseDoctor(PROBE, every_steps=1), Recorder()
     fit(tiny_model(), 3, AtStep(1, collapse), doctor, recorder)
     assert doctor.stopped is None
     assert len(recorder.logs) == 3
 
 
-def test_target_that_stands_still_is_told_of_a_healthy_representation(capsys):
+def test_target_that_stands_still_is_reported_although_healthy(capsys):
     views = tf.data.Dataset.from_tensors(tuple(two_views(BATCH)))
     doctor = CollapseDoctor(PROBE, batch_size=BATCH, every_steps=1)
     tiny_model().fit(views, verbose=0, callbacks=[doctor])

@@ -68,7 +68,7 @@ def test_images_per_second_is_batch_size_times_steps_over_time(tmp_path, monkeyp
     assert [line["images_per_second"] for line in metrics(tmp_path)] == [16.0, 4.0]
 
 
-def test_benchmarks_of_an_epoch_get_a_line_of_their_own(tmp_path):
+def test_benchmarks_of_an_epoch_have_their_own_line(tmp_path):
     log_steps(tmp_path, 2, epoch_logs={"loss": 7.0, "knn/top1_k20": 81.5})
     assert metrics(tmp_path)[1:] == [{"step": 2, "epoch": 4, "knn/top1_k20": 81.5}]
 

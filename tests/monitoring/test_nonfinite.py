@@ -124,9 +124,7 @@ def test_gradient_that_is_not_finite_is_skipped_at_a_finite_loss():
     assert same(state(model), before)
 
 
-def test_bad_steps_in_a_row_stop_the_run_and_nothing_moves_until_that_is_read(
-    tmp_path, capsys
-):
+def test_bad_steps_in_a_row_stop_the_run_and_no_later_step_changes_it(tmp_path, capsys):
     model, recorder = tiny_model(), Recorder()
     guard = NonfiniteGuard(
         max_in_a_row=2,

@@ -1,4 +1,4 @@
-"""The meter: waiting for input, FLOPs of a step, and the line at the end."""
+"""Throughput: input-wait share, FLOPs of a step, verdict."""
 
 import time
 
@@ -33,14 +33,14 @@ def measured(dataset_seconds, step_seconds, steps=7, **options):
     return found, logs
 
 
-def test_slow_input_is_waited_for():
+def test_wait_for_slow_input_is_measured():
     found, logs = measured(dataset_seconds=0.05, step_seconds=0.01)
     assert 0.4 < logs["input_wait_share"] < 0.99
     assert "input-bound" in found.verdict()
     assert "TwoViews.place" in found.verdict()
 
 
-def test_fast_input_is_not_waited_for():
+def test_fast_input_causes_no_wait():
     found, logs = measured(dataset_seconds=0.0, step_seconds=0.05)
     assert logs["input_wait_share"] < 0.4
     rate = float(found.verdict().split()[0])

@@ -29,7 +29,7 @@ def test_one_process_writes_agrees_with_itself_and_reads_all(strategy_fn):
     assert made == ("data", BATCH)
 
 
-def test_what_replicas_sum_is_read_here_as_it_is_across_them():
+def test_sum_over_replicas_is_read_without_communication():
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         metric = keras.metrics.Mean()
