@@ -42,11 +42,14 @@ from support.docs import (
     README,
     ROOT,
     SMALL_RUN,
+    WRITTEN,
     Change,
     change_of,
     expand,
+    folders_with,
     is_named_by_command,
     is_shown_by_docs,
+    name_in_repository,
     reason,
 )
 from support.models import torch_weights, write_torch_zip
@@ -55,18 +58,17 @@ from support.runs import write_run
 
 KINDS = {"", "bash", "gin", "python", "text", "yaml"}
 MOST_LINES = {"README.md": 220}  # of the others 160
-EXPERIMENTS = [path for path in sorted((ROOT / "experiments").rglob("README.md"))]
-WRITTEN = [*PAGES, *EXPERIMENTS, ROOT / "byol_keras/data/assets/README.md"]
-GIN_FOLDERS = sorted({path.parent for path in ROOT.glob("*/**/*.gin")})
+GIN_FOLDERS = folders_with(".gin", "gin", "experiments", "tests")
+PYTHON_FOLDERS = folders_with(".py", "byol_keras", "experiments", "tests")
+# They hold the banned phrases themselves.
+ABOUT_PHRASES = (
+    ROOT / "tests/support/wording.py",
+    ROOT / "tests/support/test_wording.py",
+)
 # Pages with code, grouped by the test that runs them.
 WITHOUT_RUN = ("README.md", "recipes.md")
 ON_QUICKSTART = ("benchmarks.md", "extending.md")
 BY_THEMSELVES = ("exports.md", "report.md", "runs.md", "your_own_data.md")
-
-
-def name_in_repository(path):
-    """Path of a file or folder from the root, for the name of a test."""
-    return path.relative_to(ROOT).as_posix()
 
 
 # --- Without running commands ---------------------------------------------------------
@@ -181,6 +183,17 @@ def test_comments_of_gin_files_use_no_banned_phrase(folder):
         path.name: wording.in_gin(path.read_text()) for path in folder.glob("*.gin")
     }
     assert {name: phrases for name, phrases in found.items() if phrases} == {}
+
+
+@pytest.mark.parametrize("folder", PYTHON_FOLDERS, ids=name_in_repository)
+def test_docstrings_messages_and_test_names_use_no_banned_phrase(folder):
+    found = [
+        f"{name_in_repository(path)}:{phrase.line}: {phrase.words}"
+        for path in sorted(folder.glob("*.py"))
+        if path not in ABOUT_PHRASES
+        for phrase in wording.in_python(path.read_text())
+    ]
+    assert not found, "\n".join(found)
 
 
 # --- Running commands -----------------------------------------------------------------

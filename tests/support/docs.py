@@ -11,6 +11,11 @@ from support import ROOT
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS]
+WRITTEN = [
+    *PAGES,
+    *sorted((ROOT / "experiments").rglob("README.md")),
+    ROOT / "byol_keras/data/assets/README.md",
+]
 QUICKSTART = "gin/pretrain/quickstart.gin"
 
 
@@ -154,3 +159,14 @@ def expand(name):
     if not found:
         return [name]
     return [name.replace(found.group(), part) for part in found.group(1).split(",")]
+
+
+def folders_with(suffix, *roots):
+    """Folders below the roots that hold a file of this kind, sorted."""
+    files = [path for root in roots for path in (ROOT / root).rglob(f"*{suffix}")]
+    return sorted({path.parent for path in files})
+
+
+def name_in_repository(path):
+    """Path of a file or folder from the root, for the name of a test."""
+    return path.relative_to(ROOT).as_posix()
