@@ -2,12 +2,13 @@
 
 import importlib
 
+import byol_keras  # noqa: F401, sets what TensorFlow reads when it is imported
+
+# isort: split
 import gin
 import keras
 import pytest
 import tensorflow as tf
-
-import byol_keras  # noqa: F401, sets what TensorFlow reads when it is imported
 
 from support import ROOT
 

@@ -119,7 +119,7 @@ def commit() -> str | None:
     try:
         head = _git(root, "rev-parse", "HEAD")
         files = (".", f":!{RESULTS}")
-        changed = _git(root, "diff", "--name-only", "HEAD", "--", *files)
+        changed = _git(root, "diff", "-U0", "HEAD", "--", *files)
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{head}+" if changed else head
