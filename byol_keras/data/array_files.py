@@ -15,6 +15,7 @@ from byol_keras.data.decoding import MAX_PIXELS
 from byol_keras.data.image_files import file_rows as rows_of_files
 from byol_keras.data.sources import Rows
 from byol_keras.data.unreadable import MAX_BAD_SHARE, check_share
+from byol_keras.runtime.host_calls import host_function
 
 SUFFIXES = (".npy",)
 
@@ -53,7 +54,7 @@ def file_rows(
     """A source that reads arrays; see `image_files.file_rows` for the arguments."""
 
     def read(path):
-        image = tf.numpy_function(_load, [path], tf.uint8, stateful=False)
+        image = host_function(_load, [path], tf.uint8, stateful=False)
         return tf.ensure_shape(image, [None, None, channels])
 
     return rows_of_files(paths, labels, channels, max_bad_share, read, flaw_of_array)

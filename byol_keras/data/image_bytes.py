@@ -14,6 +14,7 @@ from PIL import (
 )
 
 from byol_keras.data import decoding
+from byol_keras.runtime.host_calls import host_function
 
 # Format -> file name extensions.
 SUFFIXES = {
@@ -112,7 +113,7 @@ def readable_in_graph(data: tf.Tensor) -> tf.Tensor:
     may_need = tf.reduce_any(start == tf.constant(_STARTS)) | (kind == _WEBP_EXTENDED)
 
     def converted():
-        return tf.numpy_function(readable, [data], tf.string, stateful=False)
+        return host_function(readable, [data], tf.string, stateful=False)
 
     return tf.ensure_shape(tf.cond(may_need, converted, lambda: data), [])
 

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.image_bytes import flaw_of
+from byol_keras.runtime.host_calls import host_function
 
 # Scraped folders hold a few broken files. A larger share usually has one cause, such
 # as an interrupted copy.
@@ -90,7 +91,7 @@ class ReadableFiles:
         """int64 scalar: the place to read where this place is due."""
 
         def examined():
-            found = tf.numpy_function(self._first_readable, [place], tf.int64)
+            found = host_function(self._first_readable, [place], tf.int64)
             with tf.control_dependencies([self._found.insert(place, found)]):
                 return tf.ensure_shape(found, [])
 

@@ -7,6 +7,8 @@ import time
 import keras
 import tensorflow as tf
 
+from byol_keras.runtime.host_calls import host_function
+
 # With a larger input-wait share, a faster input pipeline makes the run faster.
 INPUT_BOUND_SHARE = 0.1
 # Forward passes per image in a BYOL step. Both views go forward and backward through
@@ -141,7 +143,7 @@ def sentence(
 
 def _now(_):
     """float64 scalar: seconds. TensorFlow's own clock fails in deterministic mode."""
-    return tf.ensure_shape(tf.numpy_function(time.perf_counter, [], tf.float64), [])
+    return tf.ensure_shape(host_function(time.perf_counter, [], tf.float64), [])
 
 
 def flops_of_step(model, image_shape: tuple[int, int, int]) -> float | None:

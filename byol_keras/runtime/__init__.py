@@ -11,6 +11,7 @@ __all__ = [
     "devices",
     "environment",
     "errors",
+    "host_calls",
     "progress",
     "run_folder",
     "workers",

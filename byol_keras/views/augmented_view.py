@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL
+from byol_keras.runtime.host_calls import host_function
 from byol_keras.views.augmentations import ImageAugmentation, is_stateless
 from byol_keras.views.crops import RandomResizedCrop
 from byol_keras.views.pipeline import batches, uniforms_of
@@ -103,7 +104,7 @@ class AugmentedView:
             boxes = tf.repeat(box[None], tf.shape(images)[0], axis=0)
         else:
             boxes = layer.boxes(*tf.unstack(size), uniforms[:, : layer.draws])
-        views = tf.numpy_function(
+        views = host_function(
             self._compute, [images, boxes, uniforms], tf.float32, stateful=False
         )
         shape = [images.shape[0], *layer.height_width, images.shape[-1]]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from byol_keras.benchmarks.detection.masks import cropped_mask
 from byol_keras.data.decoding import to_float
 from byol_keras.data.sources import PARALLEL, Rows
+from byol_keras.runtime.host_calls import host_function
 from byol_keras.views.pipeline import reproducible, uniforms_of
 
 # Multi-scale training of the published detection protocols.
@@ -190,7 +191,7 @@ class _Objects:
             "classes": self._classes[start:stop],
         }
         if self.mask_size:
-            masks = tf.numpy_function(self._masks, [place], tf.float32, stateful=False)
+            masks = host_function(self._masks, [place], tf.float32, stateful=False)
             example["masks"] = tf.ensure_shape(
                 masks, [None, self.mask_size, self.mask_size]
             )

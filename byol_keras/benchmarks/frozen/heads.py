@@ -17,6 +17,7 @@ from keras import ops
 from byol_keras.benchmarks.frozen.features import Features, extract_all, read_feature
 from byol_keras.benchmarks.progress import TrainingProgress
 from byol_keras.data.sources import untuned
+from byol_keras.runtime.host_calls import host_iterator
 from byol_keras.schedules import RunLength
 
 _SCORE_BATCH = 1024
@@ -113,7 +114,9 @@ def _frozen_batches(found: Mapping[str, Features], length, seed):
         for name, values in found.items()
     }
     signature = (spec, tf.TensorSpec((size,), tf.int64))
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(
+        host_iterator(batches), output_signature=signature
+    )
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(untuned())
 
 

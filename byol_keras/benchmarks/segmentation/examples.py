@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from byol_keras.data.sources import Rows, file_stamps
+from byol_keras.runtime.host_calls import host_function
 
 # Class of values that are not allowed in a mask.
 UNKNOWN = 254
@@ -96,7 +97,7 @@ class SegmentationData:
         """The examples as dicts of `image` and `mask`; see `read`."""
 
         def fetch(place):
-            image, mask = tf.numpy_function(
+            image, mask = host_function(
                 self.read, [place], (tf.uint8, tf.uint8), stateful=False
             )
             return {
