@@ -1,6 +1,9 @@
 """The bytes of an image file: format, flaws, and conversion for TensorFlow."""
 
+import contextlib
 import io
+import re
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +12,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -16,16 +20,50 @@ from PIL import (
 from byol_keras.data import decoding
 from byol_keras.runtime.host_calls import host_function
 
-# Format -> file name extensions.
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
+
+def _optional_readers() -> dict[str, Callable]:
+    """Readers that some builds of Pillow have, and that of its plug-in for HEIC."""
+    readers = {}
+    with contextlib.suppress(ImportError):
+        from PIL import AvifImagePlugin
+
+        if AvifImagePlugin.SUPPORTED:
+            readers["AVIF"] = AvifImagePlugin.AvifImageFile
+    with contextlib.suppress(ImportError):
+        from pillow_heif import HeifImageFile
+
+        readers["HEIC"] = HeifImageFile
+    return readers
+
+
+# Pillow's readers of headers. Unlike `Image.open`, they do not warn of images that are
+# large but within our own limit.
+_PILLOW_READERS = {
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    **_optional_readers(),
+}
+_ALL_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
     "PNG": (".png",),
     "GIF": (".gif",),
     "BMP": (".bmp",),
     "WebP": (".webp",),
     "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIC": (".heic", ".heif"),
 }
-# First bytes of a file -> format. WebP has its name at the ninth byte.
+# Format that can be read here -> file name extensions.
+SUFFIXES = {
+    kind: suffixes
+    for kind, suffixes in _ALL_SUFFIXES.items()
+    if kind in ("JPEG", "PNG", *_PILLOW_READERS)
+}
+# First bytes of a file -> format. WebP, AVIF and HEIC have their names further on.
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -34,21 +72,19 @@ _SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-# Pillow's readers of headers. Unlike `Image.open`, they do not warn of images that are
-# large but within our own limit.
-_PILLOW_READERS = {
-    "GIF": GifImagePlugin.GifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "WebP": WebPImagePlugin.WebPImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-}
+# The fifth to eighth byte of AVIF and HEIC; their brands follow.
+_ISO_MEDIA = b"ftyp"
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # Pillow's names of the pixel layouts of BMP that TensorFlow reads correctly: 24 bits,
 # and 32 bits in the usual order.
 _BMP_OF_TENSORFLOW = ("BGR", "BGRX", "BGRA")
 # Modes of Pillow that PNG stores with 8 bits per channel.
 _PNG_MODES = ("L", "LA", "RGB", "RGBA")
-# The first two bytes of TIFF, in both byte orders, and of BMP.
-_STARTS = (b"II", b"MM", b"BM")
+# Formats that TensorFlow does not read.
+_OF_PILLOW = ("TIFF", "PPM", "AVIF", "HEIC")
+# The first two bytes of TIFF in both byte orders, of BMP, GIF and the kinds of PPM.
+_STARTS = (b"II", b"MM", b"BM", b"GI", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 # The 12th byte of a WebP file that may be animated or transparent.
 _WEBP_EXTENDED = b"VP8X"
 
@@ -72,6 +108,8 @@ def flaw_of(data: bytes, channels: int = 3) -> str | None:
     kind = format_of(data)
     if kind is None:
         return f"no image: begins with {data[:12]!r}"
+    if kind not in SUFFIXES:
+        return f"{kind}, which the installed Pillow cannot read"
     try:
         with tf.device("CPU"):
             if kind == "JPEG":
@@ -89,17 +127,21 @@ def flaw_of(data: bytes, channels: int = 3) -> str | None:
 def readable(data: bytes) -> bytes:
     """The same bytes, or a PNG where TensorFlow cannot read the image.
 
-    Converts TIFF (its first page), BMP with a palette, 16 bits or an unusual order of
-    channels, and animated WebP: asked for one frame of it, TensorFlow 2.21 writes
-    beyond its buffer.
+    Converts TIFF (its first page), PPM, AVIF, HEIC, BMP with a palette, 16 bits or an
+    unusual order of channels, GIF whose first frame does not fill its canvas, and
+    animated WebP: asked for one frame of it, TensorFlow 2.21 writes beyond its buffer.
 
     Raises:
         ValueError: if the range of the pixels is unknown, or there are too many pixels.
     """
     kind = format_of(data)
-    if kind == "TIFF" or (kind == "WebP" and _is_animated(data)):
+    if kind in _OF_PILLOW or (kind == "WebP" and _is_animated(data)):
         with _opened(data, kind) as image:
             return _as_png(image)
+    if kind == "GIF":
+        with _opened(data, kind) as image:
+            fills_canvas = image.tile[0][1] == (0, 0, *image.size)
+            return data if fills_canvas else _as_png(image)
     if kind == "BMP":
         with _opened(data, kind) as image:
             layout = image.tile[0][3][0]
@@ -109,8 +151,12 @@ def readable(data: bytes) -> bytes:
 
 def readable_in_graph(data: tf.Tensor) -> tf.Tensor:
     """`readable` of a string scalar; most images do not leave the graph."""
-    start, kind = tf.strings.substr(data, 0, 2), tf.strings.substr(data, 12, 4)
-    may_need = tf.reduce_any(start == tf.constant(_STARTS)) | (kind == _WEBP_EXTENDED)
+    start, media, webp = (
+        tf.strings.substr(data, place, length)
+        for place, length in ((0, 2), (4, 4), (12, 4))
+    )
+    may_need = tf.reduce_any(start == tf.constant(_STARTS))
+    may_need |= (media == _ISO_MEDIA) | (webp == _WEBP_EXTENDED)
 
     def converted():
         return host_function(readable, [data], tf.string, stateful=False)
@@ -119,11 +165,43 @@ def readable_in_graph(data: tf.Tensor) -> tf.Tensor:
 
 
 def format_of(data: bytes) -> str | None:
-    """A key of `SUFFIXES`, found by the contents; None for other data."""
+    """The format found by the contents, as "JPEG"; None for other data.
+
+    AVIF and HEIC are keys of `SUFFIXES` only where Pillow can read them.
+    """
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
+    if re.match(rb"P[1-6]\s", data):
+        return "PPM"
+    if data[4:8] == _ISO_MEDIA:
+        return _format_of_media(data)
     found = (name for start, name in _SIGNATURES.items() if data.startswith(start))
     return next(found, None)
+
+
+def _format_of_media(data):
+    length = int.from_bytes(data[:4], "big")
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, min(length, 256), 4))]
+    if any(brand in _AVIF_BRANDS for brand in brands):
+        return "AVIF"
+    return "HEIC" if brands[0] in _HEIC_BRANDS else None
+
+
+def bits_of(data: bytes) -> int:
+    """Bits per channel as stored, of an image that can be decoded: mostly 8."""
+    kind = format_of(data)
+    if kind == "PNG":
+        return data[24]
+    if kind not in ("TIFF", "PPM"):
+        return 8
+    with _opened(data, kind) as image:
+        return _stored_bits(image)
+
+
+def _stored_bits(image):
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
+    return 16 if image.mode.startswith("I") else 8
 
 
 def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -170,8 +248,10 @@ def _in_8_bits(image):
     """A Pillow image in one of `_PNG_MODES`."""
     if image.mode in _PNG_MODES:
         return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    of_16_bits = image.mode == "I" and image.format == "PPM"  # scaled by Pillow
+    if image.mode.startswith("I;16") or of_16_bits:
+        excess = _stored_bits(image) - 8
+        return Image.fromarray((np.asarray(image) >> excess).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise _Unusable("32 bits for each channel, whose range is unknown")
     if image.mode == "1":

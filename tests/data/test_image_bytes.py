@@ -1,12 +1,13 @@
 """Every flaw of an image file has its reason; only odd formats are converted."""
 
 import io
+import itertools
 import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, features
 
 from byol_keras.data import decoding, image_bytes
 
@@ -33,7 +34,8 @@ CONVERTED = {
     "palette.bmp",
     "bilevel.bmp",
     "animated.webp",
-    *(name for name in images.ODD if name.endswith(".tif")),
+    "part of its canvas.gif",
+    *(name for name in images.ODD if name.endswith((".tif", "m"))),
 }
 
 
@@ -102,6 +104,98 @@ def test_masks_of_bmp_are_followed(order, converted):
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels)
 
 
+@pytest.mark.parametrize("bits", [32, 16])
+@pytest.mark.parametrize("header", [40, 52, 56, 108, 124])
+def test_bmp_of_any_masks_is_read_as_pillow_does_or_not_at_all(header, bits):
+    orders = [(31744, 992, 31), (63488, 2016, 31), (31, 992, 31744)]
+    if bits == 32:
+        places = itertools.permutations(range(4), 3)
+        orders = [[0xFF << 8 * place for place in order] for order in places]
+    for masks in orders:
+        rest = (2**bits - 1) ^ sum(masks)
+        for alpha in (0, rest):
+            encoded = bmp_of_masks(header, bits, [*masks, alpha])
+            try:
+                expected = images.as_pillow_reads(encoded)
+            except OSError:
+                assert "BMP that is damaged" in image_bytes.flaw_of(encoded)
+            else:
+                found = decoding.decode(image_bytes.readable(encoded), 3)
+                np.testing.assert_array_equal(found, expected)
+
+
+def bmp_of_masks(header, bits, masks):
+    """BMP of random pixels and of an information header of so many bytes."""
+    rows = np.random.default_rng(0).bytes(6 * 4 * bits // 8)
+    fixed = struct.pack("<IiiHHIIiiII", header, 6, 4, 1, bits, 3, len(rows), 0, 0, 0, 0)
+    count = {40: 3, 52: 3}.get(header, 4)
+    fields = struct.pack(f"<{count}I", *masks[:count])
+    fields += bytes(max(0, header - 40 - len(fields)))
+    offset = 14 + len(fixed) + len(fields)
+    start = struct.pack("<IHHI", offset + len(rows), 0, 0, offset)
+    return b"BM" + start + fixed + fields + rows
+
+
+def tiff_of_12_bits(values):
+    """Grey TIFF with 12 bits per pixel, packed: two pixels in three bytes."""
+    bits = "".join(f"{value:012b}" for value in values)
+    strip = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    tags = [(256, len(values)), (257, 1), (258, 12), (259, 1), (262, 1)]
+    tags += [(273, 8), (277, 1), (278, 1), (279, len(strip))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    place = 8 + len(strip)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", place) + strip + directory
+
+
+def test_the_upper_8_of_12_bits_are_kept():
+    values = [0, 15, 16, 255, 2048, 4095]
+    encoded = tiff_of_12_bits(values)
+    assert image_bytes.flaw_of(encoded) is None
+    pixels = decoding.decode(image_bytes.readable(encoded), 1).numpy()
+    assert pixels.ravel().tolist() == [value >> 4 for value in values]
+    assert image_bytes.bits_of(encoded) == 12
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("form", ["avif", "heif"])
+def test_avif_and_heic_are_read_where_pillow_can(form, mode):
+    if form == "heif":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    image = Image.fromarray(images.gradient()).convert(mode)
+    encoded = images.encode(image, form)
+    assert image_bytes.flaw_of(encoded) is None
+    pixels = decoding.decode(image_bytes.readable(encoded), 3).numpy()
+    np.testing.assert_array_equal(pixels, images.as_pillow_reads(encoded))
+    in_graph = tf.function(image_bytes.readable_in_graph)(tf.constant(encoded))
+    assert in_graph.numpy() == image_bytes.readable(encoded)
+
+
+def test_a_format_without_a_reader_is_named(monkeypatch):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    monkeypatch.setattr(image_bytes, "SUFFIXES", {"JPEG": (".jpg",)})
+    flaw = image_bytes.flaw_of(heic)
+    assert flaw == "HEIC, which the installed Pillow cannot read"
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        ("16 bit.png", 16),
+        ("16 bit.tif", 16),
+        ("16 bit.pgm", 16),
+        ("rgb.tif", 8),
+        ("rgb.ppm", 8),
+        ("cmyk.jpg", 8),
+        ("a PNG named.jpg", 8),
+    ],
+)
+def test_bits_are_those_of_the_file(name, bits):
+    assert image_bytes.bits_of(images.ODD[name][0]) == bits
+
+
 @pytest.mark.parametrize("form", ["gif", "bmp", "webp", "tiff", "png", "jpeg"])
 def test_size_is_checked_before_an_image_is_decoded(form, monkeypatch):
     encoded = images.encode(Image.fromarray(images.gradient()), form)
@@ -122,6 +216,12 @@ def test_a_header_cut_short_is_damage(form):
         (b"RIFF\0\0\0\0WEBPVP8 ", "WebP"),
         (b"RIFF\0\0\0\0WAVEfmt ", None),
         (b"GIF89a", "GIF"),
+        (b"P6\n2 2\n", "PPM"),
+        (b"P7\n", None),
+        (b"PNG is", None),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", None),
         (b"MM\0*", "TIFF"),
         (b"", None),
     ],

@@ -1,6 +1,7 @@
 """Images for tests: random ones, odd files and broken files, and augmented views."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -39,6 +40,8 @@ def varied(number=24, size=(20, 24), channels=3):
 
 
 SIZE = (48, 64)
+# 0, 1, 2, 13, 14 and 15 of 15.
+DECIMAL = np.array([[[0, 17, 34], [221, 238, 255]]], np.uint8)
 
 
 def gradient(size=SIZE, channels=3):
@@ -60,6 +63,21 @@ def luma(pixels):
     return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
+def gif_that_covers_a_part(canvas=(90, 60), corner=(7, 5)):
+    """GIF whose only frame, of the pixels of `gradient()`, does not fill its canvas."""
+    gif = bytearray(encode(Image.fromarray(gradient()).quantize(256), "gif"))
+    gif[6:10] = struct.pack("<HH", *canvas)
+    frame = 13 + 3 * 2 ** ((gif[10] & 7) + 1)  # after the header and its palette
+    gif[frame + 1 : frame + 5] = struct.pack("<HH", *corner)
+    return bytes(gif)
+
+
+def as_pillow_reads(encoded):
+    """uint8 `[h, w, 3]`: the first frame."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def _odd():
     pixels = gradient()
     colour, grey = Image.fromarray(pixels), Image.fromarray(luma(pixels))
@@ -69,7 +87,8 @@ def _odd():
     cmyk, ycbcr = colour.convert("CMYK"), colour.convert("YCbCr")
     repeated = np.repeat(luma(pixels)[..., None], 3, axis=-1)
     in_palette = np.asarray(palette.convert("RGB"))
-    gif = encode(colour, "gif", **frames)
+    gif, part = encode(colour, "gif", **frames), gif_that_covers_a_part()
+    bilevel = encode(grey.convert("1"), "ppm")
     return {
         "cmyk.jpg": (encode(cmyk, "jpeg", quality=100), pixels),
         "progressive.jpg": (encode(colour, "jpeg", progressive=True), pixels),
@@ -81,7 +100,14 @@ def _odd():
         "palette.bmp": (encode(palette, "bmp"), in_palette),
         "bilevel.bmp": (encode(grey.convert("1"), "bmp"), None),
         "grey and alpha.png": (encode(grey.convert("LA"), "png"), repeated),
-        "animated.gif": (gif, np.asarray(Image.open(io.BytesIO(gif)).convert("RGB"))),
+        "animated.gif": (gif, as_pillow_reads(gif)),
+        "part of its canvas.gif": (part, as_pillow_reads(part)),
+        "renamed JPEG.jfif": (encode(colour, "jpeg"), pixels),
+        "rgb.ppm": (encode(colour, "ppm"), pixels),
+        "grey.pgm": (encode(grey, "ppm"), repeated),
+        "16 bit.pgm": (encode(Image.fromarray(sixteen), "ppm"), repeated),
+        "bilevel.pbm": (bilevel, as_pillow_reads(bilevel)),
+        "decimal.pnm": (b"P3 2 1 15\n0 1 2  13 14 15\n", DECIMAL),
         "animated.webp": (encode(colour, "webp", lossless=True, **frames), pixels),
         "transparent.webp": (
             encode(colour.convert("RGBA"), "webp", lossless=True),
