@@ -9,7 +9,9 @@ def top_accuracy(scores: np.ndarray, labels: np.ndarray, top: int) -> float:
     Args:
         scores: `[N, classes]`: votes, logits or probabilities.
         labels: int `[N]`.
-        top: int. Ties are broken in favour of the lower class number.
+        top: int. Ties are broken in favour of the lower class number. A row with NaN,
+            as of a training that diverged, is wrong.
     """
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-    return 100.0 * float(np.mean(np.any(ranked == labels[:, None], axis=1)))
+    hits = np.any(ranked == labels[:, None], axis=1) & ~np.isnan(scores).any(axis=1)
+    return 100.0 * float(np.mean(hits))

@@ -1,6 +1,7 @@
 """Fine-tuning: trains all weights of a backbone on some or all labels."""
 
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
@@ -10,12 +11,18 @@ import keras
 import tensorflow as tf
 
 from byol_keras.benchmarks.accuracy import top_accuracy
-from byol_keras.benchmarks.frozen.features import extract_all, read_feature
+from byol_keras.benchmarks.frozen.features import (
+    NonfiniteFeatures,
+    extract_all,
+    read_feature,
+)
 from byol_keras.benchmarks.precision import check_batch_size
 from byol_keras.benchmarks.progress import TrainingProgress
 from byol_keras.benchmarks.splits import check_splits, split_places
 from byol_keras.benchmarks.trainable import trainable_copy
 from byol_keras.schedules import RunLength
+
+_logger = logging.getLogger("byol_keras")
 
 
 class GridPoint(NamedTuple):
@@ -231,9 +238,20 @@ class Classifier(keras.Model):
 
 
 def accuracy(model: keras.Model, data, transform: Callable | None) -> Accuracy:
-    """Top-1 and top-5 accuracy of a model that returns logits `[B, num_classes]`."""
-    # Without a cache: the logits of these weights are used only here.
-    found = extract_all(model, data, ["avgpool"], transform, cache_dir=None)
+    """Top-1 and top-5 accuracy of a model that returns logits `[B, num_classes]`.
+
+    Logits that are not finite, as of a trial that diverged, count as 0, with a warning.
+    """
+    try:
+        # Without a cache: the logits of these weights are used only here.
+        found = extract_all(model, data, ["avgpool"], transform, cache_dir=None)
+    except NonfiniteFeatures:
+        _logger.warning(
+            "finetune: a trial diverged, and counts as 0 percent: its logits of %s are "
+            "not finite.",
+            data.name,
+        )
+        return Accuracy(0.0, 0.0)
     logits, labels = found["avgpool"]
     return Accuracy(*(top_accuracy(logits, labels, top) for top in (1, 5)))
 

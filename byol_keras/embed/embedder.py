@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.benchmarks.frozen.features import read_feature
+from byol_keras.benchmarks.frozen.features import check_finite, read_feature
 from byol_keras.export import load_backbone
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.views.transforms import resize_center_crop
@@ -37,7 +37,9 @@ class Embedder:
 
     def __call__(self, images) -> np.ndarray:
         """Transformed images, float32 `[B, S, S, C]` -> features, float32 `[B, D]`."""
-        return self._forward(images).numpy()
+        features = self._forward(images).numpy()
+        check_finite(features, "a batch")
+        return features
 
     def _features(self, images):
         return read_feature(self.backbone(images, training=False), self.feature)

@@ -18,3 +18,8 @@ def test_lower_class_of_equal_scores_is_first():
     tied = np.zeros((2, 3))
     assert top_accuracy(tied, np.array([0, 2]), 1) == 50.0
     assert top_accuracy(tied, np.array([1, 2]), 2) == 50.0
+
+
+def test_row_with_nan_is_wrong():
+    scores = np.array([[np.nan, np.nan], [0.9, 0.1], [1.0, np.nan]])
+    assert top_accuracy(scores, np.array([0, 0, 0]), 1) == pytest.approx(100 / 3)

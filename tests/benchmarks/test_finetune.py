@@ -18,6 +18,7 @@ from byol_keras.benchmarks.finetune import (
     Accuracy,
     GridPoint,
     Recipe,
+    accuracy,
     fine_tuned,
     finetune,
 )
@@ -74,6 +75,14 @@ def weights_of(model):
 def assert_same(first, second, **tolerance):
     for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a, b, **{"rtol": 0, "atol": 0, **tolerance})
+
+
+def test_trial_that_diverged_counts_as_0_with_a_warning(caplog):
+    model = keras.Sequential([keras.Input((None, None, 3)), layers.Rescaling(np.nan)])
+    found = accuracy(model, coloured([0, 1, 1]), None)
+    assert found == Accuracy(0.0, 0.0)
+    (record,) = caplog.records
+    assert "a trial diverged, and counts as 0 percent" in record.getMessage()
 
 
 # One whole run, and the weights of the backbone before and after it.

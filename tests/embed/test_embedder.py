@@ -1,10 +1,16 @@
 """The embedder prepares images as the run and the benchmarks do."""
 
+import keras
 import numpy as np
 import pytest
 
 from byol_keras.backbones import resnet18
-from byol_keras.embed.embedder import default_resize, make_embedder, trained_size
+from byol_keras.embed.embedder import (
+    Embedder,
+    default_resize,
+    make_embedder,
+    trained_size,
+)
 
 
 def write_run(folder, size):
@@ -53,6 +59,15 @@ def test_embedder_accepts_images_of_any_size(tmp_path):
     prepared = embedder.transform(pixels)
     assert prepared.shape == (32, 32, 3)
     assert embedder(prepared[None]).shape == (1, 64)
+
+
+def test_features_that_are_not_finite_are_refused():
+    images = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(images)
+    backbone = keras.Model(images, keras.layers.Rescaling(np.nan)(pooled))
+    embedder = Embedder(backbone, None, "avgpool")
+    with pytest.raises(ValueError, match="backbone's features must be finite"):
+        embedder(np.ones((2, 8, 8, 3), np.float32))
 
 
 def test_errors_name_arguments():

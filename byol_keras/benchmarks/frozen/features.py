@@ -31,6 +31,20 @@ class Features(NamedTuple):
     labels: np.ndarray
 
 
+class NonfiniteFeatures(ValueError):
+    """Features of a backbone with NaN or infinity, with which no score has a sense."""
+
+
+def check_finite(features: np.ndarray, where: str) -> None:
+    """Raises `NonfiniteFeatures` unless all features `[N, D]` of `where` are finite."""
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise NonfiniteFeatures(
+            "the backbone's features must be finite. Received: NaN or infinity for "
+            f"{np.sum(~finite)} of {len(finite)} images of {where}"
+        )
+
+
 def extract_features(
     backbone: keras.Model,
     data,
@@ -69,8 +83,8 @@ def extract_all(
     Raises:
         ValueError: for data without labels, of another channel count than the
             backbone's, or of different sizes without a `transform`; for a feature
-            that the backbone does not return; for negative labels, which TFDS gives to
-            images with undisclosed classes.
+            that the backbone does not return; for features that are not finite; for
+            negative labels, which TFDS gives to images with undisclosed classes.
     """
     _check_data(backbone, data, transform)
     batches = _batches(data, transform, batch_size)
@@ -172,6 +186,8 @@ def _run(backbone, features, batches, data, allocate):
     for images, labels in tracked(batches, title, transient=True):
         _refuse_secret(labels, data)
         found = {name: value.numpy() for name, value in forward(images).items()}
+        for name, block in found.items():
+            check_finite(block, f"a batch of {data.name}, {name}")
         for name, block in (found | {_LABELS: labels.numpy()}).items():
             if name not in arrays:
                 shape = (data.num_examples, *block.shape[1:])

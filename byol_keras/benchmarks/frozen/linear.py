@@ -230,10 +230,12 @@ def linear_features(
         )
         heads[level] = Head(name, classifier, optimizer)
     train_heads(list(heads.values()), feed, length, "linear_features")
-    results = {
-        f"linear_features/feature{level}_top1": _top1(head, test[head.feature])
-        for level, head in heads.items()
-    }
+    results = {}
+    for level, head in heads.items():
+        split = test[head.feature]
+        scores = _reported_scores("linear_features", head, split)
+        top1 = top_accuracy(scores, split.labels, 1)
+        results[f"linear_features/feature{level}_top1"] = top1
     return results | {"linear_features/best_top1": max(results.values())}
 
 
@@ -242,9 +244,20 @@ def _top1(head: Head, split: Features) -> float:
 
 
 def _top1_and_top5(name: str, head: Head, split: Features) -> dict[str, float]:
-    scores = head.scores(split.features)
+    scores = _reported_scores(name, head, split)
     tops = {top: top_accuracy(scores, split.labels, top) for top in (1, 5)}
     return {f"{name}/top{top}": percent for top, percent in tops.items()}
+
+
+def _reported_scores(name, head, split):
+    scores = head.scores(split.features)
+    # A sweep may try a rate at which the weights diverge, but must not choose it.
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"{name}.learning_rate_fn must keep the weights finite. Received: a "
+            f"classifier of {head.feature} whose scores are not finite after training"
+        )
+    return scores
 
 
 def _linear_classifier(size, num_classes, initializer, before=()):

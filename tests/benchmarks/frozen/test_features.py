@@ -9,7 +9,16 @@ import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.backbones import resnet18
-from byol_keras.benchmarks.frozen.features import extract_features
+from byol_keras.benchmarks.frozen import (
+    knn,
+    linear,
+    linear_features,
+    linear_sweep,
+    logistic,
+    low_shot_svm,
+    svm,
+)
+from byol_keras.benchmarks.frozen.features import NonfiniteFeatures, extract_features
 
 
 class CountingBackbone(keras.Model):
@@ -118,3 +127,49 @@ def test_negative_labels_are_refused(backbone):
     secret = dataclasses.replace(source, source=Secret())
     with pytest.raises(ValueError, match=r"labels must be 0 or more\. Received: -1"):
         extract_features(backbone, secret)
+
+
+def broken_backbone(value):
+    images = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(images)
+    features = keras.layers.Rescaling(1.0, value)(pooled)
+    return keras.Model(images, {"avgpool": features})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused_with_their_count(value):
+    with pytest.raises(
+        NonfiniteFeatures,
+        match=r"backbone's features must be finite\. Received: NaN or infinity for 3 "
+        r"of 3 images of a batch of arrays.*, avgpool",
+    ):
+        extract_features(broken_backbone(value), labelled(), batch_size=3)
+
+
+@pytest.mark.parametrize(
+    "benchmark",
+    [knn, linear, linear_features, linear_sweep, logistic, low_shot_svm, svm],
+    ids=lambda function: function.__name__,
+)
+def test_no_frozen_benchmark_scores_features_that_are_not_finite(benchmark):
+    images = random_images(12, 8, 8)
+    train = data.arrays(images, np.arange(12) % 2)
+    name = benchmark.__name__
+    if name in ("logistic", "low_shot_svm", "svm"):
+        pytest.importorskip("sklearn")
+    settings = {"test_data": train}
+    if name.startswith("linear"):
+        settings |= {"optimizer_fn": keras.optimizers.SGD, "batch_size": 4}
+        settings |= {"learning_rate_fn": lambda *args, **kwargs: 0.1, "epochs": 1}
+    if name == "linear_sweep":
+        settings["validation_data"] = train
+    maps = {"svm": {"features": ["avgpool"]}, "low_shot_svm": {"feature": "avgpool"}}
+    settings |= maps.get(name, {}) | ({"k": [1]} if name == "knn" else {})
+    settings |= {"ks": [1], "jobs": 1} if name == "low_shot_svm" else {}
+    backbone = broken_backbone(np.nan)
+    if name == "linear_features":
+        images = keras.Input((None, None, 3))
+        maps = {f"feature{i}": backbone.layers[-1](images) for i in range(1, 6)}
+        backbone = keras.Model(images, maps)
+    with pytest.raises(NonfiniteFeatures, match="features must be finite"):
+        benchmark(backbone, train, **settings)

@@ -184,6 +184,24 @@ def test_sweep_takes_the_schedule_of_the_protocol(backbone):
 # The stages.
 
 
+def no_rate(run_length, base_learning_rate):
+    return float("nan") if base_learning_rate > 1 else base_learning_rate
+
+
+def test_classifier_that_diverged_is_one_line(backbone):
+    line = r"linear\.learning_rate_fn must keep the weights finite\. Received: a class"
+    with pytest.raises(ValueError, match=line):
+        run_linear(backbone, rate=float("nan"), epochs=1)
+
+
+def test_rate_that_diverges_is_never_chosen(backbone):
+    rates = {"base_learning_rates": (2.0, 1.0), "learning_rate_fn": no_rate}
+    found = run_sweep(backbone, **rates)
+    assert found["linear_sweep/base_learning_rate"] == 1.0
+    with pytest.raises(ValueError, match=r"linear_sweep\.learning_rate_fn must keep"):
+        run_sweep(backbone, base_learning_rates=(2.0,), learning_rate_fn=no_rate)
+
+
 @pytest.mark.parametrize("view", [None, flips()], ids=["frozen", "images"])
 def test_every_stage_is_classified(backbone, view):
     found = run_features(backbone, train_view=view)
