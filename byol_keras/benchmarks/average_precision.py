@@ -9,7 +9,8 @@ def average_precision(
     """Average precision of scored examples.
 
     Args:
-        scores: float `[N]`. Ties are ranked in the order of the examples.
+        scores: float `[N]`. Examples of equal scores share one threshold, so that their
+            order does not matter: precision and recall are counted after the last one.
         is_positive: bool `[N]`.
         rule: one of `RULES`; see `average_precision_of_hits`.
 
@@ -17,11 +18,20 @@ def average_precision(
         In 0..1.
 
     Raises:
-        ValueError: if no example is positive, or `rule` is unknown.
+        ValueError: if no example is positive, a score is NaN, or `rule` is unknown.
+
+    Deviation: the published code ranks equal scores in the order of the examples.
     """
-    ranking = np.argsort(-np.asarray(scores), kind="stable")
-    hits = np.asarray(is_positive, bool)[ranking]
-    return average_precision_of_hits(hits, int(hits.sum()), rule)
+    scores = np.asarray(scores)
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"scores must be numbers. Received: {np.isnan(scores).sum()} NaN of "
+            f"{len(scores)}"
+        )
+    ranking = np.argsort(-scores, kind="stable")
+    hits, ranked = np.asarray(is_positive, bool)[ranking], scores[ranking]
+    last_of_score = np.append(ranked[1:] != ranked[:-1], True)
+    return _precision_of_hits(hits, int(hits.sum()), rule, last_of_score)
 
 
 def average_precision_of_hits(
@@ -46,6 +56,11 @@ def average_precision_of_hits(
 
     Source: PASCAL VOC's development kits: 11 points until 2009, all points since.
     """
+    return _precision_of_hits(hits, num_positives, rule, slice(None))
+
+
+def _precision_of_hits(hits, num_positives, rule, thresholds):
+    """Average precision of the curve at some places of the ranking only."""
     if rule not in RULES:
         raise ValueError(f"rule must be one of {tuple(RULES)}. Received: {rule!r}")
     found = np.cumsum(np.asarray(hits, bool))
@@ -54,16 +69,16 @@ def average_precision_of_hits(
         raise ValueError(
             f"num_positives must be {least} or more. Received: {num_positives}"
         )
-    precision = found / np.arange(1, len(found) + 1)
+    precision = (found / np.arange(1, len(found) + 1))[thresholds]
+    found = found[thresholds]
     # The best precision at this recall or beyond.
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(RULES[rule](found, envelope, num_positives))
 
 
 def _area(found, envelope, num_positives):
-    # Recall grows only at hits, by 1 / num_positives each.
-    is_hit = np.diff(found, prepend=0) > 0
-    return envelope[is_hit].sum() / num_positives
+    # Each hit adds 1 / num_positives to the recall.
+    return np.repeat(envelope, np.diff(found, prepend=0)).sum() / num_positives
 
 
 def _eleven_points(found, envelope, num_positives):

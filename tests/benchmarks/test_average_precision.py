@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from byol_keras.benchmarks.average_precision import (
     average_precision,
@@ -68,10 +70,53 @@ def test_area_equals_that_of_the_envelope_summed_step_by_step():
         assert average_precision_of_hits(hits, positives) == pytest.approx(area)
 
 
-def test_earlier_of_equal_scores_ranks_first():
-    scores = np.ones(4)
-    assert average_precision(scores, [True, False, False, False]) == 1.0
-    assert average_precision(scores, [False, False, False, True]) == 0.25
+@pytest.mark.parametrize("rule", RULES)
+def test_equal_scores_give_the_share_of_positives_in_any_order(rule):
+    for is_positive in ([1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]):
+        assert average_precision(np.ones(4), is_positive, rule) == 0.25
+
+
+def test_precision_of_tied_scores_is_counted_after_the_last_of_them():
+    # Thresholds 3, 2 and 1: precisions 1/2, 3/4 and 4/6 at recalls 1/4, 3/4 and 1.
+    scores, is_positive = [3, 3, 2, 2, 1, 1], [1, 0, 1, 1, 0, 1]
+    expected = (3 * 3 / 4 + 4 / 6) / 4
+    assert average_precision(np.array(scores), is_positive) == pytest.approx(expected)
+
+
+@given(
+    examples=st.lists(
+        st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=12
+    ),
+    order=st.randoms(use_true_random=False),
+)
+@settings(deadline=None)
+def test_precision_does_not_depend_on_the_order_of_ties(examples, order):
+    examples.append((2, True))
+    shuffled = order.sample(examples, len(examples))
+    for rule in RULES:
+        forth, back = (
+            average_precision(*map(np.array, zip(*listed, strict=True)), rule)
+            for listed in (examples, shuffled)
+        )
+        assert forth == pytest.approx(back, abs=1e-12)
+
+
+def test_precision_of_ties_is_the_area_below_the_envelope_of_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        scores, hits = rng.integers(0, 5, 20).astype(float), rng.random(20) < 0.4
+        hits[0] = True
+        precision, recall, _ = metrics.precision_recall_curve(hits, scores)
+        # From high recall to low: the best precision at this recall or beyond.
+        envelope = np.maximum.accumulate(precision)
+        expected = -np.sum(np.diff(recall) * envelope[:-1])
+        assert average_precision(scores, hits) == pytest.approx(expected)
+
+
+def test_nan_among_scores_is_one_line():
+    with pytest.raises(ValueError, match=r"scores must be numbers\. Received: 1 NaN"):
+        average_precision(np.array([1.0, np.nan]), [True, False])
 
 
 @pytest.mark.parametrize(("hits", "num_positives"), [([0, 0], 0), ([1, 1, 0], 1)])

@@ -12,6 +12,9 @@ from byol_keras.benchmarks.frozen.features import extract_features
 from byol_keras.benchmarks.splits import check_splits
 from byol_keras.runtime.argument_checks import is_positive_int
 
+# exp(600) is far from the largest float64, and exp(-700) is not 0.
+_LARGEST_EXPONENT, _SMALLEST_EXPONENT = 600.0, -700.0
+
 
 @gin.register(module="byol_keras")
 def knn(
@@ -138,14 +141,20 @@ def class_votes(
 ) -> np.ndarray:
     """Sum of exp(similarity / temperature) over the neighbors of each class.
 
+    If the exponents of a row would overflow or underflow, all votes of the row are
+    scaled by one factor, which keeps the order of its classes.
+
     Args:
         similarities: `[M, k]`.
         labels: int `[M, k]`.
 
     Returns:
-        float64 `[M, num_classes]`.
+        float64 `[M, num_classes]`, above 0 for each class of a neighbor.
     """
-    weights = np.exp(similarities.astype(np.float64) / temperature)
+    exponents = similarities.astype(np.float64) / temperature
+    largest = exponents.max(axis=1, keepdims=True)
+    exponents -= largest - np.clip(largest, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+    weights = np.exp(np.maximum(exponents, _SMALLEST_EXPONENT))
     votes = np.zeros((len(labels), num_classes))
     np.add.at(votes, (np.arange(len(labels))[:, None], labels), weights)
     return votes

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from byol_keras import data
 from byol_keras.benchmarks.accuracy import top_accuracy
@@ -55,6 +57,46 @@ def test_vote_of_exact_similarities_is_exact():
     similarities = np.array([[0.995004165278, 0.87758256189, 0.867819179678]])
     votes = class_votes(similarities, np.array([[0, 1, 1]]), 2, T)
     np.testing.assert_allclose(votes, [[1490087.22765, 520597.377589]], rtol=1e-10)
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_most_similar_class_wins_at_any_temperature(temperature, sign):
+    similarities = np.float32([[0.95, 0.85]]) if sign > 0 else -np.float32([[0.85, 1]])
+    votes = class_votes(similarities, np.array([[1, 0]]), 3, temperature)
+    assert np.isfinite(votes).all()
+    assert votes[0, 1] > votes[0, 0] > votes[0, 2] == 0
+
+
+def test_votes_that_do_not_overflow_are_exactly_the_sums_of_exponentials():
+    rng = np.random.default_rng(0)
+    similarities = rng.uniform(-1, 1, (20, 9)).astype(np.float32)
+    labels = rng.integers(0, 4, (20, 9))
+    for temperature in (1.0, 0.07, 0.003):
+        weights = np.exp(similarities.astype(np.float64) / temperature)
+        expected = np.zeros((20, 4))
+        np.add.at(expected, (np.arange(20)[:, None], labels), weights)
+        found = class_votes(similarities, labels, 4, temperature)
+        np.testing.assert_array_equal(found, expected)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_accuracy_does_not_depend_on_the_order_of_images_or_classes(seed):
+    rng = np.random.default_rng(seed)
+    train = rng.normal(size=(40, 5)).astype(np.float32)
+    test = rng.normal(size=(25, 5)).astype(np.float32)
+    labels, truth = rng.integers(0, 4, 40), rng.integers(0, 4, 25)
+
+    def accuracies(train, labels, test, truth):
+        similarities, near = nearest_neighbors(train, labels, test, 7)
+        votes = class_votes(similarities, near, 4, T)
+        return [top_accuracy(votes, truth, top) for top in (1, 2)]
+
+    images, queries, classes = (rng.permutation(n) for n in (40, 25, 4))
+    assert accuracies(train, labels, test, truth) == accuracies(
+        train[images], classes[labels[images]], test[queries], classes[truth[queries]]
+    )
 
 
 @pytest.mark.parametrize("train_block", [1, 4, 13, 100])

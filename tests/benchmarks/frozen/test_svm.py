@@ -121,6 +121,25 @@ def test_ignored_labels_are_negatives_in_training():
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("labels", [np.arange(30) // 10, np.arange(30) % 3])
+def test_constant_features_score_the_share_of_positives_in_any_order(labels):
+    images = np.full((30, 4, 4, 3), 100, np.uint8)
+    gray = data.arrays(images, labels)
+    found = svm(mean_colour(), gray, gray, None, ["avgpool"], COSTS[:1], jobs=1)
+    assert found["svm/avgpool_mAP"] == pytest.approx(100 / 3)
+
+
+def test_map_does_not_depend_on_the_order_of_classes():
+    _, images, labels = make_multi_label(60, noise=100)
+    found = []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        train = image_data(images, labels[:, order])
+        found.append(
+            svm(mean_colour(), train, train, None, ["avgpool"], COSTS[:1], jobs=1)
+        )
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_one_label_per_image_is_one_class_against_the_rest():
     _, images, _ = make_multi_label(noise=100)
     labels = np.argmax(images[:, 0, 0], axis=1)
