@@ -23,14 +23,18 @@ from byol_keras.config.bindings import find_mistakes
 from byol_keras.config.graph import value_of
 from byol_keras.data.unreadable import listed_in
 from byol_keras.export import load_backbone
-from byol_keras.export.digest import backbone_digest
+from byol_keras.export.digest import (
+    backbone_digest,
+    exported_digests,
+    note_evaluated,
+)
 from byol_keras.export.model_card import rewrite_scores
 from byol_keras.report.callback import rewrite_page
 from byol_keras.results import records, table
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.errors import Findings
-from byol_keras.runtime.run_folder import RunFolder
+from byol_keras.runtime.run_folder import BenchmarkFolder, RunFolder
 
 SELECTOR = "byol_keras.benchmark"
 
@@ -54,8 +58,10 @@ def benchmark(
 
     Args:
         backbone_path: see `export.load_backbone`.
-        model_dir: run folder, which gets `benchmarks/`. None writes no file, except
-            features if the user has bound a folder for them.
+        model_dir: run folder, which gets `benchmarks/`. Results of another backbone
+            than the run's have a folder of their own in it, named by the backbone's
+            digest. None writes no file, except features if the user has bound a folder
+            for them.
         benchmarks: bound by gin: functions `(backbone) -> dict[str, float]`, in a list
             as `[@knn]`, or named in a dict as `{"small": @small/finetune}`.
         baselines: names from `baselines.BASELINES` to compare with.
@@ -73,6 +79,7 @@ def benchmark(
         trained = load_backbone(backbone_path)
         run = _make_folder(model_dir)
     digest = backbone_digest(trained)
+    folder = run and _results_folder(run, backbone_path, digest)
     selectors = {task.selector for task in tasks}
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
     measured = {}
@@ -80,15 +87,13 @@ def benchmark(
         # Only a ValueError counts as a user's mistake. Other errors are bugs, and end
         # the command.
         try:
-            measured[task.name] = _result(task, setting, run, backbone_path)
+            measured[task.name] = _result(task, setting, run, folder, backbone_path)
         except ValueError as error:
             _print_error(task.name, error)
             continue
         Console().print(table.of_record(measured[task.name], task.name))
     if measured:
-        _print_table(measured, run)
-        if backbone_path == model_dir:
-            rewrite_scores(run.path)
+        _print_table(measured, run, folder)
     if len(measured) < len(tasks):
         sys.exit(cli.EXIT_USER_ERROR)
 
@@ -105,17 +110,29 @@ def _make_folder(model_dir) -> RunFolder | None:
     return run
 
 
-def _result(task, setting, run, backbone_path) -> dict:
+def _results_folder(run, backbone_path, digest) -> BenchmarkFolder:
+    """The folder of the run's own results, or one for those of another backbone."""
+    note_evaluated(backbone_path, digest, run)
+    has_backbone = run.backbone.exists() or any(mark.exists() for mark in run.marks())
+    if not has_backbone or digest in exported_digests(run.export):
+        return run.benchmark_folder()
+    folder = run.benchmark_folder(digest)
+    print(f"the backbone is not that of {run}: its results are in {folder.path}")
+    folder.path.mkdir(exist_ok=True)
+    return folder
+
+
+def _result(task, setting, run, folder, backbone_path) -> dict:
     """The record of a benchmark: the stored one, or a new one that is then stored."""
     identity = measure.identity_of(task, _arguments(task), setting)
-    stored = run and records.read(run.benchmarks, task.name)
+    stored = folder and records.read(folder.path, task.name)
     if stored:
         changed = records.changed_entries(stored, identity)
         if not changed:
-            print(f"{task.name}: stored in {run.benchmark(task.name)}")
+            print(f"{task.name}: stored in {folder.result(task.name)}")
             return stored
         print(f"{task.name} runs again: other {', '.join(changed)} than stored")
-    output_dir = run and run.benchmark_output(task.name)
+    output_dir = folder and folder.output(task.name)
     with listed_in(run and run.bad_images):
         record = measure.measured_record(task, identity, setting, output_dir)
     record = {
@@ -124,9 +141,10 @@ def _result(task, setting, run, backbone_path) -> dict:
         "config": gin.operative_config_str(),
     }
     if run:
-        if run.operative_config.exists():
+        is_of_run = folder.path == run.benchmarks
+        if is_of_run and run.operative_config.exists():
             record["training_config"] = run.operative_config.read_text()
-        print(f"written to {records.write(run.benchmarks, task.name, record)}")
+        print(f"written to {records.write(folder.path, task.name, record)}")
     return record
 
 
@@ -145,11 +163,12 @@ def _print_error(name, error):
         raise ValueError(f"{name}: {measure.reason(error)}") from error
 
 
-def _print_table(measured, run):
+def _print_table(measured, run, folder):
     text = table.markdown(measured)
     print(f"\n{text}")
     if run:
-        write_text(run.benchmarks_table, text + "\n")
+        write_text(folder.table, text + "\n")
+        rewrite_scores(run.path)
         rewrite_page(run.path)
 
 

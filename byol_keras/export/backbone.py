@@ -63,16 +63,19 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
         ValueError: if no model is found at `path`, or if it does not load.
     """
     path = Path(path)
-    found = _find_backbone(path)
+    found = find_backbone(path)
     try:
         if found.name == "saved_model.pb":
             return _load_saved_model(found.parent)
-        return _load_keras_file(found)
+        backbone = _load_keras_file(found)
     except Exception as error:  # the loaders raise what their file formats raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
             f"path must hold a backbone that loads ({reason}). Received: {found}"
         ) from error
+    # `BYOL` starts the target with these weights, too, whatever its target_init.
+    backbone.has_trained_weights = True
+    return backbone
 
 
 @gin.register(module="byol_keras")
@@ -148,8 +151,12 @@ def _keras_seed(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-def _find_backbone(path: Path) -> Path:
-    """The `.keras` file or `saved_model.pb` at a path."""
+def find_backbone(path: Path) -> Path:
+    """The `.keras` file or `saved_model.pb` that `load_backbone` loads from a path.
+
+    Raises:
+        ValueError: if there is none.
+    """
     candidates = [
         RunFolder(path).backbone,
         ExportFolder(path).backbone,

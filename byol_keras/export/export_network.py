@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from byol_keras.export import formats
+from byol_keras.export.digest import backbone_digest, note_digest
 from byol_keras.export.model_card import write_card
 from byol_keras.export.networks import network_of_run
 from byol_keras.runtime.run_folder import RunFolder
@@ -41,6 +42,7 @@ def export_network(
     path = folder / formats.FORMATS[file_format][0]
     formats.write(model, file_format, path, size)
     worst = formats.check(model, file_format, path, size)
+    note_digest(path, backbone_digest(model))
     sides = f"{size}, {size}" if file_format == "tflite" else "H, W"
     facts = {
         "file": path.name,

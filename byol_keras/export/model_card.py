@@ -1,9 +1,10 @@
 """Model card: inputs and outputs of an export, its recipe and its scores."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 
+from byol_keras.export.digest import exported_digests
+from byol_keras.results import records, table
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.run_folder import ExportFolder, RunFolder
 
@@ -25,7 +26,8 @@ def write_card(
         folder: of the export.
     """
     path = ExportFolder(folder).model_card
-    write_text(path, model_card(run_folder, title, facts, licence))
+    scores = _scores(run_folder, folder)
+    write_text(path, model_card(run_folder, title, facts, licence, scores))
     return path
 
 
@@ -35,8 +37,19 @@ def rewrite_scores(run_folder: pathlib.Path) -> None:
         before, _, rest = path.read_text().partition(_SCORES)
         _, _, after = rest.partition(_RECIPE)
         if after:
-            text = f"{_SCORES}\n\n{_scores(run_folder)}\n\n{_RECIPE}"
+            scores = _scores(run_folder, path.parent)
+            text = f"{_SCORES}\n\n{scores}\n\n{_RECIPE}"
             write_text(path, before + text + after)
+
+
+def rewrite_table(run_folder: pathlib.Path) -> None:
+    """Removes results of other weights than the export's from the Markdown table."""
+    run = RunFolder(run_folder)
+    if run.benchmarks_table.exists():
+        own, others = _split(run_folder, run.export)
+        if others:
+            text = table.markdown(own) if own else _scores(run_folder, run.export)
+            write_text(run.benchmarks_table, text + "\n")
 
 
 def model_card(
@@ -44,15 +57,16 @@ def model_card(
     title: str,
     facts: Mapping[str, str],
     licence: str | None = None,
+    scores: str = "",
 ) -> str:
     """The text of a card, in Markdown.
 
     Args:
-        run_folder: folder of the run. The card has its operative configuration and the
-            results of its benchmarks.
+        run_folder: folder of the run. The card has its operative configuration.
         title: str.
         facts: rows of the first table.
         licence: of the weights. None is shown as "not stated".
+        scores: Markdown. Results of benchmarks on these weights.
     """
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     config = RunFolder(run_folder).operative_config
@@ -69,7 +83,7 @@ that it was trained on may have terms of their own.
 
 {_SCORES}
 
-{_scores(run_folder)}
+{scores or "Not stated."}
 
 {_RECIPE}
 
@@ -79,21 +93,29 @@ that it was trained on may have terms of their own.
 """
 
 
-def _scores(run_folder):
-    """A table of the benchmark results of the online backbone."""
-    rows = []
-    for path in RunFolder(run_folder).benchmark_results():
-        results = json.loads(path.read_text())["results"]
-        rows += [
-            f"| {path.stem} | {metric} | {value:.2f} |"
-            for metric, value in results["trained"].items()
-        ]
-    if not rows:
-        return "No benchmark of this run has been found."
-    heads = [
-        "Scores of the online backbone:",
-        "",
-        "| benchmark | metric | value |",
-        "|---|---|---|",
+def _split(run_folder, folder):
+    return records.read_split(run_folder, lambda: exported_digests(folder))
+
+
+def _scores(run_folder, folder):
+    """A table of the benchmark results of exactly the weights that are exported."""
+    own, others = _split(run_folder, folder)
+    rows = [
+        f"| {name} | {metric} | {value:.2f} |"
+        for name, record in own.items()
+        for metric, value in record["results"]["trained"].items()
     ]
-    return "\n".join(heads + rows)
+    if rows:
+        heads = [
+            "Scores of the exported weights:",
+            "",
+            "| benchmark | metric | value |",
+            "|---|---|---|",
+        ]
+        return "\n".join(heads + rows)
+    if not others:
+        return "No benchmark of this run has been found."
+    return (
+        "No benchmark of these weights has been found. The run folder has results of "
+        f"other weights, which are not shown here: {len(others)}."
+    )

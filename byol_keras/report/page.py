@@ -14,7 +14,7 @@ from matplotlib import colors
 from byol_keras.monitoring.throughput import sentence
 from byol_keras.report import chart_kinds, charts
 from byol_keras.report.stored_run import StoredRun, read_run
-from byol_keras.results import table
+from byol_keras.results import records, table
 from byol_keras.runtime.atomic_files import write_text
 
 # A map with more classes has no legend: it would be longer than the map.
@@ -88,7 +88,10 @@ def differing(runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
 
 
 def scores(runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
-    """Benchmark results, then the last logged values, with one cell per run."""
+    """Benchmark results, then the last logged values, with one cell per run.
+
+    Results of other weights than the run has now are left out.
+    """
     keys = {
         (name, key): None
         for run in runs
@@ -106,10 +109,24 @@ def scores(runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
     names = {name for run in runs for line in run.metrics for name in line}
     pattern = r"loss|projection_std|monitor/(projection_)?rankme|(?!monitor/).+/.+"
     for name in sorted(name for name in names if re.fullmatch(pattern, name)):
-        series = [run.series(name) for run in runs]
-        cells = [charts.reading(points[-1][1]) if points else "" for points in series]
+        cells = [_last_logged(run, name) for run in runs]
         rows.append((f"{name}, last logged", cells))
     return rows
+
+
+def _last_logged(run, name):
+    """The last value of a quantity, with the step of a score that is older than it."""
+    points = run.series(name)
+    if not points:
+        return ""
+    return charts.reading(points[-1][1]) + _of_earlier_step(run, name)
+
+
+def _of_earlier_step(run, name):
+    """The step of a score, in words, if the weights have changed since; else ""."""
+    step = run.series(name)[-1][0]
+    is_score = "/" in name and not name.startswith("monitor/")
+    return f", step {step:,}" if is_score and step < run.step else ""
 
 
 def _sections_of_charts(runs):
@@ -169,7 +186,16 @@ def _details(run):
         "step": pictures.get("step"),
         "rows": table.rows(run.records) if run.records else [],
         "notes": table.notes(run.records) if run.records else [],
+        "others": list(_scores_of_others(run)),
     }
+
+
+def _scores_of_others(run):
+    """Benchmark, metric, value and weights of results of other weights."""
+    for name, record in run.others:
+        digest = records.digest_of(record)
+        for metric, value in record["results"]["trained"].items():
+            yield name, metric, charts.reading(value), (digest or "unknown")[:12]
 
 
 def _state(run, start):
@@ -241,7 +267,8 @@ def _readings(run):
             name = next((name for name in names if re.fullmatch(part, name)), None)
             if name:
                 k = f", k = {name.rpartition('_k')[2]}" if "_k" in name else ""
-                found.append((label + k, charts.reading(run.series(name)[-1][1])))
+                value = charts.reading(run.series(name)[-1][1])
+                found.append((label + k + _of_earlier_step(run, name), value))
                 break
     speeds = [y for _, y in run.series("images_per_second")]
     return [*found, ("images/s", charts.reading(_middle(speeds)))] if speeds else found

@@ -3,9 +3,10 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from byol_keras.export.digest import exported_digests
 from byol_keras.results import provenance, records
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.run_folder import RunFolder
@@ -20,9 +21,12 @@ class StoredRun(NamedTuple):
         metrics: the logged lines.
         health: verdict and readings of `monitoring.collapse.CollapseDoctor`.
         starts: see `provenance.starts`.
-        records: benchmark -> record; see `records.make_record`.
+        records: benchmark -> record of the weights that the run has now; see
+            `records.make_record`.
         pictures: what `callback.Report` has stored.
-        exported: bool. Whether the backbone is exported, that is, the run has finished.
+        exported: bool. Whether the backbone is exported and training has not begun
+            again since, that is, the run has finished.
+        others: names and records of earlier or other weights; see `records.Split`.
     """
 
     name: str
@@ -33,6 +37,7 @@ class StoredRun(NamedTuple):
     records: dict[str, dict]
     pictures: dict
     exported: bool
+    others: Sequence[tuple[str, dict]] = ()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -67,15 +72,18 @@ def read_run(model_dir: str | os.PathLike) -> StoredRun:
             f"it. Received: {model_dir}"
         )
     config = _text(folder.operative_config) or _text(folder.config)
+    starts = provenance.starts(folder)
+    own, others = _records(folder, starts)
     return StoredRun(
         folder.path.resolve().name,
         config.replace(str(pathlib.Path.home()), "~"),
         _metrics(folder.metrics),
         _json_object(folder.health),
-        provenance.starts(folder),
-        _records(folder.benchmarks),
+        starts,
+        own,
         _json_object(folder.report_pictures),
-        folder.backbone.exists(),
+        folder.backbone.exists() and not provenance.is_underway(starts),
+        others,
     )
 
 
@@ -123,17 +131,10 @@ def _parsed(text):
     return found if isinstance(found, dict) else {}
 
 
-def _records(folder):
-    names = sorted(path.stem for path in folder.glob("*.json"))
-    found = {name: records.read(folder, name) for name in names}
-    return {name: record for name, record in found.items() if _is_record(record)}
-
-
-def _is_record(record):
-    return bool(
-        record
-        and isinstance(record.get("identity"), dict)
-        and {"results", "interval", "seeds", "missing"} <= set(record)
-        and "trained" in record["results"]
-        and "baselines" in record["identity"]
-    )
+def _records(folder, starts):
+    """The records, split by whether they are of the weights that the run has now."""
+    if provenance.is_underway(starts):
+        return records.read_split(folder, set)
+    if not folder.backbone.exists():
+        return records.read_split(folder, None)
+    return records.read_split(folder, lambda: exported_digests(folder.export))

@@ -74,6 +74,18 @@ def starts(folder: pathlib.Path) -> list[dict]:
     return [x for x in found if isinstance(x, dict)] if isinstance(found, list) else []
 
 
+def is_underway(starts: Sequence[Mapping]) -> bool:
+    """Whether training has begun and not ended since: it runs, or was interrupted.
+
+    The export of such a run is of an earlier step, if there is one.
+
+    Args:
+        starts: of the run, from `starts`.
+    """
+    last = starts[-1] if starts else {}
+    return "seconds" not in last and last.get("step", 0) < last.get("total_steps", 0)
+
+
 def command_line(argv: Sequence[str], here: pathlib.Path, home: pathlib.Path) -> str:
     """The command for a shell, without paths of this machine.
 

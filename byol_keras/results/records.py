@@ -1,16 +1,24 @@
-"""Records of benchmarks: scores, and the identity of everything that they depend on."""
+"""Records of benchmarks: scores, and the identity of everything that they depend on.
+
+A score is only shown for the weights that it was measured on: whatever shows stored
+scores takes them from `read_split`.
+"""
 
 import functools
+import itertools
 import json
 import math
+import os
 import pathlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from byol_keras.results import provenance
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import RunFolder
 
 CONFIDENCE = 0.95
 
@@ -119,3 +127,71 @@ def changed_entries(record: dict, identity: Mapping[str, object]) -> list[str]:
     """
     stored = record.get("identity", {})
     return [name for name, value in identity.items() if stored.get(name) != value]
+
+
+class Split(NamedTuple):
+    """The records of a run folder by the weights that they were measured on.
+
+    Args:
+        own: benchmark -> record of the weights in question.
+        others: names and records of other weights, or of weights that the record
+            does not identify.
+    """
+
+    own: dict[str, dict]
+    others: list[tuple[str, dict]]
+
+
+def read_split(
+    model_dir: str | os.PathLike, digests: Callable[[], Set[str]] | None
+) -> Split:
+    """Reads all records of a run folder, and separates those of some weights.
+
+    Args:
+        model_dir: run folder.
+        digests: () -> digests that identify the weights; see `export.digest`. Called
+            only if there are records. None for a folder without an export: results
+            are then those of its own backbone, if all are of a single one.
+    """
+    first, *rest = [_scores_in(x) for x in RunFolder(model_dir).benchmark_folders()]
+    found = [*first, *itertools.chain(*rest)]
+    if not found:
+        return Split({}, [])
+    if digests is None:
+        measured = {digest_of(record) for _, record in first}
+        wanted = measured if len(measured) == 1 else set()
+    else:
+        wanted = digests()
+    own, others = {}, []
+    for name, record in found:
+        if _is_complete(record) and name not in own and digest_of(record) in wanted:
+            own[name] = record
+        else:
+            others.append((name, record))
+    return Split(own, others)
+
+
+def digest_of(record: Mapping) -> str | None:
+    """Digest of the backbone of a record; None if an early version wrote it."""
+    identity = record.get("identity")
+    return identity.get("backbone") if isinstance(identity, dict) else None
+
+
+def _scores_in(folder):
+    """Names and records of a folder; other JSON files are ignored."""
+    found = [(path.stem, read(folder.path, path.stem)) for path in folder.results()]
+    return [(name, record) for name, record in found if _has_scores(record)]
+
+
+def _has_scores(record):
+    results = record and record.get("results")
+    return isinstance(results, dict) and isinstance(results.get("trained"), dict)
+
+
+def _is_complete(record):
+    """Whether a record has all that a table needs, and names its backbone."""
+    return (
+        {"interval", "seeds", "missing"} <= set(record)
+        and digest_of(record) is not None
+        and "baselines" in record["identity"]
+    )

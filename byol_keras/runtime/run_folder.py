@@ -3,6 +3,9 @@
 import os
 import pathlib
 
+# Start of the names of folders with the results of other backbones than the run's.
+_OTHER_BACKBONE = "backbone_"
+
 
 class RunFolder:
     """Paths in the folder of one run. Creating the object touches no file.
@@ -48,7 +51,7 @@ class RunFolder:
         self.saved_model = exported.saved_model
         self.model_card = exported.model_card
         self.benchmarks = path / "benchmarks"
-        self.benchmarks_table = self.benchmarks / "table.md"
+        self.benchmarks_table = BenchmarkFolder(self.benchmarks).table
         self.features = self.benchmarks / "features"
         self.report = path / "report.html"
         self.report_pictures = path / "report_pictures.json"
@@ -77,17 +80,22 @@ class RunFolder:
             ) from error
         return folder
 
-    def benchmark(self, name: str) -> pathlib.Path:
-        """The results of one benchmark, a JSON file."""
-        return self.benchmarks / f"{name}.json"
+    def benchmark_folder(self, digest: str | None = None) -> "BenchmarkFolder":
+        """The folder of benchmark results.
 
-    def benchmark_results(self) -> list[pathlib.Path]:
-        """The results of all benchmarks that have run, sorted by name."""
-        return sorted(self.benchmarks.glob("*.json"))
+        Args:
+            digest: None for the backbone of the run; else of another backbone, which
+                has a folder of its own. See `export.digest.backbone_digest`.
+        """
+        if digest is None:
+            return BenchmarkFolder(self.benchmarks)
+        return BenchmarkFolder(self.benchmarks / f"{_OTHER_BACKBONE}{digest[:12]}")
 
-    def benchmark_output(self, name: str) -> pathlib.Path:
-        """The folder of what else a benchmark writes: its checkpoints and pictures."""
-        return self.benchmarks / name
+    def benchmark_folders(self) -> list["BenchmarkFolder"]:
+        """The folder of the run's backbone, then those of others, sorted by path."""
+        found = sorted(self.benchmarks.glob(f"{_OTHER_BACKBONE}*"))
+        others = [path for path in found if path.is_dir()]
+        return [BenchmarkFolder(path) for path in (self.benchmarks, *others)]
 
     def exported(self, network: str, part: str, form: str) -> pathlib.Path:
         """The folder of a network that `python -m byol_keras.export` has written."""
@@ -112,8 +120,36 @@ class RunFolder:
     def has_run(self) -> bool:
         """Whether a run has written anything here that a report can show."""
         return any(mark.exists() for mark in self.marks()) or any(
-            self.benchmark_results()
+            self.benchmark_folder().results()
         )
+
+
+class BenchmarkFolder:
+    """Paths in a folder of benchmark results.
+
+    Args:
+        path: of the folder, which need not exist.
+
+    Attributes:
+        path: `pathlib.Path` of the folder itself.
+        table: the results as a Markdown table.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = path = pathlib.Path(path)
+        self.table = path / "table.md"
+
+    def result(self, name: str) -> pathlib.Path:
+        """The results of one benchmark, a JSON file."""
+        return self.path / f"{name}.json"
+
+    def results(self) -> list[pathlib.Path]:
+        """The results of all benchmarks that have run, sorted by name."""
+        return sorted(self.path.glob("*.json"))
+
+    def output(self, name: str) -> pathlib.Path:
+        """The folder of what else a benchmark writes: its checkpoints and pictures."""
+        return self.path / name
 
 
 class ExportFolder:
@@ -127,6 +163,7 @@ class ExportFolder:
         backbone: the `.keras` file.
         saved_model: folder of the SavedModel.
         model_card: description in Markdown.
+        digests: what identifies the weights of the exported files, as JSON.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -134,6 +171,7 @@ class ExportFolder:
         self.backbone = path / "backbone.keras"
         self.saved_model = path / "saved_model"
         self.model_card = path / "MODEL_CARD.md"
+        self.digests = path / "digests.json"
 
 
 def check_model_dir(model_dir: str | os.PathLike | None) -> None:

@@ -13,7 +13,11 @@ from byol_keras.checkpoints.signals import OneLineEnding
 from byol_keras.config import operative
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 from byol_keras.export import export_backbone, image_shape
-from byol_keras.export.model_card import write_card
+from byol_keras.export.model_card import (
+    rewrite_scores,
+    rewrite_table,
+    write_card,
+)
 from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
 from byol_keras.monitoring.replay import replay_step
 from byol_keras.monitoring.throughput import Meter, flops_of_step, peak_flops
@@ -150,6 +154,8 @@ def _export(backbone, folder):
         "SavedModel takes uint8 too",
     }
     write_card(folder, folder.export, "BYOL, online backbone", facts)
+    rewrite_scores(folder)
+    rewrite_table(folder)
 
 
 def _meter(run):

@@ -11,11 +11,16 @@ import tensorflow as tf
 from byol_keras import data
 from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.config import parse
-from byol_keras.export import export_backbone
+from byol_keras.export import export_backbone, load_backbone
+from byol_keras.export.digest import backbone_digest
+from byol_keras.export.model_card import rewrite_scores, rewrite_table, write_card
+from byol_keras.report.page import write_page
+from byol_keras.report.stored_run import read_run
 from byol_keras.runtime import cli
 
 from support import ROOT
 from support.processes import command_line
+from support.runs import write_run
 
 RECIPE = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
 SMALL = (
@@ -294,6 +299,99 @@ def test_benchmark_of_other_weights_runs_again(run_folder, tmp_path, capsys):
     export_backbone(tiny_backbone(channels=1), tmp_path / "other")
     assert toys(tmp_path / "other", tmp_path, *settings) == ["toy"]
     assert "toy runs again: other backbone than stored" in capsys.readouterr().out
+
+
+TOY = "benchmark.benchmarks = [@toy]"
+
+
+@pytest.fixture
+def trained_run(tmp_path):
+    """A run folder with an export, its card, its report, and a result of `toy`."""
+    run = write_run(tmp_path / "run")
+    export_backbone(tiny_backbone(channels=1), run / "export")
+    write_card(run, run / "export", "BYOL", {})
+    (run / "benchmarks/knn.json").unlink()
+    assert toys(run, str(run), TOY) == ["toy"]
+    write_page([run], run / "report.html")
+    return run
+
+
+def shown(run):
+    """The score of `toy` as text, in everything that shows the run's scores."""
+    texts = [run / "export/MODEL_CARD.md", run / "benchmarks/table.md"]
+    return [path.read_text() for path in texts] + [
+        table_of(read_run(run).records),
+    ]
+
+
+def table_of(found):
+    return json.dumps({name: record["results"] for name, record in found.items()})
+
+
+def score_of(path):
+    return json.loads(path.read_text())["results"]["trained"]["toy/sum"]
+
+
+def test_results_of_another_backbone_are_stored_apart(trained_run, tmp_path, capsys):
+    before = shown(trained_run)
+    record = (trained_run / "benchmarks/toy.json").read_text()
+    own = score_of(trained_run / "benchmarks/toy.json")
+    assert all(f"{own:.2f}" in text for text in before[:2])
+    other = tmp_path / "other"
+    export_backbone(tiny_backbone(channels=1), other)
+    assert toys(other, str(trained_run), TOY) == ["toy"]
+    assert (trained_run / "benchmarks/toy.json").read_text() == record
+    assert shown(trained_run) == before
+    (folder,) = (trained_run / "benchmarks").glob("backbone_*")
+    digest = backbone_digest(load_backbone(other))
+    assert folder.name == f"backbone_{digest[:12]}"
+    assert sorted(path.name for path in folder.iterdir()) == ["table.md", "toy.json"]
+    assert score_of(folder / "toy.json") != own
+    line = f"the backbone is not that of {trained_run}: its results are in {folder}"
+    assert line in capsys.readouterr().out
+    # Neither of the two invalidates the other.
+    assert toys(other, str(trained_run), TOY) == []
+    assert toys(trained_run, str(trained_run), TOY) == []
+    page = (trained_run / "report.html").read_text()
+    assert page.index("Benchmarks of other weights") < page.index(digest[:12])
+
+
+def test_another_backbone_has_no_configuration_of_the_run(trained_run, tmp_path):
+    export_backbone(tiny_backbone(channels=1), tmp_path / "other")
+    toys(tmp_path / "other", str(trained_run), TOY)
+    (path,) = trained_run.glob("benchmarks/backbone_*/toy.json")
+    assert "training_config" not in json.loads(path.read_text())
+    assert "training_config" in stored(trained_run, "toy")
+
+
+@pytest.mark.parametrize("name", ["backbone.keras", "saved_model"])
+def test_exported_files_of_the_run_are_its_backbone(name, trained_run):
+    toys(trained_run / "export" / name, str(trained_run), TOY)
+    assert not list(trained_run.glob("benchmarks/backbone_*"))
+    assert [*read_run(trained_run).records] == ["toy"]
+    score = score_of(trained_run / "benchmarks/toy.json")
+    assert f"| {score:.2f} |" in (trained_run / "export/MODEL_CARD.md").read_text()
+
+
+def test_scores_of_an_earlier_export_are_not_shown_as_those_of_a_later(trained_run):
+    export_backbone(tiny_backbone(channels=1), trained_run / "export")
+    own = score_of(trained_run / "benchmarks/toy.json")
+    rewrite_scores(trained_run)
+    rewrite_table(trained_run)
+    assert not any(f"{own:.2f}" in text for text in shown(trained_run))
+    assert [name for name, _ in read_run(trained_run).others] == ["toy"]
+    assert toys(trained_run, str(trained_run), TOY) == ["toy"]
+    later = score_of(trained_run / "benchmarks/toy.json")
+    assert all(f"{later:.2f}" in text for text in shown(trained_run)[:2])
+
+
+def test_run_that_has_exported_nothing_has_no_results_of_a_backbone(
+    run_folder, tmp_path
+):
+    (tmp_path / "config.gin").write_text("train.epochs = 3\n")
+    toys(run_folder, tmp_path, TOY)
+    assert not (tmp_path / "benchmarks/toy.json").exists()
+    assert len(list(tmp_path.glob("benchmarks/backbone_*/toy.json"))) == 1
 
 
 def test_same_weights_from_another_path_reuse_the_result(run_folder, tmp_path):

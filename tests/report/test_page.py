@@ -186,6 +186,61 @@ def test_verdicts_count_skipped_steps(run):
     assert "3 skipped" in rendered(run)[1]
 
 
+def benchmark_record(folder, digest, value, name="knn"):
+    """Adds a result of a backbone to a run."""
+    record = RECORD | {
+        "results": {"trained": {f"{name}/top1_k20": value}},
+        "identity": RECORD["identity"] | {"backbone": digest, "baselines": []},
+    }
+    (folder / f"benchmarks/{name}.json").write_text(json.dumps(record))
+
+
+def test_scores_of_other_weights_are_apart_and_named(run):
+    benchmark_record(run, "0ther", 93.75)
+    reader, text = rendered(run)
+    assert "benchmarks" not in reader.ids
+    assert "knn knn/top1_k20 93.75 0ther" in text
+    assert "Measured on earlier weights of this run or on other backbones" in text
+    benchmark_record(run, "5ca1ab1e", 62.5, "svm")
+    reader, text = rendered(run)
+    assert {"benchmarks", "others"} <= {*reader.ids}
+    table_of_run = text[text.index("trained") : text.index("Benchmarks of other")]
+    assert "62.5" in table_of_run
+    assert "93.75" not in table_of_run
+
+
+def test_scores_are_earlier_ones_while_training_is_underway(run):
+    resumed = START | {"step": 40, "total_steps": 120}
+    del resumed["seconds"]
+    (run / "environment.json").write_text(json.dumps([START, resumed]))
+    reader, text = rendered(run)
+    assert "benchmarks" not in reader.ids
+    assert "knn knn/top1_k20 81.55 5ca1ab1e" in text
+    assert "Not finished: at step 40 of 120" in text
+
+
+def test_page_without_results_of_others_has_no_section_for_them(run):
+    assert "others" not in rendered(run)[0].ids
+
+
+def test_comparison_leaves_out_scores_of_other_weights(tmp_path):
+    first = write_run(tmp_path / "first")
+    second = write_run(tmp_path / "second")
+    benchmark_record(second, "0ther", 93.75)
+    _, text = rendered(first, second)
+    assert "knn/top1_k20 81.55 - knn" in text
+    assert "93.75" not in text
+
+
+def test_score_from_before_the_last_step_has_its_step(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 50, "epoch": 5, "loss": 1.0}) + "\n")
+    _, text = rendered(run)
+    assert "kNN top-1, k = 20, step 40 81.50" in text
+    _, text = rendered(run, write_run(run.parent / "other"))
+    assert "knn/top1_k20, last logged 81.50, step 40 81.50" in text
+
+
 def test_two_runs_are_side_by_side(tmp_path):
     first = write_run(tmp_path / "first")
     second = write_run(tmp_path / "second", loss=0.5, epochs=9)

@@ -6,7 +6,7 @@ import pytest
 
 from byol_keras.report.stored_run import bindings, read_run
 
-from support.runs import write_run
+from support.runs import RECORD, START, write_run
 
 
 def test_values_of_several_lines_are_read_completely(tmp_path):
@@ -56,6 +56,54 @@ def test_other_json_files_are_ignored(tmp_path, text):
     run = read_run(folder)
     assert list(run.records) == ["knn"]
     assert "verdict" not in run.health
+
+
+def write_records(folder, **digests):
+    for name, digest in digests.items():
+        record = RECORD | {"identity": RECORD["identity"] | {"backbone": digest}}
+        (folder / f"benchmarks/{name}.json").write_text(json.dumps(record))
+
+
+def names_of(run):
+    return [*run.records], [name for name, _ in run.others]
+
+
+def test_records_are_split_by_the_weights_of_the_export(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_records(folder, svm="0ther", linear=None)
+    assert names_of(read_run(folder)) == (["knn"], ["linear", "svm"])
+
+
+def test_export_that_does_not_load_has_no_records(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "export/digests.json").unlink()
+    assert names_of(read_run(folder)) == ([], ["knn"])
+
+
+def test_changed_export_does_not_have_the_records_of_the_earlier_one(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "export/backbone.keras").write_bytes(b"other weights")
+    assert names_of(read_run(folder)) == ([], ["knn"])
+
+
+def test_folder_without_an_export_has_the_records_of_a_single_backbone(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "export/backbone.keras").unlink()
+    assert names_of(read_run(folder)) == (["knn"], [])
+    write_records(folder, svm="0ther")
+    assert names_of(read_run(folder)) == ([], ["knn", "svm"])
+
+
+def test_run_that_trains_again_has_only_earlier_records(tmp_path):
+    folder = write_run(tmp_path / "run")
+    resumed = START | {"step": 40, "total_steps": 50}
+    (folder / "environment.json").write_text(json.dumps([START, resumed]))
+    assert names_of(read_run(folder)) == (["knn"], [])
+    assert read_run(folder).exported
+    del resumed["seconds"]
+    (folder / "environment.json").write_text(json.dumps([START, resumed]))
+    assert names_of(read_run(folder)) == ([], ["knn"])
+    assert not read_run(folder).exported
 
 
 @pytest.mark.parametrize("name", ["empty", "absent"])

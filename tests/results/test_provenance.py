@@ -64,6 +64,20 @@ def test_duration_is_added_to_the_newest_start(tmp_path):
     ]
 
 
+def test_training_is_underway_between_its_start_and_its_end(tmp_path):
+    assert not provenance.is_underway(provenance.starts(tmp_path))
+    add(tmp_path, step=0)
+    assert provenance.is_underway(provenance.starts(tmp_path))
+    provenance.add_seconds(tmp_path, 1.0)
+    assert not provenance.is_underway(provenance.starts(tmp_path))
+    add(tmp_path, step=10)
+    starts = provenance.starts(tmp_path)
+    assert provenance.is_underway(starts)
+    # The command again on a complete run takes no step, and adds no duration.
+    starts[-1]["step"] = starts[-1]["total_steps"]
+    assert not provenance.is_underway(starts)
+
+
 def git(folder, *arguments):
     identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     command = ["git", "-C", str(folder), *identity, *arguments]

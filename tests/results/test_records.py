@@ -1,10 +1,12 @@
-"""Records of benchmarks: intervals over seeds, files, and outdated identities."""
+"""Records of benchmarks: intervals over seeds, files, identities, their weights."""
 
+import json
 import math
 
 import pytest
 
 from byol_keras.results import records
+from byol_keras.runtime.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,85 @@ def test_changed_entries_of_an_identity_are_named():
 
 def test_record_without_an_identity_differs_in_all_entries():
     assert records.changed_entries({"results": {}}, {"backbone": "x"}) == ["backbone"]
+
+
+def write_record(folder, name, digest, value=1.0):
+    folder.path.mkdir(parents=True, exist_ok=True)
+    identity = {"backbone": digest, "baselines": [], "seeds": [0]}
+    record = records.make_record({"trained": [{"a": value}]}, {}, identity, 0.0)
+    records.write(folder.path, name, record)
+
+
+def values(found):
+    return [(name, record["results"]["trained"]["a"]) for name, record in found]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Results of the weights "own", of earlier ones, and of another backbone."""
+    run = RunFolder(tmp_path)
+    write_record(run.benchmark_folder(), "knn", "own", 1.0)
+    write_record(run.benchmark_folder(), "svm", "earlier", 2.0)
+    write_record(run.benchmark_folder("other"), "knn", "other", 3.0)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("digests", "own", "others"),
+    [
+        ({"own"}, [("knn", 1.0)], [("svm", 2.0), ("knn", 3.0)]),
+        ({"own", "earlier"}, [("knn", 1.0), ("svm", 2.0)], [("knn", 3.0)]),
+        ({"other"}, [("knn", 3.0)], [("knn", 1.0), ("svm", 2.0)]),
+        ({"absent"}, [], [("knn", 1.0), ("svm", 2.0), ("knn", 3.0)]),
+        (set(), [], [("knn", 1.0), ("svm", 2.0), ("knn", 3.0)]),
+    ],
+)
+def test_records_are_split_by_the_weights_that_they_were_measured_on(
+    digests, own, others, run
+):
+    found = records.read_split(run, lambda: digests)
+    assert values(found.own.items()) == own
+    assert values(found.others) == others
+
+
+def test_equal_names_of_the_same_weights_count_once(run):
+    write_record(run.benchmark_folder("own"), "knn", "own", 4.0)
+    found = records.read_split(run, lambda: {"own"})
+    assert values(found.own.items()) == [("knn", 1.0)]
+    assert ("knn", 4.0) in values(found.others)
+
+
+def test_without_an_export_results_belong_together_if_they_are_of_one_backbone(run):
+    assert records.read_split(run, None).own == {}
+    write_record(run.benchmark_folder(), "svm", "own", 2.0)
+    found = records.read_split(run, None)
+    assert values(found.own.items()) == [("knn", 1.0), ("svm", 2.0)]
+    assert values(found.others) == [("knn", 3.0)]
+
+
+@pytest.mark.parametrize("identity", [None, {}, [], {"baselines": []}])
+@pytest.mark.parametrize("digests", [None, lambda: {"own", None}])
+def test_record_that_names_no_weights_belongs_to_none(tmp_path, identity, digests):
+    folder = RunFolder(tmp_path).benchmark_folder()
+    write_record(folder, "knn", "own")
+    record = records.read(folder.path, "knn") | {"identity": identity}
+    folder.result("knn").write_text(json.dumps(record))
+    found = records.read_split(tmp_path, digests)
+    assert (found.own, values(found.others)) == ({}, [("knn", 1.0)])
+
+
+def test_incomplete_record_of_the_weights_is_not_shown_as_complete(run):
+    record = records.read(run.benchmarks, "knn")
+    del record["interval"]
+    records.write(run.benchmarks, "knn", record)
+    assert records.read_split(run, lambda: {"own"}).own == {}
+
+
+def test_weights_are_identified_only_if_there_are_records(tmp_path):
+    def fail():
+        raise AssertionError("the backbone is loaded")
+
+    assert records.read_split(tmp_path, fail) == ({}, [])
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/other.json").write_text('{"results": 7}')
+    assert records.read_split(tmp_path, fail) == ({}, [])

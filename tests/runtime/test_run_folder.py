@@ -40,14 +40,19 @@ def test_every_path_is_the_documented_one():
 
 def test_paths_that_depend_on_a_name_or_a_step():
     run = RunFolder("run")
-    assert run.benchmark("knn") == pathlib.Path("run/benchmarks/knn.json")
-    assert run.benchmark_output("knn") == pathlib.Path("run/benchmarks/knn")
+    own = run.benchmark_folder()
+    assert own.result("knn") == pathlib.Path("run/benchmarks/knn.json")
+    assert own.output("knn") == pathlib.Path("run/benchmarks/knn")
+    assert own.table == run.benchmarks_table
+    other = pathlib.Path("run/benchmarks/backbone_0123456789ab")
+    assert run.benchmark_folder("0123456789abcdef").path == other
     assert run.dump_report(7) == pathlib.Path(
         "run/nonfinite/step_000000007/report.json"
     )
     folder = pathlib.Path("run/export/target_projector_onnx")
     assert run.exported("target", "projector", "onnx") == folder
     assert ExportFolder(folder).model_card == folder / "MODEL_CARD.md"
+    assert ExportFolder(folder).digests == folder / "digests.json"
 
 
 def test_run_folder_is_a_path_itself():
@@ -56,16 +61,27 @@ def test_run_folder_is_a_path_itself():
 
 def test_results_and_model_cards_are_found_in_order(tmp_path):
     run = RunFolder(tmp_path)
-    assert run.benchmark_results() == run.model_cards() == []
-    for path in (run.benchmark("svm"), run.benchmark("knn"), run.benchmarks_table):
+    own = run.benchmark_folder()
+    assert own.results() == run.model_cards() == []
+    for path in (own.result("svm"), own.result("knn"), own.table):
         path.parent.mkdir(exist_ok=True)
         path.write_text("")
     cards = [run.model_card, ExportFolder(run.exported("a", "b", "c")).model_card]
     for card in cards:
         card.parent.mkdir(parents=True, exist_ok=True)
         card.write_text("")
-    assert run.benchmark_results() == [run.benchmark("knn"), run.benchmark("svm")]
+    assert own.results() == [own.result("knn"), own.result("svm")]
     assert run.model_cards() == sorted(cards)
+
+
+def test_folders_of_other_backbones_follow_that_of_the_run(tmp_path):
+    run = RunFolder(tmp_path)
+    others = [run.benchmark_folder(digest).path for digest in ("aa", "bb")]
+    for path in reversed(others):
+        path.mkdir(parents=True)
+    (run.benchmarks / "backbone_cc").write_text("a file")
+    found = [folder.path for folder in run.benchmark_folders()]
+    assert found == [run.benchmarks, *others]
 
 
 @pytest.mark.parametrize("name", ["config.gin", "health.json", "benchmarks/knn.json"])

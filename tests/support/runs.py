@@ -175,10 +175,13 @@ def pictures() -> dict:
 
 def write_run(folder, loss: float = 1.0, epochs: int = 4) -> pathlib.Path:
     """A run that has come to its end, with all parts."""
+    from byol_keras.export.digest import note_digest
+
     folder = pathlib.Path(folder)
     (folder / "benchmarks").mkdir(parents=True)
     (folder / "export").mkdir()
     (folder / "export/backbone.keras").write_bytes(b"")
+    note_digest(folder / "export/backbone.keras", RECORD["identity"]["backbone"])
     (folder / "operative_config.gin").write_text(CONFIG.format(epochs=epochs))
     text = "".join(json.dumps(line) + "\n" for line in lines(loss))
     (folder / "metrics.jsonl").write_text(text)
