@@ -28,6 +28,7 @@ from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.runtime import cli
 from byol_keras.runtime.argument_checks import existing_folder
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.console import plain_console
 from byol_keras.runtime.progress import ProgressBar
 
 EXIT_UNREADABLE = 1
@@ -212,7 +213,7 @@ def main(_):
         if file:
             text = json.dumps(report, indent=1) + "\n"
             write_text(pathlib.Path(file), text)
-    print_report(report, Console())
+    print_report(report, plain_console())
     if report["unreadable"]:
         sys.exit(EXIT_UNREADABLE)
 

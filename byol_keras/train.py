@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import gin
 import keras
 from absl import app, flags
-from rich.console import Console
 
 from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
 from byol_keras.config import operative, parse
@@ -23,6 +22,7 @@ from byol_keras.monitoring.nonfinite import NonfiniteGuard, load_dump
 from byol_keras.report import Report
 from byol_keras.results import provenance
 from byol_keras.runtime import cli, workers
+from byol_keras.runtime.console import plain_console
 from byol_keras.runtime.devices import (
     EARLY_STRATEGIES,
     STRATEGIES,
@@ -128,7 +128,7 @@ def train(
         _refuse_unused_bindings()
         rows = plan.rows(run)
         is_chief = workers.is_chief(run.strategy)
-        Console(quiet=not is_chief).print(plan.table(rows))
+        plain_console(quiet=not is_chief).print(plan.table(rows))
         if replay is not None and not dry_run:
             load_dump(model_dir, replay, run.model)
     if dry_run:

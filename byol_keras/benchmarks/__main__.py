@@ -13,7 +13,6 @@ from typing import Any
 
 import gin
 from absl import app, flags
-from rich.console import Console
 
 from byol_keras import gin_names  # noqa: F401, registers names
 from byol_keras.benchmarks import measure
@@ -33,6 +32,7 @@ from byol_keras.report.callback import rewrite_page
 from byol_keras.results import records, table
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.console import plain_console
 from byol_keras.runtime.errors import Findings
 from byol_keras.runtime.run_folder import BenchmarkFolder, RunFolder
 
@@ -91,7 +91,7 @@ def benchmark(
         except ValueError as error:
             _print_error(task.name, error)
             continue
-        Console().print(table.of_record(measured[task.name], task.name))
+        plain_console().print(table.of_record(measured[task.name], task.name))
     if measured:
         _print_table(measured, run, folder)
     if len(measured) < len(tasks):

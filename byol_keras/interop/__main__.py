@@ -21,6 +21,7 @@ from byol_keras.interop.convert import to_keras, to_safetensors
 from byol_keras.interop.import_resnet import Imported, summary
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.console import plain_console
 
 NORMALIZATIONS = {"imagenet": (None, None), "none": ([0.0], [1.0])}
 # Names printed for each reason to leave tensors out; the JSON file has all names.
@@ -99,8 +100,7 @@ def main(_):
         for name, value in (("from", source), ("to", target)):
             if not value:
                 raise ValueError(f"--{name} must name a file. Received: none")
-        # Names of tensors may look like markup.
-        report = _convert(source, target, Console(markup=False))
+        report = _convert(source, target, plain_console())
         if flags.FLAGS.json:
             text = json.dumps(report, indent=1) + "\n"
             write_text(pathlib.Path(flags.FLAGS.json), text)

@@ -20,6 +20,7 @@ from byol_keras.preview.contact_sheet import plot_contact_sheet, require_matplot
 from byol_keras.preview.inspection import Preview, for_json, inspect_views
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.console import plain_console
 
 EXIT_FINDINGS = 1
 # The name that gin files bind a training under.
@@ -85,7 +86,7 @@ def main(_):
         if given.json:
             text = json.dumps(for_json(found), indent=1) + "\n"
             write_text(pathlib.Path(given.json), text)
-    print_report(found, Console())
+    print_report(found, plain_console())
     print(f"written to {given.out}")
     for line in found.findings:
         print(f"error: {line}", file=sys.stderr)

@@ -5,6 +5,8 @@ import os
 import pathlib
 from collections.abc import Iterable
 
+from byol_keras.runtime.run_folder import check_local
+
 
 def is_int(value: object, least: int) -> bool:
     """Whether a value is an integer, Python's or NumPy's, of at least `least`.
@@ -45,6 +47,7 @@ def existing_folder(name: str, path: str | os.PathLike) -> pathlib.Path:
     Raises:
         ValueError: if it is not an existing folder.
     """
+    check_local(name, path)
     path = pathlib.Path(path).expanduser()
     if not path.is_dir():
         raise ValueError(f"{name} must be an existing folder. Received: {path}")

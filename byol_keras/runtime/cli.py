@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from absl import flags, logging
 
 from byol_keras.runtime.errors import KINDS, lines_of
+from byol_keras.runtime.run_folder import check_local
 
 EXIT_USER_ERROR = 2
 # Argument of a function -> flag, where their names differ.
@@ -62,7 +63,17 @@ def parse_flags(argv: list[str], with_paths: bool = False) -> list[str]:
                 "arguments must be flags, as --gin_file=FILE. "
                 f"Received: {' '.join(rest[1:])}"
             )
+        for flag in _own_flags():
+            if isinstance(flag.value, str):
+                check_local(f"--{flag.name}", flag.value)
     return rest
+
+
+def _own_flags():
+    """The flags of this package and of its commands."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    own = [by_module[name] for name in by_module if not name.startswith("absl.")]
+    return [flag for found in own for flag in found]
 
 
 @contextlib.contextmanager
@@ -88,9 +99,7 @@ def with_flags(message: str) -> str:
 
     Outside of a command, where no flags are defined, the message stays as it is.
     """
-    by_module = flags.FLAGS.flags_by_module_dict()
-    own = [by_module[name] for name in by_module if not name.startswith("absl.")]
-    names = {flag.name for found in own for flag in found}
+    names = {flag.name for flag in _own_flags()}
     renamed = {name: flag for name, flag in _renamed.items() if flag in names}
     return flagged(message, {name: name for name in names} | renamed)
 

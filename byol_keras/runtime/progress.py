@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich import progress
-from rich.console import Console
+
+from byol_keras.runtime.console import plain_console
 
 
 class ProgressBar:
@@ -23,13 +24,13 @@ class ProgressBar:
 
     def __init__(self, description, total, completed=0, stderr=False, transient=False):
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[status]}"),
+            progress.TextColumn("{task.fields[status]}", markup=False),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
-            console=Console(stderr=stderr),
+            console=plain_console(stderr=stderr),
             transient=transient,
         )
         self._task = self._bar.add_task(

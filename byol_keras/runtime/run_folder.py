@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 # Start of the names of folders with the results of other backbones than the run's.
 _OTHER_BACKBONE = "backbone_"
@@ -174,10 +175,22 @@ class ExportFolder:
         self.digests = path / "digests.json"
 
 
+def check_local(name: str, path: str | os.PathLike) -> None:
+    """Raises a `ValueError` if the argument `name` is a URL, as "gs://bucket/run".
+
+    As a path it would name a local folder, "gs:".
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", os.fspath(path)):
+        raise ValueError(
+            f"{name} must be a local path; URLs are not supported. Received: {path}"
+        )
+
+
 def check_model_dir(model_dir: str | os.PathLike | None) -> None:
-    """Raises a `ValueError` if no run folder is named, or the name is a file's."""
+    """Raises a `ValueError` if no run folder is named, or a file or a URL instead."""
     if not model_dir:
         raise ValueError("model_dir must name the run folder. Received: none")
+    check_local("model_dir", model_dir)
     path = pathlib.Path(model_dir)
     files = [p for p in (path, *path.parents) if p.exists() and not p.is_dir()]
     if files:

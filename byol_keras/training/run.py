@@ -5,8 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from rich.console import Console
-
 from byol_keras.checkpoints.fingerprint import changes, fingerprint
 from byol_keras.checkpoints.run_lock import RunLock
 from byol_keras.checkpoints.signals import OneLineEnding
@@ -23,6 +21,7 @@ from byol_keras.monitoring.replay import replay_step
 from byol_keras.monitoring.throughput import Meter, flops_of_step, peak_flops
 from byol_keras.results import provenance
 from byol_keras.runtime import cli, workers
+from byol_keras.runtime.console import plain_console
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.build import Run
 
@@ -51,7 +50,7 @@ def execute(
             watcher stopped the run, 1, 130 or 143 if it was interrupted.
     """
     is_chief = workers.is_chief(run.strategy)
-    console = Console(quiet=not is_chief, soft_wrap=True)
+    console = plain_console(quiet=not is_chief, soft_wrap=True)
     lost = workers.LOST if workers.are_several(run.strategy) else ()
     ending = OneLineEnding(run.checkpoints.signals, model_dir, lost)
     with ending, contextlib.ExitStack() as held:

@@ -5,6 +5,7 @@ from byol_keras.runtime.argument_checks import (
     check_choice,
     check_int,
     check_positive_ints,
+    existing_folder,
     is_int,
     is_positive_int,
 )
@@ -42,3 +43,9 @@ def test_choice_error_lists_the_choices():
     rule = r"^form must be one of \('a', 'b'\)\. Received: 'c'$"
     with pytest.raises(ValueError, match=rule):
         check_choice("form", "c", {"a": 1, "b": 2})
+
+
+def test_url_is_no_existing_folder():
+    rule = "^path must be a local path; URLs are not .* Received: gs://bucket/run$"
+    with pytest.raises(ValueError, match=rule):
+        existing_folder("path", "gs://bucket/run")

@@ -66,6 +66,15 @@ def own_flags(monkeypatch):
     return values
 
 
+@pytest.mark.parametrize("flag", ["model_dir", "format"])
+def test_flags_that_are_urls_are_refused_in_one_line(own_flags, flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.parse_flags(["command", f"--{flag}=gs://bucket/run"])
+    assert ended.value.code == cli.EXIT_USER_ERROR
+    rule = f"error: --{flag} must be a local path; URLs are not supported. "
+    assert capsys.readouterr().err == f"{rule}Received: gs://bucket/run\n"
+
+
 def test_only_flags_of_the_running_command_are_shown(own_flags):
     assert cli.with_flags("model_dir must be x") == "--model_dir must be x"
     assert cli.with_flags("gin_file must be x") == "gin_file must be x"

@@ -45,6 +45,15 @@ def test_bar_ends_with_an_error_so_that_the_next_one_can_start():
         bar.advance()
 
 
+@pytest.mark.parametrize("text", ["a[/x]", "[bold]b", ":smile:"])
+def test_texts_that_look_like_markup_are_shown_as_they_are(text, capsys):
+    with ProgressBar(f"1{text}", total=2) as bar:
+        bar.update(status=f"2{text}")
+        bar.print(f"3{text}")
+    shown = capsys.readouterr().out
+    assert all(f"{number}{text}" in shown for number in (1, 2, 3))
+
+
 @pytest.mark.parametrize(
     ("items", "total", "shown"),
     [

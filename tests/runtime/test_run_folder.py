@@ -8,7 +8,12 @@ import sys
 import pytest
 
 from byol_keras.runtime import run_folder
-from byol_keras.runtime.run_folder import ExportFolder, RunFolder, check_model_dir
+from byol_keras.runtime.run_folder import (
+    ExportFolder,
+    RunFolder,
+    check_local,
+    check_model_dir,
+)
 
 # The contract with users: these names are documented.
 DOCUMENTED = {
@@ -103,6 +108,27 @@ def test_make_creates_all_folders_and_keeps_an_existing_one(tmp_path):
 def test_run_folder_must_be_named(name):
     with pytest.raises(ValueError, match=r"^model_dir must name .* Received: none$"):
         check_model_dir(name)
+
+
+@pytest.mark.parametrize(
+    "path", ["gs://bucket/run", "s3://a", "FILE:///tmp", "hdfs://"]
+)
+def test_urls_are_not_taken_for_local_folders(path):
+    rule = f"^path must be a local path; URLs are not supported. Received: {path}$"
+    with pytest.raises(ValueError, match=rule):
+        check_local("path", path)
+
+
+@pytest.mark.parametrize("path", ["gs:", "a/gs://b", "C:\\run", "run:1", "/", ""])
+def test_names_with_colons_are_local(path):
+    check_local("path", path)
+
+
+def test_run_folder_must_not_be_a_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^model_dir must be a local .* gs://b/run$"):
+        RunFolder.make("gs://b/run")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
