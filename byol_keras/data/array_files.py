@@ -9,13 +9,11 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from byol_keras.data.decoding import MAX_PIXELS
 from byol_keras.data.image_files import file_rows as rows_of_files
 from byol_keras.data.sources import Rows
 from byol_keras.data.unreadable import MAX_BAD_SHARE, check_share
-from byol_keras.runtime.host_calls import host_function
 
 SUFFIXES = (".npy",)
 
@@ -52,12 +50,22 @@ def file_rows(
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Rows:
     """A source that reads arrays; see `image_files.file_rows` for the arguments."""
+    return rows_of_files(paths, labels, channels, max_bad_share, load_array)
 
-    def read(path):
-        image = host_function(_load, [path], tf.uint8, stateful=False)
-        return tf.ensure_shape(image, [None, None, channels])
 
-    return rows_of_files(paths, labels, channels, max_bad_share, read, flaw_of_array)
+def load_array(path: str, channels: int) -> tuple[np.ndarray, str | None]:
+    """An array as uint8 `[h, w, channels]`, and why it cannot be used or None."""
+    flaw = flaw_of_array(path, channels)
+    if flaw is None:
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, EOFError, ValueError):
+            flaw = "changed while it was read"
+        else:
+            flaw = _flaw(array, channels)
+    if flaw is not None:
+        return np.zeros((0, 0, channels), np.uint8), flaw
+    return array if array.ndim == 3 else array[..., None], None
 
 
 def flaw_of_array(path: str, channels: int | None = None) -> str | None:
@@ -73,6 +81,10 @@ def flaw_of_array(path: str, channels: int | None = None) -> str | None:
         return f"cannot be opened: {error.strerror or error}"
     except (EOFError, ValueError):
         return "NPY that is damaged, cut short or of Python objects"
+    return _flaw(array, channels)
+
+
+def _flaw(array, channels):
     found = f"array of {array.dtype} {list(array.shape)}"
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
         return f"{found}, not uint8 [h, w, C]"
@@ -85,8 +97,3 @@ def flaw_of_array(path: str, channels: int | None = None) -> str | None:
 
 def _channels(array):
     return array.shape[2] if array.ndim == 3 else 1
-
-
-def _load(path):
-    array = np.load(os.fsdecode(path), allow_pickle=False)
-    return array if array.ndim == 3 else array[..., None]

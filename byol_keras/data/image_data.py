@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from byol_keras.data import decoding
 from byol_keras.data.sources import PARALLEL, IndexedSource, Share, Source, untuned
-from byol_keras.data.unreadable import UnreadableFile
+from byol_keras.data.unreadable import UnreadableFile, note_left_out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,11 +76,11 @@ class ImageData:
         return dataset.with_options(untuned())
 
     def ordered(self) -> tf.data.Dataset:
-        """One pass in stored order, decoded.
+        """One pass in stored order, decoded, without unreadable images.
 
         Returns:
-            Dataset of `num_examples` dicts: `"image"`, uint8 `[h, w, channels]`, and
-            `"label"`, int64, where there are labels.
+            Dataset of dicts: `"image"`, uint8 `[h, w, channels]`, and `"label"`, int64,
+            where there are labels.
         """
 
         def decoded(example):
@@ -90,7 +90,9 @@ class ImageData:
         return dataset.with_options(untuned())
 
     def labels(self) -> np.ndarray:
-        """Labels in stored order, without decoding images.
+        """Labels of the images of `ordered()`, in the same order.
+
+        Where images are files, those that were not read yet are examined.
 
         Returns:
             int64 `[N]`; or `[N, classes]` where an image may have several classes: 1
@@ -99,9 +101,36 @@ class ImageData:
         Raises:
             ValueError: for data without labels, or in files too large for memory.
         """
+        labels = self.stored_labels()
+        return labels[self.source.readable_places()]
+
+    def stored_labels(self) -> np.ndarray:
+        """As `labels()`, but of all `num_examples` images, of which none is examined.
+
+        The places of `subset` are places in these labels.
+        """
         if self.class_names is None:
             raise ValueError(f"data must have labels. Received: {self.name}")
         return self._indexed("where labels are needed at once").labels()
+
+    def readable(self) -> "ImageData":
+        """The same data without unreadable images, for evaluation.
+
+        Where images are files, those that were not read yet are examined.
+
+        Returns:
+            A subset; the data themselves if all images are readable.
+
+        Raises:
+            TooManyBadImages: if more images are unreadable than `max_bad_share` allows.
+        """
+        if not isinstance(self.source, IndexedSource):
+            return self
+        places = self.source.readable_places()
+        note_left_out(self.name, self.num_examples - len(places))
+        if len(places) == self.num_examples:
+            return self
+        return self.subset(places, self.name)
 
     def subset(self, places: np.ndarray, name: str) -> "ImageData":
         """The examples at these places, in this order.

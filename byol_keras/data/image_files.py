@@ -5,12 +5,13 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.decoding import channels_of
-from byol_keras.data.image_bytes import SUFFIXES, readable, readable_in_graph
+from byol_keras.data.image_bytes import SUFFIXES, readable
 from byol_keras.data.sources import Rows, file_stamps
 from byol_keras.data.unreadable import (
     MAX_BAD_SHARE,
@@ -87,46 +88,32 @@ def file_rows(
     labels: np.ndarray | None,
     channels: int,
     max_bad_share: float = MAX_BAD_SHARE,
-    read: Callable[[tf.Tensor], tf.Tensor] | None = None,
-    examine: Callable[[str, int], str | None] | None = None,
+    load: Callable[[str, int], tuple[Any, str | None]] | None = None,
 ) -> Rows:
     """A source that reads a file when its example is needed.
 
     Args:
         paths: of the image files. Images that only Pillow can read are re-encoded as
-            PNG; unreadable ones are replaced, see `unreadable`.
+            PNG; unreadable ones are replaced or left out, see `unreadable`.
         labels: integers `[N]` or `[N, classes]`, or None.
         channels: int. Of the decoded images.
-        max_bad_share, examine: see `unreadable.ReadableFiles`.
-        read: string scalar, a path -> what `ImageData.decode` takes. Defaults to the
-            contents of the file.
+        max_bad_share: see `unreadable.ReadableFiles`.
+        load: see `unreadable.ReadableFiles`.
     """
-    files = ReadableFiles(paths, channels, max_bad_share, examine)
-    read = read or (lambda path: readable_in_graph(tf.io.read_file(path)))
+    files = ReadableFiles(paths, channels, max_bad_share, load)
     if labels is None:
         stamps = functools.partial(file_stamps, paths)
-        fetch = _fetch_files(paths, None, read)
-        return Rows(len(paths), fetch, contents=stamps, files=files)
+        return Rows(len(paths), lambda place: {}, contents=stamps, files=files)
     labels = np.asarray(labels, np.int64)
+    with tf.device("CPU"):
+        stored = tf.constant(labels)
     return Rows(
         len(paths),
-        _fetch_files(paths, labels, read),
+        lambda place: {"label": stored[place]},
         contents=lambda: (*file_stamps(paths), labels.tobytes()),
         labels=lambda: labels,
         files=files,
     )
-
-
-def _fetch_files(paths, labels, read) -> Callable:
-    with tf.device("CPU"):
-        paths = tf.constant(paths)
-        labels = None if labels is None else tf.constant(labels)
-
-    def fetch(place):
-        example = {"image": read(paths[place])}
-        return example if labels is None else example | {"label": labels[place]}
-
-    return fetch
 
 
 def _files(folder, suffixes):

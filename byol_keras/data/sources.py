@@ -40,7 +40,10 @@ class Source(Protocol):
         """
 
     def ordered(self) -> tf.data.Dataset:
-        """One pass in stored order: dicts of `image` and, with labels, `label`."""
+        """One pass in stored order: dicts of `image` and, with labels, `label`.
+
+        Unreadable images are left out.
+        """
 
     def contents(self) -> Iterable[bytes]:
         """Bytes that differ where the examples differ; see `file_stamps`."""
@@ -55,6 +58,9 @@ class IndexedSource(Source, Protocol):
 
     def labels(self) -> np.ndarray:
         """int64 `[N]` or `[N, classes]`; only where there are labels."""
+
+    def readable_places(self) -> np.ndarray:
+        """Places of all images that can be read, int64 `[M]`; examines them all."""
 
     def subset(self, places: np.ndarray) -> "IndexedSource":
         """The examples at these places, int64 `[M]`, in this order."""
@@ -73,10 +79,12 @@ class Rows:
 
     Args:
         num_examples: int.
-        fetch: int64 place -> dict of `"image"` and, where there are labels, `"label"`.
+        fetch: int64 place -> dict of `"image"`, unless `files` are given, and, where
+            there are labels, `"label"`.
         contents: see `Source.contents`.
         labels: see `IndexedSource.labels`. Defaults to an error.
-        files: finds and replaces unreadable files; None where examples are no files.
+        files: reads images from files, and replaces unreadable ones; None where
+            examples are no files.
     """
 
     num_examples: int
@@ -93,12 +101,28 @@ class Rows:
                 place = tf.random.experimental.index_shuffle(
                     place, _key(seed, number), max_index=self.num_examples - 1
                 )
-            return self._read(place) | {"pass": number, "index": index}
+            return self._read(place)[1] | {"pass": number, "index": index}
 
         return tf.data.Dataset.counter(start).map(element, **PARALLEL)
 
     def ordered(self):
-        return tf.data.Dataset.range(self.num_examples).map(self._read, **PARALLEL)
+        places = tf.data.Dataset.range(self.num_examples)
+        if self.files is None:
+            return places.map(self.fetch, **PARALLEL)
+
+        def read(place):
+            source, example = self._read(place)
+            return source == place, example
+
+        examples = places.map(read, **PARALLEL)
+        # An unreadable image is left out, and not replaced.
+        examples = examples.filter(lambda is_own, _: is_own)
+        return examples.map(lambda _, example: example)
+
+    def readable_places(self):
+        if self.files is None:
+            return np.arange(self.num_examples)
+        return self.files.readable_places()
 
     def unreadable(self, start, stop):
         return self.files.unreadable(start, stop) if self.files else []
@@ -120,7 +144,11 @@ class Rows:
         return [int(element["place"]) for element in stream.take(count)]
 
     def _read(self, place):
-        return self.fetch(place if self.files is None else self.files.place(place))
+        """The place that is read, and its example."""
+        if self.files is None:
+            return place, self.fetch(place)
+        source, image = self.files.read(place)
+        return source, {"image": image} | self.fetch(source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +194,7 @@ class Shards:
 
     def contents(self):
         for i in self.instructions:
+            os.stat(i.filename)  # unlike an image, it must be there
             yield repr((i.skip, i.take)).encode()
         yield from file_stamps([i.filename for i in self.instructions])
 
@@ -242,11 +271,18 @@ class Share:
 
 
 def file_stamps(paths: Iterable[str | os.PathLike]) -> Iterator[bytes]:
-    """Name, size and modification time of each file, for `Source.contents`."""
+    """Name, size and modification time of each file, for `Source.contents`.
+
+    A file that cannot be found, as a link to nothing, counts with its name.
+    """
     for path in paths:
-        status = os.stat(path)
         name = os.path.basename(path)
-        yield repr((name, status.st_size, status.st_mtime_ns)).encode()
+        try:
+            status = os.stat(path)
+        except OSError:
+            yield repr((name, "missing")).encode()
+        else:
+            yield repr((name, status.st_size, status.st_mtime_ns)).encode()
 
 
 def _key(seed, number):

@@ -38,7 +38,7 @@ def stratified_subset(
             have no labels or several per image, or are in files too large for memory.
     """
     _check_share(fraction, per_class)
-    labels = data.labels()
+    labels = data.stored_labels()
     if labels.ndim != 1:
         raise ValueError(
             "stratified_subset.data must have one label per image. "

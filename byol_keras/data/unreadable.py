@@ -1,36 +1,45 @@
-"""Image files that cannot be decoded: replacing, counting and listing them.
+"""Image files that cannot be decoded: replacing or leaving out, counting, listing them.
 
-The rule: an unreadable image is replaced by the next readable one in stored order;
-after the last image comes the first. The label is that of the replacement. So an
+The rule of training: an unreadable image is replaced by the next readable one in stored
+order; after the last image comes the first. The label is that of the replacement. So an
 element of a stream remains a pure function of the files and of seed, pass and index:
 it does not depend on what was read before, on parallelism, or on where a run was
-interrupted, and the position in a run is still one integer.
+interrupted, and the position in a run is still one integer. Evaluation leaves out
+unreadable images, since a replacement would count twice.
 
-A file is examined when a process first needs it, and the answer is kept: changes of
-the file during a run have no effect on it.
+A file is examined when a process first needs it, and again when its contents change. A
+file that was found unreadable once stays unreadable for the rest of the process.
 """
 
+import concurrent.futures
 import contextlib
 import logging
+import os
 import pathlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.data.image_bytes import flaw_of
+from byol_keras.data.image_bytes import flaw_of, readable_in_graph
 from byol_keras.runtime.host_calls import host_function
+from byol_keras.runtime.progress import tracked
 
 # Scraped folders hold a few broken files. A larger share usually has one cause, such
 # as an interrupted copy.
 MAX_BAD_SHARE = 0.05
 
 _UNKNOWN = -1
+# Of `tf.io.matching_files`.
+_WILDCARDS = rb"*?[\\"
+# Files that are queued for examination at a time.
+_BLOCK = 1024
 _log = logging.getLogger("byol_keras")
 _lists: list[pathlib.Path] = []
+_counts: list[dict[str, int]] = []
 
 
 class TooManyBadImages(ValueError):
@@ -59,8 +68,9 @@ class ReadableFiles:
         channels: int. Of the decoded images.
         max_bad_share: float in 0..1. Reading ends with an error as soon as more than
             this share of the files is known to be unreadable, or all of them are.
-        examine: (path, channels) -> why a file cannot be decoded, or None. Defaults to
-            `flaw_of_file`.
+        load: of files of decoded images: (path, channels) -> uint8 `[h, w, channels]`,
+            and why the file cannot be used or None. Defaults to `load_image`, for files
+            of encoded images.
 
     Raises:
         ValueError: if `max_bad_share` is out of its range.
@@ -71,37 +81,74 @@ class ReadableFiles:
         paths: Sequence[str],
         channels: int,
         max_bad_share: float,
-        examine: Callable[[str, int], str | None] | None = None,
+        load: Callable[[str, int], tuple[Any, str | None]] | None = None,
     ):
         check_share(max_bad_share)
-        self._examine = examine
+        self._load = load
         self.paths = paths
         self.channels = channels
         self.max_bad_share = max_bad_share
         self._flaws: dict[str, str] = {}  # by path, of the unreadable files so far
         self._lock = threading.Lock()
-        # Place -> the place that is read for it. No variable: under the scope of a
-        # distribution strategy it would be spread over devices.
+        names = [os.fsencode(path) for path in paths]
+        self._lists_folders = any(set(name) & set(_WILDCARDS) for name in names)
+        # No variables: under the scope of a distribution strategy they would be spread
+        # over devices.
         with tf.init_scope(), tf.device("CPU"):
-            self._found = tf.lookup.experimental.MutableHashTable(
-                tf.int64, tf.int64, _UNKNOWN, experimental_is_anonymous=True
-            )
+            self._names = tf.constant(names)
+            # Place -> digest of the contents that were found to be readable.
+            self._digests = _table()
+            # Place of an unreadable file -> the place that is read for it.
+            self._replacements = _table()
 
-    def place(self, place: tf.Tensor) -> tf.Tensor:
-        """int64 scalar: the place to read where this place is due."""
+    def read(self, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reads the image that is due at a place, int64 scalar.
 
-        def examined():
-            found = host_function(self._first_readable, [place], tf.int64)
-            with tf.control_dependencies([self._found.insert(place, found)]):
-                return tf.ensure_shape(found, [])
+        Returns:
+            The place that is read, and its image: a string scalar that TensorFlow can
+            decode, or uint8 `[h, w, channels]`.
+        """
+        if self._load is not None:
+            return self._examined(place, tf.uint8, [None, None, self.channels])
+        replacement = self._replacements.lookup(place)
+        source = tf.where(replacement == _UNKNOWN, place, replacement)
+        digest = self._digests.lookup(source)
+        contents = tf.cond(
+            digest == _UNKNOWN, lambda: "", lambda: self._contents_or_empty(source)
+        )
+        is_unchanged = _digest(contents) == digest
+        source, contents = tf.cond(
+            is_unchanged,
+            lambda: (source, contents),
+            lambda: self._examined(place, tf.string, []),
+        )
+        return source, readable_in_graph(contents)
 
-        found = self._found.lookup(place)
-        return tf.cond(found == _UNKNOWN, examined, lambda: found)
+    def readable_places(self) -> np.ndarray:
+        """Places of all readable files, int64; examines those that were not read yet.
+
+        Raises:
+            TooManyBadImages: see `max_bad_share`.
+        """
+        places = np.arange(len(self.paths), dtype=np.int64)
+        unread = places[self._digests.lookup(places).numpy() == _UNKNOWN]
+        title = "checking images"
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for first in tracked(range(0, len(unread), _BLOCK), title, transient=True):
+                list(pool.map(self._examine, unread[first : first + _BLOCK]))
+        bad = [file.place for file in self.unreadable(0, len(places))]
+        if len(bad) == len(places):
+            raise self._too_many(self.paths[0])
+        return np.setdiff1d(places, bad)
 
     def subset(self, places: np.ndarray) -> "ReadableFiles":
         """The files at these places, which only replace each other."""
         paths = [self.paths[place] for place in places]
-        return ReadableFiles(paths, self.channels, self.max_bad_share, self._examine)
+        subset = ReadableFiles(paths, self.channels, self.max_bad_share, self._load)
+        digests = self._digests.lookup(places).numpy()
+        (known,) = np.nonzero(digests != _UNKNOWN)
+        subset._digests.insert(known, digests[known])
+        return subset
 
     def unreadable(self, start: int, stop: int) -> list[UnreadableFile]:
         """The files at places `start..stop - 1` that were found unreadable so far."""
@@ -112,26 +159,50 @@ class ReadableFiles:
             if path in self._flaws
         ]
 
+    def _contents_or_empty(self, place):
+        """Contents of a file in the graph; empty if it is gone."""
+        name = self._names[place]
+        if self._lists_folders:
+            # `matching_files` would list the folder for every file.
+            read = tf.data.Dataset.from_tensors(name).map(tf.io.read_file)
+            read = read.ignore_errors().concatenate(tf.data.Dataset.from_tensors(""))
+            return read.take(1).get_single_element()
+        is_there = tf.size(tf.io.matching_files(name)) > 0
+        return tf.cond(is_there, lambda: tf.io.read_file(name), lambda: "")
+
+    def _examined(self, place, dtype, shape):
+        source, contents = host_function(
+            self._first_readable, [place], [tf.int64, dtype]
+        )
+        return tf.ensure_shape(source, []), tf.ensure_shape(contents, shape)
+
     def _first_readable(self, place):
         for offset in range(len(self.paths)):
-            candidate = (place + offset) % len(self.paths)
-            if self._is_readable(self.paths[candidate]):
-                return np.int64(candidate)
+            source = np.int64((place + offset) % len(self.paths))
+            contents = self._examine(source)
+            if contents is not None:
+                if offset:
+                    self._replacements.insert(np.int64(place), source)
+                return source, contents
         raise self._too_many(self.paths[place])
 
-    def _is_readable(self, path):
+    def _examine(self, place):
+        """Contents of a file; None if it is unreadable."""
+        path = self.paths[place]
         if path in self._flaws:
-            return False
-        flaw = (self._examine or flaw_of_file)(path, self.channels)
+            return None
+        contents, flaw = (self._load or load_image)(path, self.channels)
         if flaw is None:
-            return True
+            digest = _digest(contents) if self._load is None else np.int64(0)
+            self._digests.insert(np.int64(place), digest)
+            return contents
         with self._lock:
             if path not in self._flaws:
                 self._flaws[path] = flaw
                 _report(path, flaw, first=len(self._flaws) == 1)
         if len(self._flaws) > self.max_bad_share * len(self.paths):
             raise self._too_many(path)
-        return False
+        return None
 
     def _too_many(self, path):
         return TooManyBadImages(
@@ -140,6 +211,17 @@ class ReadableFiles:
             f"Received: {len(self._flaws)} unreadable so far, of {len(self.paths)} in "
             f"all, such as {path} ({self._flaws[path]})"
         )
+
+
+def _table():
+    return tf.lookup.experimental.MutableHashTable(
+        tf.int64, tf.int64, _UNKNOWN, experimental_is_anonymous=True
+    )
+
+
+def _digest(contents):
+    """int64 scalar of at least 0."""
+    return tf.strings.to_hash_bucket_fast(contents, tf.int64.max)
 
 
 def check_share(max_bad_share: float) -> None:
@@ -153,11 +235,39 @@ def check_share(max_bad_share: float) -> None:
 
 def flaw_of_file(path: str, channels: int = 3) -> str | None:
     """Why the image of a file cannot be decoded, in a few words; None if it can."""
+    return load_image(path, channels)[1]
+
+
+def load_image(path: str, channels: int = 3) -> tuple[bytes, str | None]:
+    """Contents of an image file, and why they cannot be decoded or None if they can."""
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
-        return f"cannot be opened: {error.strerror}"
-    return flaw_of(data, channels)
+        return b"", f"cannot be opened: {error.strerror}"
+    return data, flaw_of(data, channels)
+
+
+@contextlib.contextmanager
+def counted_left_out() -> Iterator[dict[str, int]]:
+    """Yields a dict to which evaluations add: name of data -> images left out."""
+    counts = {}
+    _counts.append(counts)
+    try:
+        yield counts
+    finally:
+        _counts.remove(counts)
+
+
+def note_left_out(name: str, count: int) -> None:
+    """Notes for `counted_left_out` that an evaluation left out unreadable images.
+
+    Args:
+        name: str. Of the data.
+        count: int. Number of images; 0 is not noted.
+    """
+    if count:
+        for counts in _counts:
+            counts[name] = count
 
 
 @contextlib.contextmanager
@@ -192,7 +302,8 @@ def listed_in(path: pathlib.Path | None) -> Iterator[None]:
 def _report(path, flaw, first):
     if first:
         _log.warning(
-            "images that cannot be read are replaced by the next ones, first %s (%s)%s",
+            "images that cannot be read are replaced by the next ones in training, and "
+            "left out of evaluation, first %s (%s)%s",
             path,
             flaw,
             "".join(f"; see {file}" for file in _lists),

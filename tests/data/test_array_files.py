@@ -58,8 +58,43 @@ def test_a_broken_array_is_replaced_by_the_next_one(tmp_path):
     whole = (tmp_path / "a/2.npy").read_bytes()
     (tmp_path / "a/2.npy").write_bytes(whole[: len(whole) // 2])
     found = data.image_folder(tmp_path, max_bad_share=0.5)
-    numbers = [example["image"].numpy()[0, 0, 0] for example in found.ordered()]
-    assert numbers == [0, 4, 4, 1, 3, 5]
+    assert numbers_of(found) == [0, 4, 4, 1, 3, 5]
+    assert len(list(found.ordered())) == len(found.labels()) == 5
+
+
+def numbers_of(found):
+    """First value of each array of a pass of training, without shuffling."""
+    stream = found.stream(seed=0, shuffle=False).take(found.num_examples)
+    return [int(example["image"][0, 0, 0]) for example in stream]
+
+
+@pytest.mark.parametrize("change", ["truncated", "deleted", "of other channels"])
+def test_an_array_that_changes_is_unreadable_from_then_on(change, tmp_path):
+    found = data.image_folder(write_arrays(tmp_path), max_bad_share=0.5)
+    assert numbers_of(found) == [0, 2, 4, 1, 3, 5]
+    path = tmp_path / "a" / "2.npy"
+    contents = path.read_bytes()
+    if change == "truncated":
+        path.write_bytes(contents[: len(contents) // 2])
+    elif change == "deleted":
+        path.unlink()
+    else:
+        np.save(path, np.zeros((4, 4, 3), np.uint8))
+    assert numbers_of(found) == [0, 4, 4, 1, 3, 5]
+    path.write_bytes(contents)
+    assert numbers_of(found) == [0, 4, 4, 1, 3, 5]
+    assert [file.path for file in found.unreadable()] == [str(path)]
+
+
+def test_an_array_that_changes_while_it_is_read_is_unreadable(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(array_files, "flaw_of_array", lambda path, channels: None)
+    assert array_files.load_array(tmp_path / "x.npy", 3)[1] is None
+    assert "of 5 channels" in array_files.load_array(tmp_path / "x.npy", 5)[1]
+    (tmp_path / "x.npy").write_bytes(b"")
+    found = array_files.load_array(tmp_path / "x.npy", 3)
+    assert found[0].shape == (0, 0, 3)
+    assert found[1] == "changed while it was read"
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,13 @@ def test_data_without_files_have_no_unreadable_ones():
     assert source.unreadable() == []
 
 
+def test_data_without_files_are_all_readable(in_shards):
+    source = make_arrays()
+    assert source.readable() is source
+    assert in_shards.readable() is in_shards
+    assert source.labels().tolist() == source.stored_labels().tolist()
+
+
 @pytest.fixture
 def in_shards(records, monkeypatch):
     monkeypatch.setattr(tfds_builders, "_MEMORY_BYTES", -1)
@@ -197,6 +204,7 @@ def in_shards(records, monkeypatch):
     ("use", "purpose"),
     [
         (lambda data: data.labels(), "where labels are needed at once"),
+        (lambda data: data.stored_labels(), "where labels are needed at once"),
         (lambda data: data.subset(np.array([0]), "one"), "to take a subset"),
     ],
 )

@@ -109,6 +109,27 @@ def test_file_stamps_change_with_name_size_and_time(tmp_path):
     assert list(sources.file_stamps([first])) != [stamp]
 
 
+def test_stamp_of_a_missing_file_is_its_name(tmp_path):
+    link = tmp_path / "1.txt"
+    link.symlink_to(tmp_path / "nothing")
+    gone, other = sources.file_stamps([link, tmp_path / "2.txt"])
+    assert gone != other
+    (tmp_path / "nothing").write_bytes(b"a")
+    assert list(sources.file_stamps([link])) != [gone]
+
+
+def test_a_missing_record_file_is_refused(sharded, tmp_path):
+    assert sharded.digest()
+    for path in (tmp_path / "records").rglob("*.tfrecord*"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError):
+        sharded.digest()
+
+
+def test_all_places_are_readable_where_examples_are_no_files():
+    assert make_arrays(num_examples=3).source.readable_places().tolist() == [0, 1, 2]
+
+
 def test_untuned_pipelines_have_no_autotuning():
     dataset = tf.data.Dataset.range(3).with_options(sources.untuned())
     assert dataset.options().autotune.enabled is False

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from byol_keras import data
 from byol_keras.data.published import (
@@ -18,6 +19,7 @@ from support.datasets import (
     make_inaturalist2018,
     make_vocdevkit,
     numbers,
+    write,
     write_jpeg,
     write_text,
 )
@@ -65,6 +67,21 @@ def test_subset_keeps_the_stored_order_and_pairs_images_with_their_labels():
     np.testing.assert_array_equal(subset.labels(), whole.labels()[places])
     read = [int(example["label"]) for example in subset.ordered()]
     assert read == subset.labels().tolist()
+
+
+def test_images_and_labels_of_a_subset_agree_without_its_unreadable_images(tmp_path):
+    for number in range(12):
+        image = np.full((4, 4, 1), number, np.uint8)
+        path = tmp_path / "ab"[number % 2] / f"{number:02}.png"
+        write(path, tf.io.encode_png(image) if number not in (2, 7) else b"broken")
+    source = data.image_folder(tmp_path, channels=1, max_bad_share=0.5)
+    subset = stratified_subset(source, per_class=5, seed=1)
+    pairs = [(int(x["image"][0, 0, 0]), int(x["label"])) for x in subset.ordered()]
+    chosen = [int(name[2:4]) for name in subset.names]
+    assert len(chosen) == 10
+    assert pairs == [(n, n % 2) for n in chosen if n not in (2, 7)]
+    assert subset.labels().tolist() == [label for _, label in pairs]
+    assert subset.readable().num_examples == len(pairs)
 
 
 def test_the_seed_determines_the_chosen_examples():

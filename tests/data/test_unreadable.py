@@ -28,7 +28,13 @@ def numbered(folder, count, broken=(), channels=1):
 
 
 def numbers_of(source, dataset):
+    """Number and label of each image."""
     return [(int(source.decode(x["image"])[0, 0, 0]), int(x["label"])) for x in dataset]
+
+
+def one_pass(source):
+    """A pass of training, without shuffling."""
+    return source.stream(seed=0, shuffle=False).take(source.num_examples)
 
 
 def test_file_that_cannot_be_opened_has_a_reason(tmp_path):
@@ -39,7 +45,7 @@ def test_file_that_cannot_be_opened_has_a_reason(tmp_path):
 def test_bad_image_is_replaced_by_the_next_that_is_readable(tmp_path):
     source = numbered(tmp_path, 6, broken=(1, 2, 5))
     expected = [(0, 0), (3, 3), (3, 3), (3, 3), (4, 4), (0, 0)]
-    assert numbers_of(source, source.ordered()) == expected
+    assert numbers_of(source, one_pass(source)) == expected
 
 
 def test_order_with_bad_images_is_that_without_them_but_for_replacements(tmp_path):
@@ -59,21 +65,23 @@ def test_order_with_bad_images_is_that_without_them_but_for_replacements(tmp_pat
 def test_images_of_a_subset_replace_only_each_other(tmp_path):
     source = numbered(tmp_path, 8, broken=(2, 3))
     subset = source.subset(np.array([1, 2, 6]), "subset")
-    assert numbers_of(subset, subset.ordered()) == [(1, 1), (6, 6), (6, 6)]
+    assert numbers_of(subset, one_pass(subset)) == [(1, 1), (6, 6), (6, 6)]
 
 
 def test_a_readable_file_is_examined_once(tmp_path, monkeypatch):
     source = numbered(tmp_path, 5, broken=(2,))
     seen = []
-    flaw_of_file = unreadable.flaw_of_file
+    load_image = unreadable.load_image
 
     def counted(path, channels):
         seen.append(path)
-        return flaw_of_file(path, channels)
+        return load_image(path, channels)
 
-    monkeypatch.setattr(unreadable, "flaw_of_file", counted)
+    monkeypatch.setattr(unreadable, "load_image", counted)
     for _ in range(3):
+        list(one_pass(source))
         list(source.ordered())
+        source.labels()
     assert len(seen) <= 6  # two threads may examine 3 at once, for itself and for 2
     assert len(set(seen)) == 5
 
@@ -104,14 +112,22 @@ def test_first_bad_image_is_a_warning_that_names_the_list(tmp_path, caplog):
     ):
         list(source.ordered())
     warning, summary = caplog.messages
-    assert "are replaced by the next ones, first" in warning
+    assert "are replaced by the next ones in training, and left out of" in warning
     assert warning.endswith(f"(empty file); see {tmp_path}/bad_images.txt")
     assert summary == f"2 images could not be read; see {tmp_path}/bad_images.txt"
 
 
+def broken_later(folder):
+    """20 images, of which three are broken when they are read."""
+    numbered(folder, 20)
+    source = data.image_folder(folder, channels=1, max_bad_share=0.1)
+    for number in (16, 18, 19):
+        (folder / f"{number:03}" / f"{number:03}.png").write_bytes(b"")
+    return source
+
+
 def test_too_many_bad_images_end_reading_with_one_line(tmp_path):
-    numbered(tmp_path, 20, broken=(16, 18, 19))  # beyond the sample of the first 16
-    source = data.image_folder(tmp_path, channels=1, max_bad_share=0.1)
+    source = broken_later(tmp_path)
     with pytest.raises(TooManyBadImages) as stop, listed_in(None):
         list(source.ordered())
     message = str(stop.value)
@@ -152,8 +168,122 @@ def test_bad_images_are_replaced_under_a_strategy_too(tmp_path):
 
 def test_a_replacement_has_its_own_label(tmp_path):
     source = numbered(tmp_path, 4, broken=(0,))
-    assert [label for _, label in numbers_of(source, source.ordered())] == [1, 1, 2, 3]
-    assert source.labels().tolist() == [0, 1, 2, 3]
+    assert [label for _, label in numbers_of(source, one_pass(source))] == [1, 1, 2, 3]
+
+
+def test_evaluation_leaves_out_unreadable_images_and_their_labels(tmp_path):
+    source = numbered(tmp_path, 6, broken=(1, 2, 5))
+    expected = [(0, 0), (3, 3), (4, 4)]
+    assert numbers_of(source, source.ordered()) == expected
+    assert source.labels().tolist() == [0, 3, 4]
+    assert source.stored_labels().tolist() == [0, 1, 2, 3, 4, 5]
+    only = source.readable()
+    assert (only.num_examples, only.name) == (3, source.name)
+    assert numbers_of(only, one_pass(only)) == expected
+    assert only.labels().tolist() == only.stored_labels().tolist() == [0, 3, 4]
+    assert only.readable() is only
+
+
+def test_the_row_of_a_broken_file_is_left_out_of_its_class(tmp_path):
+    for name, value in (("a", 0), ("b", 255)):
+        for number in range(20):
+            image = np.full((8, 8, 3), value, np.uint8)
+            write(tmp_path / name / f"{number:02}.png", tf.io.encode_png(image))
+    write(tmp_path / "a" / "19.png", b"broken")
+    source = data.image_folder(tmp_path, channels=3)
+    rows = [(int(x["label"]), int(x["image"][0, 0, 0])) for x in source.ordered()]
+    assert rows == [(0, 0)] * 19 + [(1, 255)] * 20
+    assert np.bincount(source.labels()).tolist() == [19, 20]
+
+
+def test_images_left_out_are_counted_by_the_name_of_the_data(tmp_path):
+    source = numbered(tmp_path, 4, broken=(1,))
+    with unreadable.counted_left_out() as counts:
+        source.readable().readable()
+        numbered(tmp_path / "whole", 2).readable()
+    assert counts == {source.name: 1}
+    with unreadable.counted_left_out() as counts:
+        pass
+    assert counts == {}
+
+
+def test_too_many_bad_images_end_the_examination(tmp_path):
+    source = broken_later(tmp_path)
+    with pytest.raises(TooManyBadImages, match="3 unreadable so far, of 20 in all"):
+        source.readable()
+    source = file_rows([str(tmp_path / "016/016.png")] * 3, None, 1, max_bad_share=1.0)
+    with pytest.raises(TooManyBadImages, match="1 unreadable so far, of 3 in all"):
+        source.readable_places()
+
+
+@pytest.mark.parametrize("folder", ["plain", "with [brackets]*"])
+@pytest.mark.parametrize("change", ["truncated", "zeros", "deleted"])
+def test_a_file_that_changes_is_unreadable_from_then_on(change, folder, tmp_path):
+    source = numbered(tmp_path / folder, 6)
+    listing = tmp_path / "bad_images.txt"
+    whole = [(number, number) for number in range(6)]
+    path = tmp_path / folder / "002" / "002.png"
+    with listed_in(listing):
+        assert numbers_of(source, one_pass(source)) == whole
+        contents = path.read_bytes()
+        path.unlink()
+        if change == "truncated":
+            path.write_bytes(contents[:-20])
+        elif change == "zeros":
+            path.write_bytes(contents[:40] + bytes(len(contents) - 40))
+        replaced = [whole[3] if number == 2 else whole[number] for number in range(6)]
+        assert numbers_of(source, one_pass(source)) == replaced
+        path.write_bytes(contents)
+        assert numbers_of(source, one_pass(source)) == replaced
+        left = [pair for pair in whole if pair != (2, 2)]
+        assert numbers_of(source, source.ordered()) == left
+        assert source.labels().tolist() == [0, 1, 3, 4, 5]
+    (line,) = listing.read_text().splitlines()
+    assert line.startswith(f"{path}\t")
+
+
+def test_a_readable_file_may_be_replaced_by_another(tmp_path):
+    source = numbered(tmp_path, 4)
+    list(one_pass(source))
+    image = tf.io.encode_png(np.full((9, 9, 1), 77, np.uint8))
+    write(tmp_path / "002" / "002.png", image)
+    expected = [(0, 0), (1, 1), (77, 2), (3, 3)]
+    for _ in range(2):
+        assert numbers_of(source, one_pass(source)) == expected
+    assert source.unreadable() == []
+
+
+def test_a_replacement_that_is_deleted_is_replaced_too(tmp_path):
+    source = numbered(tmp_path, 4, broken=(1,))
+    assert [n for n, _ in numbers_of(source, one_pass(source))] == [0, 2, 2, 3]
+    (tmp_path / "002" / "002.png").unlink()
+    assert [n for n, _ in numbers_of(source, one_pass(source))] == [0, 3, 3, 3]
+
+
+def test_a_folder_that_is_gone_ends_reading_with_one_line(tmp_path):
+    numbered(tmp_path / "images", 40)
+    source = data.image_folder(tmp_path / "images", channels=1)
+    with pytest.raises(TooManyBadImages) as stop, listed_in(None):
+        list(one_pass(source))
+        (tmp_path / "images").rename(tmp_path / "elsewhere")
+        list(one_pass(source))
+    assert "such as " in str(stop.value) and "\n" not in str(stop.value)
+    assert "(cannot be opened: No such file or directory)" in str(stop.value)
+
+
+def test_a_link_to_nothing_is_one_unreadable_image(tmp_path):
+    numbered(tmp_path, 6)
+    (tmp_path / "003" / "003.png").unlink()
+    (tmp_path / "003" / "003.png").symlink_to(tmp_path / "nothing")
+    source = data.image_folder(tmp_path, channels=1, max_bad_share=0.9)
+    digest = source.digest()
+    numbers = [0, 1, 2, 4, 4, 5]
+    assert [n for n, _ in numbers_of(source, one_pass(source))] == numbers
+    assert source.labels().tolist() == [0, 1, 2, 4, 5]
+    (bad,) = source.unreadable()
+    assert bad.reason == "cannot be opened: No such file or directory"
+    write(tmp_path / "nothing", tf.io.encode_png(np.zeros((2, 2, 1), np.uint8)))
+    assert source.digest() != digest
 
 
 LARGE = """
