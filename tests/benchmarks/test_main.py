@@ -13,6 +13,7 @@ from byol_keras.benchmarks.__main__ import benchmark
 from byol_keras.config import parse
 from byol_keras.export import export_backbone, load_backbone
 from byol_keras.export.digest import backbone_digest
+from byol_keras.export.export_network import export_network
 from byol_keras.export.model_card import rewrite_scores, rewrite_table, write_card
 from byol_keras.report.page import write_page
 from byol_keras.report.stored_run import read_run
@@ -20,7 +21,7 @@ from byol_keras.runtime import cli
 
 from support import ROOT
 from support.processes import command_line
-from support.runs import write_run
+from support.runs import run, write_run
 
 RECIPE = ROOT / "gin/benchmarks/knn_fashion_mnist_small.gin"
 SMALL = (
@@ -307,25 +308,20 @@ TOY = "benchmark.benchmarks = [@toy]"
 @pytest.fixture
 def trained_run(tmp_path):
     """A run folder with an export, its card, its report, and a result of `toy`."""
-    run = write_run(tmp_path / "run")
-    export_backbone(tiny_backbone(channels=1), run / "export")
-    write_card(run, run / "export", "BYOL", {})
-    (run / "benchmarks/knn.json").unlink()
-    assert toys(run, str(run), TOY) == ["toy"]
-    write_page([run], run / "report.html")
-    return run
+    folder = write_run(tmp_path / "run")
+    export_backbone(tiny_backbone(channels=1), folder / "export")
+    write_card(folder, folder / "export", "BYOL", {})
+    (folder / "benchmarks/knn.json").unlink()
+    assert toys(folder, str(folder), TOY) == ["toy"]
+    write_page([folder], folder / "report.html")
+    return folder
 
 
-def shown(run):
-    """The score of `toy` as text, in everything that shows the run's scores."""
-    texts = [run / "export/MODEL_CARD.md", run / "benchmarks/table.md"]
-    return [path.read_text() for path in texts] + [
-        table_of(read_run(run).records),
-    ]
-
-
-def table_of(found):
-    return json.dumps({name: record["results"] for name, record in found.items()})
+def shown(folder):
+    """Card, table and records of a run, with the scores that they show."""
+    found = {name: x["results"] for name, x in read_run(folder).records.items()}
+    files = (folder / "export/MODEL_CARD.md", folder / "benchmarks/table.md")
+    return [*(path.read_text() for path in files), json.dumps(found)]
 
 
 def score_of(path):
@@ -354,6 +350,38 @@ def test_results_of_another_backbone_are_stored_apart(trained_run, tmp_path, cap
     assert toys(trained_run, str(trained_run), TOY) == []
     page = (trained_run / "report.html").read_text()
     assert page.index("Benchmarks of other weights") < page.index(digest[:12])
+
+
+def test_later_export_has_the_scores_of_its_own_weights_only(trained_run, tmp_path):
+    own = score_of(trained_run / "benchmarks/toy.json")
+    export_backbone(tiny_backbone(channels=1), tmp_path / "other")
+    toys(tmp_path / "other", str(trained_run), TOY)
+    (path,) = trained_run.glob("benchmarks/backbone_*/toy.json")
+    folder = export_network(trained_run, "keras", "online", "backbone", 24)
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert f"| toy | toy/sum | {own:.2f} |" in card
+    assert f"{score_of(path):.2f}" not in card
+
+
+@pytest.mark.slow
+def test_score_leaves_what_shows_it_when_training_continues(tmp_path):
+    folder = tmp_path / "run"
+    reported = "train.report_fn = @Report"
+    run(folder, "train.epochs = 2", reported)
+    toys(folder, str(folder), TOY)
+    own = f"{score_of(folder / 'benchmarks/toy.json'):.2f}"
+    assert all(f"{own} |" in text for text in shown(folder)[:2])
+    assert 'id="benchmarks"' in (folder / "report.html").read_text()
+    run(folder, "train.epochs = 3", reported, allow_config_change=True)
+    assert not any(own in text for text in shown(folder))
+    page = (folder / "report.html").read_text()
+    assert 'id="benchmarks"' not in page
+    assert 'id="others"' in page
+    assert "Finished after 7 steps" in page
+    toys(folder, str(folder), TOY)
+    page = (folder / "report.html").read_text()
+    assert 'id="benchmarks"' in page
+    assert 'id="others"' not in page
 
 
 def test_another_backbone_has_no_configuration_of_the_run(trained_run, tmp_path):

@@ -2,13 +2,19 @@
 
 import pytest
 
+from byol_keras.export import load_backbone
+from byol_keras.export.digest import backbone_digest, exported_digests
 from byol_keras.export.export_network import export_network
 
 
 def test_folder_has_the_model_and_its_card(run_folder):
     folder = export_network(run_folder, "keras", "target", "projector", 24, "MIT")
     assert folder == run_folder / "export/target_projector_keras"
-    assert {path.name for path in folder.iterdir()} == {"MODEL_CARD.md", "model.keras"}
+    assert {path.name for path in folder.iterdir()} == {
+        "MODEL_CARD.md",
+        "digests.json",
+        "model.keras",
+    }
     lines = (folder / "MODEL_CARD.md").read_text().splitlines()
     for line in (
         "| network | target, projector |",
@@ -17,6 +23,13 @@ def test_folder_has_the_model_and_its_card(run_folder):
         "| licence | MIT |",
     ):
         assert line in lines
+
+
+def test_network_has_a_digest_of_its_own(run_folder):
+    folder = export_network(run_folder, "keras", "target", "backbone", 24)
+    (digest,) = exported_digests(folder)
+    assert digest == backbone_digest(load_backbone(folder / "model.keras"))
+    assert digest not in exported_digests(run_folder / "export")
 
 
 def test_unknown_format_is_refused_before_the_run_is_read(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 
 from byol_keras import train  # noqa: F401, its gin bindings are part of a checkpoint
 from byol_keras.checkpoints.run_lock import RunLock
+from byol_keras.results import records, table
 from byol_keras.runtime import cli
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.run import EXIT_STOPPED, execute, repeat
@@ -58,6 +59,21 @@ def test_run_trains_to_its_end_and_exports(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.backbone.exists()
     assert folder.saved_model.is_dir()
+
+
+def test_export_has_no_scores_of_earlier_weights(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.benchmarks.mkdir()
+    scores, identity = {"trained": [{"knn/top1_k20": 81.55}]}, {"backbone": "earlier"}
+    settings = {"seeds": [0], "baselines": []}
+    record = records.make_record(scores, {}, identity | settings, seconds=0.0)
+    records.write(folder.benchmarks, "knn", record)
+    folder.benchmarks_table.write_text(table.markdown({"knn": record}))
+    run_in(tmp_path)
+    for path in (folder.model_card, folder.benchmarks_table):
+        text = path.read_text()
+        assert "No benchmark of these weights has been found." in text
+        assert "81.55" not in text
 
 
 def test_finished_run_is_not_trained_again(tmp_path, capsys):
