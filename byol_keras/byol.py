@@ -20,16 +20,19 @@ from keras import ops
 
 from byol_keras.keras_workarounds import (
     BuildsBeforeFit,
-    check_two_views,
+    micro_batches,
     reducible,
     share_overflow,
+    two_views,
 )
 from byol_keras.losses import BYOLLoss
 from byol_keras.networks import (
     HEAD_INITIALIZERS,
     EncoderProjector,
+    copy_weights,
     fresh_copy,
     mlp_head,
+    start_at_random,
     with_models,
 )
 from byol_keras.runtime.argument_checks import check_choice, check_positive_ints
@@ -58,7 +61,8 @@ class BYOL(BuildsBeforeFit):
             into. Their gradients are averaged into one update. BatchNormalization
             uses the statistics of one micro-batch, as in mmselfsup.
         target_init: "copy" (the target starts as the online network) or "random"
-            (its own draw, as DeepMind).
+            (its own draw, as DeepMind; frozen layers and a backbone that comes with
+            trained weights are copied nevertheless).
         head_initializer: "deepmind" or "mmselfsup"; see `mlp_head`.
         projector: optional `keras.Model` that replaces the MLP, `[B, D]` -> `[B, P]`.
         predictor: optional `keras.Model` that replaces the MLP, `[B, P]` -> `[B, P]`.
@@ -70,9 +74,10 @@ class BYOL(BuildsBeforeFit):
 
     Raises:
         ValueError: for an unknown `target_init` or `head_initializer`; for a size or
-            `accumulation_steps` that is not a positive int, or does not divide a
-            batch of known size; for a backbone or predictor whose output does not have
-            the shape above; for data that are not two views.
+            `accumulation_steps` that is not a positive int, or does not split a
+            batch into micro-batches of at least two images; for a backbone or
+            predictor whose output does not have the shape above; for data that are not
+            two views.
 
     Source: arXiv 2006.07733 §3; reference accumulation: mmselfsup 0.x.
     """
@@ -133,7 +138,9 @@ class BYOL(BuildsBeforeFit):
                 f"{tuple(z.shape)}. Received: {tuple(p.shape)}"
             )
         if self.target_init == "copy":
-            self.target.set_weights(self.online.get_weights())
+            copy_weights(self.target, self.online)
+        else:
+            start_at_random(self.target, self.online)
         self.built = True
 
     def call(self, images, training=None):
@@ -154,12 +161,12 @@ class BYOL(BuildsBeforeFit):
         return self.trainable_variables
 
     def train_step(self, batch):
-        views = self.views_of(batch)
-        check_two_views(views)
+        views = two_views(self.views_of(batch))
         learning_rate = ops.cast(self.optimizer.learning_rate, "float32")
         statistics = self.guard.statistics() if self.guard else None
         total = None
-        for view1, view2 in zip(*map(self._micro_batches, views), strict=True):
+        parts = [micro_batches(view, self.accumulation_steps) for view in views]
+        for view1, view2 in zip(*parts, strict=True):
             # Each waits for the one before, so that memory holds one at a time.
             with tf.control_dependencies(_tensors(total)):
                 total = _add(total, self.loss_and_gradients(view1, view2))
@@ -172,6 +179,18 @@ class BYOL(BuildsBeforeFit):
             value = ops.where(is_applied, logs[tracker.name], 0.0)
             tracker.update_state(value, sample_weight=is_applied)
         return reducible(logs)
+
+    def test_step(self, batch):
+        """Logs the loss in inference mode, the mean over all images, and moves nothing.
+
+        Keras calls it for `evaluate` and `validation_data`.
+        """
+        view1, view2 = two_views(self.views_of(batch))
+        targets = self.target(view2, training=False), self.target(view1, training=False)
+        losses = self.loss_fn.call(targets[0], self(view1, training=False))
+        losses += self.loss_fn.call(targets[1], self(view2, training=False))
+        self.loss_tracker.update_state(losses)
+        return reducible({"loss": self.loss_tracker.result()})
 
     def loss_and_gradients(self, view1, view2):
         """Loss and gradients of one micro-batch.
@@ -201,16 +220,6 @@ class BYOL(BuildsBeforeFit):
     def views_of(self, batch):
         """The two views of a batch as the dataset yields it."""
         return self.augment(*batch) if self.augment else batch
-
-    def _micro_batches(self, view):
-        if self.accumulation_steps == 1:
-            return [view]
-        if view.shape[0] is not None and view.shape[0] % self.accumulation_steps:
-            raise ValueError(
-                "batch_size per replica must be divisible by accumulation_steps="
-                f"{self.accumulation_steps}. Received: {view.shape[0]}"
-            )
-        return tf.split(view, self.accumulation_steps)
 
     def _apply(self, loss, gradients, statistics):
         """Applies the gradients unless the guard refuses; bool: whether it did."""

@@ -60,6 +60,8 @@ class TargetEMA(keras.callbacks.Callback):
 
     # Keras would call it from another thread, in a race with the next step.
     async_safe = False
+    # `BYOL.fit` warns unless a callback says this.
+    moves_target = True
 
     def __init__(
         self,

@@ -1,6 +1,8 @@
 """The networks of BYOL beside the backbone: its heads, and encoder with projector."""
 
 import keras
+import numpy as np
+from keras import ops
 
 from byol_keras.backbones import DEEPMIND_KERNEL
 
@@ -111,6 +113,58 @@ class EncoderProjector(keras.Model):
 def fresh_copy(model: keras.Model) -> keras.Model:
     """Returns a model of the same architecture with weights of its own."""
     return type(model).from_config(model.get_config())
+
+
+def start_at_random(target: EncoderProjector, online: EncoderProjector) -> None:
+    """Copies to a target of random weights what must not be random.
+
+    These are the weights that training never changes (frozen layers, and statistics
+    such as those of `Normalization`), and the whole backbone if it comes with trained
+    weights: its moving average with random ones would undo them.
+
+    Args:
+        target: built, with its initial weights.
+        online: built; the network that the target averages.
+    """
+    if is_trained(online.backbone, target.backbone):
+        target.backbone.set_weights(online.backbone.get_weights())
+    for copy, source in zip(target.weights, online.weights, strict=True):
+        if not source.trainable:
+            copy.assign(source)
+    _take_statistics(target)
+
+
+def copy_weights(model: keras.Model, source: keras.Model) -> None:
+    """Assigns the weights of a model of the same architecture."""
+    model.set_weights(source.get_weights())
+    _take_statistics(model)
+
+
+def _take_statistics(model):
+    """Lets `Normalization` compute with the statistics that it was assigned."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def is_trained(model: keras.Model, fresh: keras.Model) -> bool:
+    """Whether a model comes with trained weights.
+
+    It does if `export.load_backbone` has marked it, or if weights that start as a
+    constant, such as biases and the gamma of BatchNormalization, have other values.
+
+    Args:
+        model: a built model.
+        fresh: its `fresh_copy`, built.
+    """
+    if getattr(model, "has_trained_weights", False):
+        return True
+    for weight, start in zip(model.weights, fresh.weights, strict=True):
+        if weight.trainable and len(weight.shape) == 1:
+            weight, start = map(ops.convert_to_numpy, (weight, start))
+            if (start == start[:1]).all() and not np.array_equal(weight, start):
+                return True
+    return False
 
 
 def with_models(config: dict, *names: str) -> dict:

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from byol_keras.byol import BYOL
-from byol_keras.networks import EncoderProjector, fresh_copy, mlp_head
+from byol_keras.networks import EncoderProjector, fresh_copy, is_trained, mlp_head
 
 from support.small_byol import LazyBackbone, dense_backbone, views
 
@@ -81,3 +81,83 @@ def test_fresh_copy_has_its_own_weights():
     copy = fresh_copy(model)
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
     assert not np.array_equal(copy.get_weights()[0], model.get_weights()[0])
+
+
+# --- A target that starts at random ---------------------------------------------------
+
+
+def small_backbone(frozen=0, normalize=False):
+    """Convolution and BatchNormalization twice; the first layers may be frozen."""
+    images = x = keras.Input((None, None, 3))
+    if normalize:
+        normalization = layers.Normalization()
+        normalization.adapt(np.random.default_rng(0).random((8, 4, 4, 3)))
+        x = normalization(x)
+    made = []
+    for _ in range(2):
+        made += [layers.Conv2D(4, 3), layers.BatchNormalization()]
+        x = made[-1](made[-2](x))
+    for layer in made[:frozen]:
+        layer.trainable = False
+    return keras.Model(images, layers.GlobalAveragePooling2D()(x))
+
+
+def kernels(model):
+    """Kernels of the convolutions of online and target network."""
+    return zip(
+        *(
+            [w for w in network.backbone.weights if w.name == "kernel"]
+            for network in (model.online, model.target)
+        ),
+        strict=True,
+    )
+
+
+def test_frozen_layers_start_the_same_in_both_networks_and_others_do_not():
+    model = BYOL(small_backbone(frozen=2), 8, 3, target_init="random")
+    same = [np.array_equal(online, target) for online, target in kernels(model)]
+    assert same == [True, False]
+
+
+def test_frozen_backbone_has_the_same_outputs_in_both_networks():
+    backbone = small_backbone()
+    backbone.trainable = False
+    model = BYOL(backbone, 8, 3, target_init="random")
+    images = np.random.default_rng(1).random((4, 8, 8, 3), np.float32)
+    online, target = (
+        n.backbone(images, training=True) for n in (model.online, model.target)
+    )
+    np.testing.assert_allclose(online, target, atol=1e-6)
+
+
+@pytest.mark.parametrize("target_init", ["copy", "random"])
+def test_statistics_of_normalization_are_those_of_the_data_in_both_networks(
+    target_init,
+):
+    model = BYOL(small_backbone(normalize=True), 8, 3, target_init=target_init)
+    online, target = (n.backbone.layers[1].mean for n in (model.online, model.target))
+    assert np.abs(online).min() > 0.1
+    np.testing.assert_array_equal(online, target)
+
+
+@pytest.mark.parametrize("name", ["beta", "gamma", "bias"])
+def test_backbone_with_trained_weights_is_the_target_too(name):
+    backbone = small_backbone()
+    assert not is_trained(backbone, fresh_copy(backbone))
+    weight = next(w for w in backbone.weights if w.name == name)
+    weight.assign(np.full(weight.shape, 0.5))
+    assert is_trained(backbone, fresh_copy(backbone))
+    model = BYOL(backbone, 8, 3, target_init="random")
+    for online, target in zip(
+        model.online.backbone.weights, model.target.backbone.weights, strict=True
+    ):
+        np.testing.assert_array_equal(online, target)
+    heads = [
+        n.projector.get_layer("hidden").kernel for n in (model.online, model.target)
+    ]
+    assert not np.array_equal(*heads)
+
+
+def test_fresh_backbone_starts_at_random_in_the_target():
+    model = BYOL(small_backbone(), 8, 3, target_init="random")
+    assert not any(np.array_equal(online, target) for online, target in kernels(model))

@@ -338,9 +338,10 @@ def narrow_resnet(tmp_path, **options):
     return backbone, str(tmp_path / "backbone.keras")
 
 
-def test_training_starts_with_the_weights_of_a_file(tmp_path):
+@pytest.mark.parametrize("target_init", ["copy", "random"])
+def test_training_starts_with_the_weights_of_a_file(target_init, tmp_path):
     backbone, file = narrow_resnet(tmp_path)
-    model = BYOL(pretrained_backbone(3, file), 8, 4)
+    model = BYOL(pretrained_backbone(3, file), 8, 4, target_init=target_init)
     for network in (model.online, model.target):
         for one, other in zip(network.backbone.weights, backbone.weights, strict=True):
             np.testing.assert_array_equal(one, other)
