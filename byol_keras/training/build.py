@@ -11,6 +11,7 @@ import tensorflow as tf
 from byol_keras.callbacks import RunPosition, TargetEMA
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.signals import StopSignals
+from byol_keras.keras_workarounds import check_optimizer
 from byol_keras.monitoring.replay import describe_batch
 from byol_keras.report import Report
 from byol_keras.runtime import devices, workers
@@ -144,22 +145,32 @@ def _compiled_model(parts, settings, data, views):
         accumulation_steps=model.accumulation_steps,
         last_batch=settings.last_batch,
     )
-    _check_divisible(length, tf.distribute.get_strategy().num_replicas_in_sync)
+    strategy = tf.distribute.get_strategy()
+    _check_shares(length, strategy.num_replicas_in_sync)
     optimizer = parts.optimizer_fn(learning_rate=parts.learning_rate_fn(length))
     model.augment = views.on_device if views.place == "device" else None
     if not model.built:  # its backbone does not fix the shape of images
         model.build((None, *views.shape(data)))
+    check_optimizer(optimizer, strategy)
     model.compile(optimizer=optimizer, jit_compile=settings.jit_compile)
     model.optimizer.build(model.trainable_variables)
     return model, length
 
 
-def _check_divisible(length, replicas):
+def _check_shares(length, replicas):
     shares = replicas * length.accumulation_steps
+    product = (
+        f"replicas x accumulation_steps = {replicas} x {length.accumulation_steps}"
+    )
     if length.batch_size % shares:
         raise ValueError(
-            "train.batch_size must be divisible by replicas x accumulation_steps = "
-            f"{replicas} x {length.accumulation_steps}. Received: {length.batch_size}"
+            f"train.batch_size must be divisible by {product}. "
+            f"Received: {length.batch_size}"
+        )
+    if length.batch_size < 2 * shares:
+        raise ValueError(
+            f"train.batch_size must be at least two images times {product}, since "
+            f"BatchNormalization needs two. Received: {length.batch_size}"
         )
 
 

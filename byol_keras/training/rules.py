@@ -52,6 +52,10 @@ _OF_OPTIMIZERS = {
     "weight_decay": ("must not be negative", lambda value: value >= 0),
     **dict.fromkeys(("beta_1", "beta_2", "rho"), _SHARE),
     **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), _POSITIVE),
+    "gradient_accumulation_steps": (
+        "must be None; use BYOL.accumulation_steps",
+        lambda value: False,
+    ),
 }
 
 
@@ -108,6 +112,7 @@ def _try(settings: dict, found: Findings) -> None:
                 accumulation_steps,
                 settings["last_batch"],
             )
+            found.add(_few_images(batch_size, accumulation_steps))
             rates = _rates(trial.call("learning_rate_fn", run_length=length), length)
     optimizer = trial.call("optimizer_fn", learning_rate=0.1)
     found.add(checks.view_mistakes(trial.call("views_fn")))
@@ -117,6 +122,16 @@ def _try(settings: dict, found: Findings) -> None:
     if found.lines:
         # Building a backbone is slow, and needed only if the run ends here.
         trial.call("backbone_fn", channels=3)
+
+
+def _few_images(batch_size, accumulation_steps) -> list[str]:
+    least = 2 * accumulation_steps
+    if batch_size >= least:
+        return []
+    return [
+        f"train.batch_size must be at least 2 x accumulation_steps = {least}, since "
+        f"BatchNormalization needs two images. Received: {batch_size}"
+    ]
 
 
 def _rates(schedule, length) -> list[float]:

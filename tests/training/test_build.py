@@ -92,6 +92,39 @@ def test_batch_that_accumulation_does_not_divide_is_refused():
         build(model_fn=model_fn)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "accumulation_steps", "batch_size", "product"),
+    [
+        ("cpu", 1, 1, "1 x 1"),
+        ("cpu", 4, 4, "1 x 4"),
+        ("mirrored", 1, 2, "2 x 1"),
+        ("mirrored", 2, 4, "2 x 2"),
+    ],
+)
+def test_one_image_per_replica_and_micro_batch_is_refused(
+    strategy, accumulation_steps, batch_size, product
+):
+    rule = (
+        "^train.batch_size must be at least two images times replicas x "
+        f"accumulation_steps = {product}, since .* Received: {batch_size}$"
+    )
+    model_fn = functools.partial(
+        BYOL, hidden_units=8, output_units=4, accumulation_steps=accumulation_steps
+    )
+    parts = dataclasses.replace(PARTS, model_fn=model_fn)
+    settings = dataclasses.replace(SETTINGS, batch_size=batch_size)
+    with pytest.raises(ValueError, match=rule):
+        build_run(None, strategy, parts, settings)
+
+
+def test_clipping_on_two_replicas_is_refused_under_its_gin_name():
+    sgd = functools.partial(keras.optimizers.SGD, global_clipnorm=1.0)
+    parts = dataclasses.replace(PARTS, optimizer_fn=sgd)
+    with pytest.raises(ValueError, match=r"^SGD\.global_clipnorm must be None on more"):
+        build_run(None, "mirrored", parts, SETTINGS)
+    assert build(optimizer_fn=sgd).model.compiled
+
+
 def test_batch_that_replicas_do_not_divide_is_refused():
     rule = r"replicas x accumulation_steps = 2 x 1\. Received: 5"
     settings = dataclasses.replace(SETTINGS, batch_size=5)

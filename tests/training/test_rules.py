@@ -139,6 +139,8 @@ ONE_LINE = {
     "SGD.weight_decay = -1.0": "SGD.weight_decay must not be negative. Received: -1.0",
     "SGD.momentum = 1.5": "SGD must be given what it takes (`momentum` must be ",
     "SGD.clipnorm = -1.0": "SGD.clipnorm must be positive. Received: -1.0",
+    "SGD.gradient_accumulation_steps = 4": "SGD.gradient_accumulation_steps must be "
+    "None; use BYOL.accumulation_steps. Received: 4",
     "warmup_cosine.warmup_epochs = 36": "warmup_cosine.warmup_epochs must be smaller "
     "than epochs (36). Received: 36",
     "warmup_cosine.base_learning_rate = -0.1": "the learning rate must be positive ",
@@ -146,6 +148,10 @@ ONE_LINE = {
     # Several settings at once.
     "BYOL.accumulation_steps = 3": "batch_size must be divisible by "
     "accumulation_steps (3). Received: 128",
+    "BYOL.accumulation_steps = 128": "train.batch_size must be at least 2 x "
+    "accumulation_steps = 256, since BatchNormalization needs two images. Received: ",
+    "train.batch_size = 1": "train.batch_size must be at least 2 x accumulation_steps "
+    "= 2, since BatchNormalization needs two images. Received: 1",
     OTHER_SIZE: "view1 and view2 must have the same size. Received: {'view1': (28, 28)",
     WIDE_BLUR: "GaussianBlur.radius must give a kernel of 2 * radius + 1 pixels within "
     "view2 of (28, 28). Received: 14",
