@@ -22,13 +22,15 @@ from rich.console import Console
 from rich.table import Table
 
 from byol_keras.data import decoding
-from byol_keras.data.image_bytes import SUFFIXES, format_of, readable
+from byol_keras.data.folder_contents import left_out
+from byol_keras.data.image_bytes import SUFFIXES, bits_of, format_of, readable
 from byol_keras.data.image_files import find_images
 from byol_keras.data.unreadable import flaw_of_file
 from byol_keras.runtime import cli
 from byol_keras.runtime.argument_checks import existing_folder
 from byol_keras.runtime.atomic_files import write_text
 from byol_keras.runtime.console import plain_console
+from byol_keras.runtime.printable import printable
 from byol_keras.runtime.progress import ProgressBar
 
 EXIT_UNREADABLE = 1
@@ -36,6 +38,9 @@ EXIT_UNREADABLE = 1
 _BLOCK = 1024
 # Entries printed per table; the JSON file has all of them.
 _SHOWN = 20
+# Images of more than 8 bits that use less than a quarter of the range are reported:
+# values of 12 or 14 bits, of cameras and microscopes, in files of 16 bits.
+_DARK = 64
 
 
 class Image(NamedTuple):
@@ -48,6 +53,7 @@ class Image(NamedTuple):
         channels: int. As stored: 1 or 2 for grey, 3 or 4 for colour.
         digest: hash of the contents.
         useless: why a model cannot learn from it, or None.
+        dark: which values it has if these are a small part of more than 8 bits.
     """
 
     flaw: str | None
@@ -56,6 +62,7 @@ class Image(NamedTuple):
     channels: int = 0
     digest: bytes = b""
     useless: str | None = None
+    dark: str | None = None
 
 
 def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
@@ -69,19 +76,22 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
         A dict for JSON. `images` and `readable` are counts. `classes` (None without
         classes), `formats` and `channels` count the readable images. `height` and
         `width` have `min`, `median` and `max`. `unreadable` maps paths to reasons, and
-        so does `useless`, of images of one pixel or one colour. `misnamed` lists files
-        with the suffix of another format; `duplicates` lists groups of paths of equal
-        files.
+        so do `useless`, of images of one pixel or one colour, and `dark`, of images of
+        more than 8 bits with values in the lowest quarter of the range: only the upper
+        8 bits are used, so scale such values to the whole range first. `misnamed` lists
+        files with the suffix of another format; `duplicates` lists groups of paths of
+        equal files. `left_out` counts the other files by ending.
 
     Raises:
         ValueError: if there is no such folder, or no image in it.
     """
     folder = existing_folder("path", path)
-    files = find_images(folder)
+    found = find_images(folder)
+    files = found.files
     has_classes = all("/" in file for file in files)
     counts = {name: collections.Counter() for name in ("class", "format", "channels")}
     sizes, first, equal = [], {}, collections.defaultdict(list)
-    unreadable, useless, misnamed = {}, {}, []
+    unreadable, useless, dark, misnamed = {}, {}, {}, []
     for file, image in zip(files, _inspected(folder, files, threads), strict=True):
         if image.flaw:
             unreadable[file] = image.flaw
@@ -92,6 +102,8 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
         sizes.append(image.size)
         if image.useless:
             useless[file] = image.useless
+        if image.dark:
+            dark[file] = image.dark
         if not file.lower().endswith(SUFFIXES[image.form]):
             misnamed.append(file)
         origin = first.setdefault(image.digest, file)
@@ -107,8 +119,10 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
         **_extremes(sizes),
         "unreadable": unreadable,
         "useless": useless,
+        "dark": dark,
         "misnamed": misnamed,
         "duplicates": [[origin, *others] for origin, others in equal.items()],
+        "left_out": dict(found.left_out.most_common()),
     }
 
 
@@ -126,14 +140,18 @@ def inspect(path: str) -> Image:
     elif _is_one_colour(pixels):
         useless = "one colour"
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    return Image(None, format_of(data), (height, width), channels, digest, useless)
+    size, dark = (height, width), None
+    if useless is None and pixels.max() < _DARK and bits_of(data) > 8:
+        dark = f"{bits_of(data)} bits, but at most {pixels.max()} of 255 as it is read"
+    return Image(None, format_of(data), size, channels, digest, useless, dark)
 
 
 def print_report(report: dict, console: Console) -> None:
     """Prints a report of `check_folder`."""
-    table = Table(title=report["path"], show_header=False, title_justify="left")
+    title = printable(report["path"])
+    table = Table(title=title, show_header=False, title_justify="left")
     table.add_row("images", f"{report['images']:,}")
-    for name in ("unreadable", "useless", "misnamed"):
+    for name in ("unreadable", "useless", "dark", "misnamed"):
         table.add_row(name, f"{len(report[name]):,}")
     extra = sum(len(group) - 1 for group in report["duplicates"])
     table.add_row("duplicates", f"{extra:,} of {len(report['duplicates']):,} others")
@@ -144,13 +162,16 @@ def print_report(report: dict, console: Console) -> None:
         values = (f"{key} {value:,}" for key, value in report[name].items())
         table.add_row(name, ", ".join(values))
     console.print(table)
+    others = left_out(collections.Counter(report["left_out"]))
+    if others:
+        console.print(others)
     classes = report["classes"] or {}
     _print_pairs(console, "class", "readable images", list(classes.items()))
-    for name in ("unreadable", "useless"):
+    for name in ("unreadable", "useless", "dark"):
         _print_pairs(console, name, "reason", list(report[name].items()))
     misnamed = [(file, "") for file in report["misnamed"]]
     _print_pairs(console, "name of another format", "", misnamed)
-    groups = [(group[0], "\n".join(group[1:])) for group in report["duplicates"]]
+    groups = [(group[0], ", ".join(group[1:])) for group in report["duplicates"]]
     _print_pairs(console, "image", "the same", groups)
 
 
@@ -197,7 +218,8 @@ def _print_pairs(console, left, right, pairs):
         return
     table = Table(left, right, title_justify="left")
     for key, value in pairs[:_SHOWN]:
-        table.add_row(key, f"{value:,}" if isinstance(value, int) else value)
+        value = f"{value:,}" if isinstance(value, int) else printable(value)
+        table.add_row(printable(key), value)
     if len(pairs) > _SHOWN:
         table.add_row(f"and {len(pairs) - _SHOWN:,} more", "")
     console.print(table)

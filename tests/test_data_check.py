@@ -1,13 +1,17 @@
 """A folder's images are counted, and their flaws are reported before a run."""
 
+import io
 import json
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image as PillowImage
 from rich.console import Console
 
 from byol_keras import data_check
+from byol_keras.runtime.console import plain_console
 
 from support import images
 from support.datasets import write
@@ -106,6 +110,57 @@ def test_odd_images_are_readable_and_broken_ones_have_their_reasons(tmp_path):
     }
     expected = {"JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF", "PPM"}
     assert set(report["formats"]) == expected
+
+
+def test_other_files_are_counted_by_ending(tmp_path):
+    for name in ("1.png", "2.heicx", "3.heicx", "4.txt"):
+        write(tmp_path / name, png(4, 4))
+    report = data_check.check_folder(tmp_path)
+    assert report["left_out"] == {".heicx": 2, ".txt": 1}
+    text = printed(report)
+    assert "3 files are no images that can be read: 2 .heicx, 1 .txt" in text
+
+
+@pytest.mark.parametrize(
+    ("highest", "form", "dark"),
+    [
+        (4095, "png", "16 bits, but at most 15 of 255 as it is read"),
+        (4095, "tiff", "16 bits, but at most 15 of 255 as it is read"),
+        (4095, "pgm", "16 bits, but at most 15 of 255 as it is read"),
+        (16383, "png", "16 bits, but at most 63 of 255 as it is read"),
+        (16384, "png", None),
+    ],
+)
+def test_sixteen_bits_with_values_of_twelve_are_reported(tmp_path, highest, form, dark):
+    values = np.linspace(0, highest, 64).round().astype(np.uint16).reshape(8, 8)
+    PillowImage.fromarray(values).save(tmp_path / f"1.{form}")
+    report = data_check.check_folder(tmp_path)
+    assert report["dark"] == ({f"1.{form}": dark} if dark else {})
+    assert not dark or dark in printed(report)
+
+
+def test_dark_images_of_8_bits_are_as_they_are(tmp_path):
+    write(tmp_path / "1.png", tf.io.encode_png(np.eye(8, dtype=np.uint8)[..., None]))
+    assert data_check.check_folder(tmp_path)["dark"] == {}
+
+
+def test_names_of_files_are_shown_as_they_are(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/a[x]"
+    os.mkdir(folder)
+    for name in (b"1[bold]2.png", b"3\xff4.png", b"5\t6.png"):
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(b"")
+    report = data_check.check_folder(tmp_path)
+    text = printed(report)
+    for shown in ("a[x]/1[bold]2.png", "a[x]/3\\xff4.png", "a[x]/5\\t6.png"):
+        assert shown in text
+    assert json.loads(json.dumps(report)) == report
+
+
+def printed(report):
+    console = plain_console(width=200, record=True, file=io.StringIO())
+    data_check.print_report(report, console)
+    return console.export_text()
 
 
 def test_printed_report_shows_the_first_of_many(folder):

@@ -7,6 +7,7 @@ one of its datasets is made.
 from byol_keras.data import (
     array_files,
     decoding,
+    folder_contents,
     image_bytes,
     image_files,
     published,
@@ -33,6 +34,7 @@ __all__ = [
     "decoding",
     "fashion_mnist_idx",
     "fashion_mnist_small",
+    "folder_contents",
     "image_bytes",
     "image_files",
     "image_folder",

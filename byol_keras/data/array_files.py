@@ -90,9 +90,20 @@ def _flaw(array, channels):
         return f"{found}, not uint8 [h, w, C]"
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         return f"{found}, more than {MAX_PIXELS:,} pixels"
+    if has_channels_first(array.shape):
+        return f"{found}, probably [C, h, w] instead of [h, w, C]"
     if channels not in (None, _channels(array)):
         return f"{found}, not of {channels} channels"
     return None
+
+
+def has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is probably that of an image `[C, h, w]`, not `[h, w, C]`."""
+    if len(shape) != 3:
+        return False
+    first, height, width = shape
+    is_square = height == width > max(first, 4)
+    return is_square or (first in (1, 3, 4) and min(height, width) > 16)
 
 
 def _channels(array):

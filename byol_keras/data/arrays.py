@@ -10,6 +10,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.array_files import has_channels_first
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.sources import Rows
 from byol_keras.runtime.argument_checks import existing_folder
@@ -62,6 +63,11 @@ def arrays(images: np.ndarray, labels: np.ndarray | None = None) -> ImageData:
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ValueError(
             "images must be of shape [N, H, W, C] or [N, H, W], none of them 0. "
+            f"Received: {images.shape}"
+        )
+    if has_channels_first(images.shape[1:]):
+        raise ValueError(
+            "images must have their channels last, as [N, H, W, C]. "
             f"Received: {images.shape}"
         )
     class_names = None

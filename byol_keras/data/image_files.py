@@ -1,14 +1,17 @@
 """Image files below a folder: finding them, and reading them as encoded images."""
 
+import collections
 import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_bytes import SUFFIXES, readable
@@ -20,16 +23,45 @@ from byol_keras.data.unreadable import (
     flaw_of_file,
 )
 
+_log = logging.getLogger("byol_keras")
 IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
-# Images that determine the number of channels of a folder.
+# Folders that operating systems, storage devices and notebooks add.
+FOREIGN_FOLDERS = (
+    "$RECYCLE.BIN",
+    "@eaDir",
+    "__MACOSX",
+    "__pycache__",
+    "lost+found",
+    "RECYCLER",
+    "#recycle",
+    "@Recycle",
+    "System Volume Information",
+)
+# Images that are decoded to find the number of channels of a folder, and those whose
+# headers are read besides where all of these are grey.
 _SAMPLE_SIZE = 16
+_MOST_HEADERS = 1024
+# Modes of Pillow that `readable` and TensorFlow decode to grey.
+_GREY_MODES = ("1", "L", "LA", "La", "I")
 
 
-def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> list[str]:
-    """Relative paths of the images below the folder, with "/" and sorted.
+class Found(NamedTuple):
+    """What a folder holds.
 
-    Hidden files and folders are left out. Links are followed, also out of the folder;
-    a circle of links is followed once.
+    Args:
+        files: relative paths of the images, with "/" and sorted.
+        left_out: ending, as ".txt" -> number of the other files.
+    """
+
+    files: list[str]
+    left_out: collections.Counter
+
+
+def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> Found:
+    """The images below the folder, and how many other files there are.
+
+    Hidden files and folders are left out, and so are `FOREIGN_FOLDERS`. Links are
+    followed, also out of the folder; a circle of links is followed once.
 
     Args:
         folder: an existing one.
@@ -38,49 +70,96 @@ def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> list[s
     Raises:
         ValueError: if there are none.
     """
-    files = _files(folder, IMAGE_SUFFIXES) or _files(folder, otherwise)
-    if not files:
+    images, others, left_out = [], [], collections.Counter()
+    for file in _files(folder):
+        if file.lower().endswith(IMAGE_SUFFIXES):
+            images.append(file)
+        elif file.lower().endswith(otherwise):
+            others.append(file)
+        else:
+            left_out[os.path.splitext(file)[1].lower()] += 1
+    if images:
+        left_out.update(os.path.splitext(file)[1].lower() for file in others)
+    if not images and not others:
         suffixes = " ".join(IMAGE_SUFFIXES + otherwise)
         raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
-    return files
+    return Found(sorted(images or others), left_out)
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a folder of this name is hidden, or one of `FOREIGN_FOLDERS`."""
+    return name.startswith(".") or name in FOREIGN_FOLDERS
 
 
 def common_channels(
     paths: Sequence[str], folder: pathlib.Path, max_bad_share: float = MAX_BAD_SHARE
 ) -> int:
-    """Channels of the folder's first 16 readable images: 1 or 3; 3 if they disagree.
+    """Channels of the folder's images: 1 if all those examined are grey, else 3.
+
+    16 images are decoded, at equal distances in the order of `paths`, and further ones
+    in place of the unreadable. If they are grey, the headers of up to 1,024 more are
+    read, at equal distances again. A warning has the counts if they differ.
 
     Raises:
-        ValueError: if the unreadable images before them exceed a share `max_bad_share`
-            of all images, or are all images.
+        ValueError: if the unreadable images among those decoded exceed a share
+            `max_bad_share` of all images, or are all images.
     """
     check_share(max_bad_share)
-    found, readable_ones, unreadable = set(), 0, {}
-    for path in paths:
+    found, unreadable = {}, {}
+    spread = _spread(paths, _SAMPLE_SIZE)
+    for path in dict.fromkeys([*spread, *paths]):
         flaw = flaw_of_file(path)
         if flaw is None:
-            found.add(channels_of(readable(pathlib.Path(path).read_bytes())))
-            readable_ones += 1
+            found[path] = channels_of(readable(pathlib.Path(path).read_bytes()))
         else:
             unreadable[path] = flaw
-        if readable_ones == min(_SAMPLE_SIZE, len(paths)):
+        if len(found) == min(_SAMPLE_SIZE, len(paths)):
             break
         if len(unreadable) in (int(max_bad_share * len(paths)) + 1, len(paths)):
             raise ValueError(
                 f"path must hold readable images, all but a share of {max_bad_share:g} "
                 "(max_bad_share; python -m byol_keras.data_check lists them). "
-                f"Received: {folder}, {len(unreadable)} unreadable of the first "
-                f"{readable_ones + len(unreadable)}, such as {path} ({flaw})"
+                f"Received: {folder}, {len(unreadable)} unreadable of "
+                f"{len(found) + len(unreadable)} examined, such as {path} ({flaw})"
             )
     if unreadable:
-        logging.getLogger("byol_keras").warning(
-            "%d of the first %d images in %s cannot be read and will be replaced: %s",
+        _log.warning(
+            "%d of %d images examined in %s cannot be read and will be replaced: %s",
             len(unreadable),
-            len(unreadable) + readable_ones,
+            len(unreadable) + len(found),
             folder,
             ", ".join(f"{path} ({flaw})" for path, flaw in unreadable.items()),
         )
-    return found.pop() if len(found) == 1 else 3
+    if set(found.values()) == {1}:
+        more = (path for path in _spread(paths, _MOST_HEADERS) if path not in found)
+        found |= {path: _channels_in_header(path) for path in more}
+    counts = collections.Counter(found.values())
+    if counts[1] and counts[3]:
+        _log.warning(
+            "of %d images examined in %s, %d are grey and %d in colour; all are read "
+            "in colour unless image_folder.channels is 1",
+            counts[1] + counts[3],
+            folder,
+            counts[1],
+            counts[3],
+        )
+    return 3 if counts[3] else 1
+
+
+def _spread(paths, most):
+    """At most so many paths at equal distances, the first and the last among them."""
+    places = np.linspace(0, len(paths) - 1, min(most, len(paths)))
+    return [paths[place] for place in places.round().astype(int)]
+
+
+def _channels_in_header(path):
+    """1 or 3 without decoding; None if the file cannot be read."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            is_grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
+            return 1 if is_grey and image.format != "GIF" else 3
+    except Exception:  # Pillow raises many kinds
+        return None
 
 
 def file_rows(
@@ -116,9 +195,8 @@ def file_rows(
     )
 
 
-def _files(folder, suffixes):
-    """Sorted relative paths, with "/", of the files with these suffixes."""
-    files = []
+def _files(folder) -> Iterator[str]:
+    """Relative paths, with "/", of the files that are not hidden."""
     # Folder to visit -> the real folders on the way to it, which a link in it must not
     # lead back to.
     above = {os.fspath(folder): {os.path.realpath(folder)}}
@@ -127,14 +205,11 @@ def _files(folder, suffixes):
         inner = {}
         for name in folders:
             real = os.path.realpath(os.path.join(parent, name))
-            if not name.startswith(".") and real not in chain:
+            if not is_foreign(name) and real not in chain:
                 inner[name] = chain | {real}
         folders[:] = inner
         above |= {os.path.join(parent, name): inner[name] for name in inner}
         relative = pathlib.Path(parent).relative_to(folder)
-        files += [
-            (relative / name).as_posix()
-            for name in names
-            if not name.startswith(".") and name.lower().endswith(suffixes)
-        ]
-    return sorted(files)
+        for name in names:
+            if not name.startswith("."):
+                yield (relative / name).as_posix()

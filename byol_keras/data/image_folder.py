@@ -5,9 +5,11 @@ import os
 import gin
 
 from byol_keras.data import array_files, image_files
+from byol_keras.data.folder_contents import log_contents
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.unreadable import MAX_BAD_SHARE
 from byol_keras.runtime.argument_checks import existing_folder
+from byol_keras.runtime.printable import printable
 
 
 @gin.register(module="byol_keras")
@@ -18,16 +20,18 @@ def image_folder(
 ) -> ImageData:
     """All images below a folder, in the order of their relative paths.
 
-    JPEG, PNG, BMP, GIF, WebP and TIFF. A folder without any of these may hold arrays
-    instead, with any number of channels: see `array_files`. Hidden files and folders
-    are left out. If all images are in sub-folders, the first level of sub-folders
-    gives the classes; otherwise there are no labels. Images that cannot be decoded
-    are replaced by the rule in `unreadable`.
+    JPEG, PNG, BMP, GIF, WebP, TIFF and PPM, and where Pillow can read them AVIF and
+    HEIC. A folder without any of these may hold arrays instead, with any number of
+    channels: see `array_files`. Hidden files and folders are left out, and so are those
+    of operating systems, see `image_files.FOREIGN_FOLDERS`. If all images are in
+    sub-folders, the first level of sub-folders gives the classes; otherwise there are
+    no labels. What is found is logged, see `folder_contents`. Images that cannot be
+    decoded are replaced by the rule in `unreadable`.
 
     Args:
         path: the folder.
-        channels: 1 or 3. Defaults to that of the first images, 3 if they disagree.
-            Arrays keep their own.
+        channels: 1 or 3. Defaults to 3, or 1 if all images examined are grey, see
+            `image_files.common_channels`. Arrays keep their own.
         max_bad_share: float in 0..1. Reading ends with an error as soon as more than
             this share of the images is known to be unreadable.
 
@@ -35,13 +39,14 @@ def image_folder(
         `ImageData` of encoded images of any size.
 
     Raises:
-        ValueError: if there is no such folder, no image in it, or too many of the
-            first images are unreadable; if an argument is out of its range.
+        ValueError: if there is no such folder, no image in it, or too many of those
+            examined are unreadable; if an argument is out of its range.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: {channels!r}")
     folder = existing_folder("path", path)
-    files = image_files.find_images(folder, otherwise=array_files.SUFFIXES)
+    contents = image_files.find_images(folder, otherwise=array_files.SUFFIXES)
+    files = contents.files
     paths = [os.path.join(folder, file) for file in files]
     of_arrays = files[0].lower().endswith(array_files.SUFFIXES)
     reader = array_files if of_arrays else image_files
@@ -53,14 +58,15 @@ def image_folder(
         )
     channels = channels or found
     class_names, labels = _classes(files)
+    log_contents(folder, contents, class_names)
     return ImageData(
-        f"images in {folder}",
+        f"images in {printable(folder)}",
         len(paths),
         channels,
         None,
         class_names,
         reader.file_rows(paths, labels, channels, max_bad_share),
-        names=files,
+        names=[_in_utf_8(file) for file in files],
     )
 
 
@@ -71,4 +77,10 @@ def _classes(files):
     folders = [file.split("/")[0] for file in files]
     class_names = tuple(sorted(set(folders)))
     label_of = {name: label for label, name in enumerate(class_names)}
-    return class_names, [label_of[name] for name in folders]
+    labels = [label_of[name] for name in folders]
+    return tuple(_in_utf_8(name) for name in class_names), labels
+
+
+def _in_utf_8(name):
+    """The name of a file; one that is not UTF-8 could not be written to files."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -230,12 +230,12 @@ def _folders(folder: pathlib.Path) -> tuple[str, ...]:
     if not folder.is_dir():
         return ()
     inner = [item.name for item in folder.iterdir() if item.is_dir()]
-    return tuple(sorted(name for name in inner if not name.startswith(".")))
+    return tuple(sorted(name for name in inner if not image_files.is_foreign(name)))
 
 
 def _images_in_folders(folder, class_names) -> tuple[list[str], list[int]]:
     """Relative paths of the images, and the indices of their folders in the names."""
-    files = image_files.find_images(folder)
+    files = image_files.find_images(folder).files
     label_of = {name: label for label, name in enumerate(class_names)}
     classes = [file.partition("/")[0] for file in files]
     strangers = sorted(set(classes) - set(label_of))

@@ -9,4 +9,11 @@ _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 def printable(name: object) -> str:
     """A name in one line, with odd characters as escapes: a tab as `\\t`."""
-    return _ODD.sub(lambda match: ascii(match[0])[1:-1], str(name))
+    return _ODD.sub(_escaped, str(name))
+
+
+def _escaped(match):
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte, which Python has moved there
+        return f"\\x{code - 0xDC00:02x}"
+    return ascii(match[0])[1:-1]

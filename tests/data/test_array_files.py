@@ -132,3 +132,30 @@ def test_folder_of_unusable_arrays_is_refused_with_the_reason(tmp_path):
 def test_channels_of_arrays_cannot_be_changed(tmp_path):
     with pytest.raises(ValueError, match="those of the arrays, 5"):
         data.image_folder(write_arrays(tmp_path), channels=3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((3, 64, 64), True),
+        ((13, 64, 64), True),
+        ((1, 60, 80), True),
+        ((4, 80, 60), True),
+        ((64, 64, 3), False),
+        ((64, 64, 200), False),
+        ((30, 64, 200), False),
+        ((2, 3, 3), False),
+        ((3, 4, 4), False),
+        ((3, 64, 8), False),
+        ((3, 64), False),
+    ],
+)
+def test_channels_first_is_known_by_the_shape(shape, expected):
+    assert array_files.has_channels_first(shape) == expected
+
+
+def test_arrays_with_channels_first_are_refused(tmp_path):
+    np.save(tmp_path / "1.npy", np.zeros((3, 64, 64), np.uint8))
+    rule = re.escape("uint8 [3, 64, 64], probably [C, h, w] instead of [h, w, C])")
+    with pytest.raises(ValueError, match=rule):
+        data.image_folder(tmp_path)

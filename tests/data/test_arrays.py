@@ -75,6 +75,7 @@ def test_arrays_of_three_dimensions_have_one_channel():
         (np.zeros((2, 3, 3, 1)), None, "images must be uint8. Received: float64"),
         (np.zeros((2, 3), np.uint8), None, r"\[N, H, W, C\].* Received: \(2, 3\)"),
         (np.zeros((0, 3, 3), np.uint8), None, r"Received: \(0, 3, 3\)"),
+        (np.zeros((2, 3, 32, 32), np.uint8), None, r"channels last.* \(2, 3, 32, 32\)"),
         (np.zeros((2, 3, 3), np.uint8), [1], r"shape \(2,\).* Received: \(1,\)"),
         (np.zeros((2, 3, 3), np.uint8), [0.5, 1], "integers .* Received: float64"),
         (np.zeros((2, 3, 3), np.uint8), [-1, 1], "integers .* Received: int64 from -1"),

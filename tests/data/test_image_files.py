@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras.data import image_files
+from byol_keras.data.decoding import channels_of
+from byol_keras.data.image_bytes import readable
 
 from support.datasets import write
 
@@ -20,24 +23,26 @@ def write_pngs(folder, *names):
 
 def test_hidden_files_and_other_files_are_left_out(tmp_path):
     write_pngs(tmp_path, "1.png", ".2.png", ".cache/3.png", "notes.txt")
-    assert image_files.find_images(tmp_path) == ["1.png"]
+    assert image_files.find_images(tmp_path).files == ["1.png"]
 
 
 def test_paths_are_sorted_whatever_the_case_of_their_suffix(tmp_path):
     write_pngs(tmp_path, "b/1.PNG", "a/2.png", "a/10.Png", "c.png")
-    found = image_files.find_images(tmp_path)
+    found = image_files.find_images(tmp_path).files
     assert found == ["a/10.Png", "a/2.png", "b/1.PNG", "c.png"]
 
 
 def test_other_suffixes_are_found_only_where_there_are_no_images(tmp_path):
     write(tmp_path / "1.npy", b"")
-    assert image_files.find_images(tmp_path, otherwise=(".npy",)) == ["1.npy"]
+    assert image_files.find_images(tmp_path, otherwise=(".npy",)).files == ["1.npy"]
     write_pngs(tmp_path, "2.png")
-    assert image_files.find_images(tmp_path, otherwise=(".npy",)) == ["2.png"]
+    assert image_files.find_images(tmp_path, otherwise=(".npy",)).files == ["2.png"]
 
 
 def test_a_folder_without_images_is_refused_with_all_suffixes(tmp_path):
-    with pytest.raises(ValueError, match=r"images \(.jpg .* .tiff .npy\). Received: "):
+    with pytest.raises(
+        ValueError, match=r"images \(.jpg .* .tiff .* .npy\). Received: "
+    ):
         image_files.find_images(tmp_path, otherwise=(".npy",))
 
 
@@ -48,7 +53,7 @@ def test_links_are_followed_and_a_circle_of_them_once(tmp_path):
     (folder / "a/to_b").symlink_to(folder / "b", target_is_directory=True)
     (folder / "b/to_a").symlink_to(folder / "a", target_is_directory=True)
     (folder / "c").symlink_to(tmp_path / "pool", target_is_directory=True)
-    assert image_files.find_images(folder) == [
+    assert image_files.find_images(folder).files == [
         "a/1.png",
         "a/to_b/2.png",
         "b/2.png",
@@ -64,22 +69,68 @@ def test_unreadable_images_among_the_first_are_named_in_one_warning(tmp_path, ca
     with caplog.at_level("WARNING", logger="byol_keras"):
         assert image_files.common_channels(paths, tmp_path, max_bad_share=0.5) == 1
     (warning,) = caplog.messages
-    assert warning.startswith(f"2 of the first 5 images in {tmp_path} cannot be read ")
+    assert warning.startswith(f"2 of 5 images examined in {tmp_path} cannot be read ")
     flaw = "(no image: begins with b'\\x89PNG no imag')"
     assert warning.endswith(f"{paths[1]} {flaw}, {paths[3]} {flaw}")
 
 
-@pytest.mark.parametrize(("at_15", "at_16", "expected"), [(1, 3, 1), (3, 1, 3)])
-def test_channels_are_those_of_the_first_16_readable_images(
-    tmp_path, at_15, at_16, expected
+@pytest.mark.parametrize(
+    ("colours", "expected", "counts"),
+    [
+        ([], 1, None),
+        (range(17), 3, None),
+        (range(100), 3, None),
+        (range(16, 100), 3, "3 are grey and 13 in colour"),
+        ([57], 3, "99 are grey and 1 in colour"),
+        ([99], 3, "15 are grey and 1 in colour"),
+    ],
+)
+def test_channels_are_those_of_the_whole_folder(
+    tmp_path, caplog, colours, expected, counts
 ):
-    stored = [1] * 15 + [at_15, at_16]
-    for number, channels in enumerate(stored):
-        write(tmp_path / f"{number + 20}.png", png(channels))
-    for number in range(10, 20):
-        write(tmp_path / f"{number}.png", b"")
+    encoded = {channels: png(channels).numpy() for channels in (1, 3)}
+    for number in range(max(100, len(colours)) if len(colours) != 17 else 17):
+        write(tmp_path / f"{number:03}.png", encoded[3 if number in colours else 1])
     paths = sorted(map(str, tmp_path.iterdir()))
-    assert image_files.common_channels(paths, tmp_path, 0.5) == expected
+    with caplog.at_level("WARNING", logger="byol_keras"):
+        assert image_files.common_channels(paths, tmp_path) == expected
+    assert len(caplog.messages) == bool(counts)
+    assert not counts or counts in caplog.messages[0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("form", ["png", "tiff", "gif", "jpeg", "bmp", "webp", "ppm"])
+def test_the_header_says_the_channels_that_decoding_gives(tmp_path, form, mode):
+    path = tmp_path / f"1.{form}"
+    try:
+        Image.new(mode, (4, 3)).save(path)
+    except (OSError, ValueError, KeyError):
+        pytest.skip(f"{form} does not store {mode}")
+    decoded = channels_of(readable(path.read_bytes()))
+    assert image_files._channels_in_header(path) == decoded
+
+
+def test_channels_do_not_depend_on_unreadable_images(tmp_path):
+    for number in range(30):
+        write(tmp_path / f"{number}.png", png(3) if number == 17 else png(1))
+        write(tmp_path / f"{number}.jpg", b"")
+    paths = sorted(map(str, tmp_path.iterdir()))
+    assert image_files.common_channels(paths, tmp_path, max_bad_share=0.6) == 3
+
+
+@pytest.mark.parametrize("folder", image_files.FOREIGN_FOLDERS)
+def test_folders_of_systems_are_left_out(tmp_path, folder):
+    write_pngs(tmp_path, "a/1.png", f"{folder}/2.png", f"a/{folder}/3.png")
+    assert image_files.find_images(tmp_path) == (["a/1.png"], {})
+
+
+def test_other_files_are_counted_by_their_ending(tmp_path):
+    write_pngs(tmp_path, "1.png", "2.JFIF", "3.ppm")
+    for name in ("a.heicx", "b.HEICX", "b/c.txt", "readme", ".hidden.txt", "d.npy"):
+        write(tmp_path / name, b"")
+    found = image_files.find_images(tmp_path, otherwise=(".npy",))
+    assert found.files == ["1.png", "2.JFIF", "3.ppm"]
+    assert found.left_out == {".heicx": 2, ".txt": 1, "": 1, ".npy": 1}
 
 
 def test_rows_hold_the_bytes_and_labels_of_the_files(tmp_path):

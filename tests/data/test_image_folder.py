@@ -73,9 +73,9 @@ def test_image_folders_name_what_is_wrong(tmp_path):
         data.image_folder(tmp_path / "notes.txt")
     for number in range(17):
         write(tmp_path / f"{number:02}.jpg", b"\xff\xd8\xff no image")
-    with pytest.raises(ValueError, match=r"1 unreadable of the first 1, .*00.jpg \(J"):
+    with pytest.raises(ValueError, match=r"1 unreadable of 1 examined, .*00.jpg \(J"):
         data.image_folder(tmp_path)
-    with pytest.raises(ValueError, match=r"17 unreadable of the first 17, .*16.jpg "):
+    with pytest.raises(ValueError, match=r"17 unreadable of 17 examined, .*jpg "):
         data.image_folder(tmp_path, max_bad_share=1.0)
     with pytest.raises(ValueError, match=r"channels must be None, 1 or 3.*: 4"):
         data.image_folder(tmp_path, channels=4)

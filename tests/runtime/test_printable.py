@@ -13,7 +13,8 @@ from byol_keras.runtime.printable import printable
     [
         ("a [/b] ü.png", "a [/b] ü.png"),
         ("a\tb\nc", "a\\tb\\nc"),
-        (os.fsdecode(b"\xff.png"), "\\udcff.png"),
+        (os.fsdecode(b"\xff.png"), "\\xff.png"),
+        ("\ud83d", "\\ud83d"),
         ("a\x85b\u2028c\x1b[0m", "a\\x85b\\u2028c\\x1b[0m"),
         (pathlib.Path("a/b"), "a/b"),
     ],
