@@ -18,6 +18,8 @@ LIBRARIES = ("jinja2", "matplotlib")
 # Expected duration of the first pictures in seconds.
 _FIRST_PICTURES = 5.0
 _SHOWN_IMAGES = 8
+# Pictures of the representation that may fail, or be missing for a backbone.
+_OPTIONAL = ("activations", "neighbours", "map")
 
 
 class _Account:
@@ -166,6 +168,9 @@ class Report(keras.callbacks.Callback):
             seed=self.seed,
         )
         names = self.data.class_names
+        # A picture of an earlier step must not be shown as one of this step.
+        for name in _OPTIONAL:
+            self._pictures.pop(name, None)
         self._keep(spectrum=pictures.spectrum_of(sample), step=self._step())
         if sample.activations is not None:
             self._keep(activations=pictures.activation_maps(sample))

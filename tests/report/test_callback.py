@@ -14,6 +14,7 @@ from byol_keras import data
 from byol_keras.report import Report, callback, page, pictures, representation
 
 from support.runs import ROOT, metrics, run, untimed_metrics, write_run
+from support.runs import pictures as stored_pictures
 
 REPORTED = ("train.report_fn = @Report",)
 SCORED = (
@@ -150,6 +151,21 @@ def test_page_lacks_only_the_part_that_fails(monkeypatch, tmp_path, caplog, plac
     text = (tmp_path / "report.html").read_text()
     assert ('id="augmentations"' in text) == (place[0] is not pictures)
     assert ('id="neighbours"' in text) == (place[0] is pictures)
+
+
+def test_pictures_of_an_earlier_step_do_not_stay_when_later_ones_fail(
+    monkeypatch, tmp_path, caplog
+):
+    (tmp_path / "report_pictures.json").write_text(json.dumps(stored_pictures()))
+    monkeypatch.setattr(pictures, "gallery", broken)
+    report = small_report(tmp_path)
+    report.on_train_begin()
+    report.on_train_end()
+    assert "pictures of the representation could not be made" in caplog.text
+    kept = json.loads((tmp_path / "report_pictures.json").read_text())
+    assert kept["step"] == 0
+    assert {"spectrum", "activations"} <= {*kept}
+    assert not {"neighbours", "map"} & {*kept}
 
 
 def test_pip_command_is_printed_once_without_the_extra(monkeypatch, tmp_path, capsys):
