@@ -44,7 +44,7 @@ def segmentation_voc(
         backbone: functional `keras.Model` from code or from a `.keras` file, float32
             `[B, H, W, 3]` in 0..1 -> dict with `feature4` and `feature5`.
         train_data, test_data: `SegmentationData` of the same classes. Examples with bad
-            masks are left out, and a warning lists them.
+            masks or images are left out, and a warning lists them.
         recipe: `SegmentationRecipe` for training and test.
         output_dir: folder for the training state, from which the same call resumes, and
             for pictures of image, mask and prediction. Each combination of backbone,

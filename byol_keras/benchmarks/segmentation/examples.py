@@ -16,6 +16,8 @@ from byol_keras.runtime.host_calls import host_function
 UNKNOWN = 254
 _CHECKS_AT_ONCE = 8
 _SHOWN_PROBLEMS = 5
+# Pillow spreads gray values of two and four bits over 0..255.
+_SPREAD = {"L;2": 85, "L;4": 17}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,23 +50,28 @@ class SegmentationData:
     def problem(self, place: int) -> str | None:
         """The problem of the mask at a place, in a few words; None if it is good.
 
-        The image is opened only for its size.
+        Good masks are those of images that can be decoded.
         """
         try:
             mask = _read_values(self.masks[place])
         except Exception as error:  # Pillow and SciPy raise many kinds for bad files
             return f"unreadable ({type(error).__name__})"
-        with Image.open(self.images[place]) as image:
-            size = (image.height, image.width)
+        path = self.images[place]
+        try:
+            size = _read_image(path).shape[:2]
+        except Exception as error:
+            return f"on an unreadable image, {path} ({type(error).__name__})"
         if mask.shape != size:
             return f"of shape {mask.shape} on an image of {size}"
+        if not np.issubdtype(mask.dtype, np.integer):
+            return f"of values of {mask.dtype}"
         found = np.unique(mask)
         known = found[(found >= 0) & (found < len(self.values))]
         unknown = {*found} - {*known[self.values[known] != UNKNOWN]}
         return f"with value {min(unknown)}" if unknown else None
 
     def without_bad_masks(self) -> tuple["SegmentationData", list[str]]:
-        """The examples with good masks, and one line for each of the others.
+        """The examples with good masks and images, and one line for each of the others.
 
         Raises:
             ValueError: if no mask is good.
@@ -89,8 +96,7 @@ class SegmentationData:
 
     def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 `[h, w, 3]`, and its mask uint8 `[h, w]`: class, or 255."""
-        with Image.open(self.images[place]) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = _read_image(self.images[place])
         return pixels, self.values[_read_values(self.masks[place])]
 
     def rows(self) -> Rows:
@@ -134,9 +140,25 @@ def scipy_io():
     return io
 
 
+def _read_image(path: str) -> np.ndarray:
+    """The pixels of an image file, uint8 `[h, w, 3]`."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def _read_values(path: str) -> np.ndarray:
-    """The values of a mask file, integers `[h, w]`."""
+    """The values of a mask file, integers `[h, w]`, as its bits encode them."""
     if path.endswith(".mat"):
         return scipy_io().loadmat(path)["GTcls"][0, 0]["Segmentation"]
     with Image.open(path) as mask:
-        return np.asarray(mask)
+        spread = _SPREAD.get(_bits_of_pixels(mask), 1)
+        values = np.asarray(mask)
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    return values // spread if spread > 1 else values
+
+
+def _bits_of_pixels(image):
+    """Pillow's name for the bits of a file, or None."""
+    code = image.tile[0][3] if image.tile else None
+    return code[0] if isinstance(code, tuple) and code else code

@@ -1,5 +1,9 @@
 """Images and masks from files: bad masks are left out, digests follow the content."""
 
+import pathlib
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,6 +39,67 @@ def test_bad_masks_are_left_out_with_their_reasons(voc):
     assert all(reason in line for reason, line in zip(reasons, bad, strict=True))
     assert describe(bad).startswith("4 bad masks left out: ")
     assert "\n" not in describe(bad)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "no image", "only a header"])
+def test_mask_of_an_image_that_cannot_be_decoded_is_left_out(voc, harm):
+    data = voc_segmentation(voc, splits=("train", "val"))
+    path = pathlib.Path(data.images[1])
+    content = path.read_bytes()
+    if harm == "truncated":
+        content = content[: len(content) // 2]
+    elif harm == "no image":
+        content = b"no image"
+    else:
+        content = b"\xff\xd8\xff\xe0" + bytes(100)
+    path.write_bytes(content)
+    good, (line,) = data.without_bad_masks()
+    assert len(good.images) == 3
+    assert data.images[1] not in good.images
+    assert line.startswith(f"{data.masks[1]} is on an unreadable image, {path} (")
+    assert len(list(good.rows().ordered())) == 3
+
+
+def gray_png(values, bits):
+    """A gray PNG file of 1, 2, 4 or 8 bits per pixel."""
+    shifts = np.arange(bits - 1, -1, -1)
+    planes = (values[..., None] >> shifts & 1).astype(np.uint8)
+    rows = np.packbits(planes.reshape(len(values), -1), axis=1)
+    height, width = values.shape
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = b""
+    for name, content in ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        chunks += struct.pack(">I", len(content)) + name + content + checksum
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_values_of_a_gray_mask_are_those_of_its_bits(voc, bits):
+    data = voc_segmentation(voc, splits=("train",))
+    values = np.random.default_rng(0).integers(0, min(2**bits, 21), (24, 32))
+    pathlib.Path(data.masks[0]).write_bytes(gray_png(values, bits))
+    assert data.problem(0) is None
+    _, mask = data.read(0)
+    np.testing.assert_array_equal(mask, values)
+    assert mask.dtype == np.uint8
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_values_of_a_mask_with_a_palette_are_its_indices(voc, bits):
+    data = voc_segmentation(voc, splits=("train",))
+    values = np.random.default_rng(0).integers(0, min(2**bits, 21), (24, 32))
+    picture = Image.fromarray(values.astype(np.uint8)).convert("P")
+    picture.putpalette([7] * 3 * 2**bits)
+    picture.save(data.masks[0], bits=bits)
+    np.testing.assert_array_equal(data.read(0)[1], values)
+
+
+def test_mask_of_floats_is_left_out(voc):
+    data = voc_segmentation(voc, splits=("train",))
+    Image.fromarray(np.zeros((24, 32), np.float32)).save(data.masks[0], "tiff")
+    assert data.problem(0) == "of values of float32"
 
 
 def test_data_without_a_good_mask_are_one_line(voc):
