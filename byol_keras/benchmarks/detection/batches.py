@@ -56,7 +56,7 @@ def training_batches(
         padded with -1; `classes`: int32 `[B, M]`, label + 1, padded with -1;
         `key`: int64 `[B, 2]`, seed of all other random choices for the image;
         `masks`: float32 `[B, M, mask_size, mask_size]`, 0 or 1, each the part of the
-        mask within its box, padded with -1.
+        mask within its box, padded with -1; -1 also for objects without a mask.
 
     Raises:
         ValueError: if `short_sides` is empty, no image has an object to train on, or
@@ -71,7 +71,7 @@ def training_batches(
     def prepare(element):
         draws = uniforms_of(element, seed, 2)
         side = sides[tf.cast(draws[0] * len(short_sides), tf.int32)]
-        image, boxes = _decode(element["image"]), element["boxes"]
+        image, boxes = decode_image(element["image"]), element["boxes"]
         mirrored = tf.logical_and(flip, draws[1] < 0.5)
         width = tf.cast(tf.shape(image)[1], tf.float32)
         image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
@@ -119,7 +119,7 @@ def test_batches(
     paths = tf.constant([example.image_path for example in data.examples])
 
     def prepare(number):
-        image = _decode(tf.io.read_file(paths[tf.minimum(number, count - 1)]))
+        image = decode_image(tf.io.read_file(paths[tf.minimum(number, count - 1)]))
         image, info = _on_canvas(
             image, short_side, max_long_side, image_size, padding_color
         )
@@ -199,12 +199,13 @@ class _Objects:
 
     def _masks(self, place):
         example, objects = self.kept[place]
-        return np.stack(
-            [
-                cropped_mask(example.masks[o], example.boxes[o], self.mask_size)
-                for o in objects
-            ]
-        )
+        masks = np.full((len(objects), self.mask_size, self.mask_size), -1, np.float32)
+        for mask, o in zip(masks, objects, strict=True):
+            if example.masks[o] is not None:
+                mask[:] = cropped_mask(
+                    example.masks[o], example.boxes[o], self.mask_size
+                )
+        return masks
 
 
 def _key(element, seed):
@@ -215,8 +216,8 @@ def _key(element, seed):
     return key
 
 
-def _decode(encoded):
-    # Missing parts of a truncated file are gray.
+def decode_image(encoded) -> tf.Tensor:
+    """Pixels of a file, uint8 `[h, w, 3]`; missing parts of a JPEG are gray."""
     return tf.io.decode_jpeg(
         encoded, channels=3, try_recover_truncated=True, acceptable_fraction=0.0
     )

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.benchmarks.detection.batches import decode_image
 from byol_keras.benchmarks.detection.coco_metrics import coco_ap
 from byol_keras.benchmarks.detection.drawing import draw_detections
 from byol_keras.benchmarks.detection.inference import detections
@@ -121,7 +122,8 @@ def detection_coco(
 
     Returns:
         In percent: `detection_coco/box_AP`, `box_AP50`, `box_AP75`, and the same three
-        for `mask`.
+        for `mask`, if all objects of the test data have masks. An object of the
+        training data without a mask trains only the boxes.
 
     Source: see gin/protocol/detection_coco.gin.
     """
@@ -187,7 +189,7 @@ def _predict(detector, data, setting, padding_color, folder):
 
 def _draw_picture(data, place, found, folder):
     example = data.examples[place]
-    image = tf.io.decode_image(tf.io.read_file(example.image_path), channels=3).numpy()
+    image = decode_image(tf.io.read_file(example.image_path)).numpy()
     path = folder / "pictures" / f"{example.image_id}.png"
     draw_detections(image, found, data.class_names, path)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +26,8 @@ def coco_ap(data, detections: Sequence) -> dict[str, float]:
 
     Returns:
         In percent: `box_AP`, `box_AP50`, `box_AP75`, and if any detections have masks
-        `mask_AP`, `mask_AP50`, `mask_AP75`.
+        `mask_AP`, `mask_AP50`, `mask_AP75`. Unless all objects have masks, those of
+        masks are not computed, and a warning says so.
 
     Raises:
         ValueError: if pycocotools is not installed, the numbers of images differ, there
@@ -41,15 +43,26 @@ def coco_ap(data, detections: Sequence) -> dict[str, float]:
             f"detections must come without masks for data without masks. "
             f"Received: masks, for {data.name}"
         )
+    maskless = sum(m is None for x in data.examples for m in x.masks or [])
+    if has_masks and maskless:
+        has_masks = False
+        logging.getLogger("byol_keras").warning(
+            "mask_AP is not computed: %d objects of %s have no mask.",
+            maskless,
+            data.name,
+        )
+    order = data.by_id()
+    examples = [data.examples[place] for place in order]
+    detections = [detections[place] for place in order]
     from pycocotools.coco import COCO
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = _truth(data)
+        truth.dataset = _truth(examples, data.class_names)
         truth.createIndex()
-        found = _statistics(truth, _boxes(data, detections), "bbox", "box")
+        found = _statistics(truth, _boxes(detections), "bbox", "box")
         if has_masks:
-            found |= _statistics(truth, _masks(data, detections), "segm", "mask")
+            found |= _statistics(truth, _masks(detections), "segm", "mask")
     return found
 
 
@@ -68,31 +81,45 @@ def _statistics(truth, results, kind, prefix):
     }
 
 
-def _truth(data):
+def _truth(examples, class_names):
     """The data as the content of a COCO file, with images numbered by position."""
     images, annotations = [], []
-    for number, example in enumerate(data.examples):
+    for number, example in enumerate(examples):
         size = {"height": example.height, "width": example.width}
         images.append({"id": number} | size)
         for index, label in enumerate(example.labels):
-            box = _as_coco(example.boxes[index])
-            annotation = {
-                "id": len(annotations) + 1,  # pycocotools uses 0 for no match
-                "image_id": number,
-                "category_id": int(label),
-                "bbox": box,
-                "area": box[2] * box[3],
-                "iscrowd": int(example.difficult[index]),
-            }
-            if example.masks is not None:
+            annotation = _object(number, label, example.true_boxes[index])
+            annotation["iscrowd"] = int(example.difficult[index])
+            if example.masks is not None and example.masks[index] is not None:
                 annotation["segmentation"] = _as_lists(example.masks[index])
             annotations.append(annotation)
-    categories = [{"id": i, "name": name} for i, name in enumerate(data.class_names)]
+        for label in example.lost:
+            nowhere = {
+                "segmentation": {
+                    "size": [*size.values()],
+                    "counts": [example.height * example.width],
+                }
+            }
+            annotations.append(_object(number, label, np.zeros(4)) | nowhere)
+    for place, annotation in enumerate(annotations):
+        annotation["id"] = place + 1  # pycocotools uses 0 for no match
+    categories = [{"id": i, "name": name} for i, name in enumerate(class_names)]
     return {
         "info": {},
         "images": images,
         "annotations": annotations,
         "categories": categories,
+    }
+
+
+def _object(number, label, box):
+    box = _as_coco(box)
+    return {
+        "image_id": number,
+        "category_id": int(label),
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
     }
 
 
@@ -107,7 +134,7 @@ def _as_lists(segmentation):
     return [polygon.tolist() for polygon in segmentation]
 
 
-def _boxes(data, detections):
+def _boxes(detections):
     return [
         _answer(number, label, score) | {"bbox": _as_coco(box)}
         for number, (boxes, scores, labels, *_) in enumerate(detections)
@@ -115,7 +142,7 @@ def _boxes(data, detections):
     ]
 
 
-def _masks(data, detections):
+def _masks(detections):
     found = []
     for number, (_, scores, labels, masks) in enumerate(detections):
         if masks is None:

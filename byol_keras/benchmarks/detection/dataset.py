@@ -1,5 +1,6 @@
 """Detection datasets, read in the published layouts of PASCAL VOC and COCO."""
 
+import itertools
 import json
 import logging
 import os
@@ -9,17 +10,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import gin
+import numpy as np
+from PIL import Image
 
 from byol_keras.benchmarks.detection.examples import (
     Annotated,
     DetectionData,
+    agreed_size,
     clipped_box,
-    image_side,
     object_arrays,
 )
 from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.published_folder import PublishedFolder
+
+# MPO is a JPEG file with further pictures after the first.
+_FORMATS = ("JPEG", "MPO", "PNG")
 
 
 @gin.register(module="byol_keras")
@@ -42,6 +48,8 @@ def voc_detection(
 
     Returns:
         `DetectionData`, which lists bad annotations in `bad`. One warning counts them.
+        An image whose size is not that of its annotation is left out; a size that is
+        missing or 0 is read from the file.
 
     Raises:
         ValueError: if a list is missing, contains a path outside its folder, or has no
@@ -69,14 +77,14 @@ def voc_detection(
                 images.append((root, image_id, _below(root, f"{image_id}.jpg")))
     paths = [str(root / "JPEGImages" / file) for root, _, file in images]
     examples = []
-    for (root, image_id, _), image_path, is_image in zip(
-        images, paths, _are_images(paths), strict=True
+    for (root, image_id, _), image_path, size in zip(
+        images, paths, _image_sizes(paths), strict=True
     ):
         annotation = root / "Annotations" / f"{image_id}.xml"
         try:
-            if not is_image:
+            if size is None:
                 raise ValueError(f"no readable image at {image_path}")
-            examples.append(_read_voc(annotation, image_path, image_id, bad))
+            examples.append(_read_voc(annotation, image_path, image_id, size, bad))
         except (OSError, ValueError, ElementTree.ParseError) as error:
             bad.append(f"{annotation}: left out, {error}")
     name = f"VOC {' + '.join(' '.join(pair) for pair in splits)} in {source.root}"
@@ -98,7 +106,9 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
     Returns:
         `DetectionData`, including images without objects. Labels are positions in the
         sorted category ids. Crowds are "difficult": excluded from training and ignored
-        in evaluation. Bad annotations are listed in `bad`. One warning counts them.
+        in evaluation. An object without a usable mask counts for its box. An image
+        whose size is not that of its annotation is left out. Bad annotations are listed
+        in `bad`. One warning counts them.
 
     Raises:
         ValueError: if the JSON file is missing or has another format, contains a path
@@ -110,25 +120,26 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
     listing = source.first_file(f"annotations/instances_{split}.json")
     records, objects, categories = _read_coco(listing)
     label_of = {category: label for label, category in enumerate(categories)}
-    folder, bad, read = source.root / split, [], []
-    for record in records:
-        file = _below(folder, str(record.get("file_name")))
+    folder, bad, examples = source.root / split, [], []
+    items = itertools.chain.from_iterable(objects.values())
+    if maskless := sum(not item.get("segmentation") for item in items):
+        bad.append(f"{maskless} objects without a mask, of which only the boxes count")
+    files = [_below(folder, str(record.get("file_name"))) for record in records]
+    sizes = _image_sizes([str(folder / file) for file in files])
+    for record, file, of_file in zip(records, files, sizes, strict=True):
+        found = objects.pop(record.get("id"), [])
         try:
-            size = image_side(record["height"]), image_side(record["width"])
-            read.append((str(folder / file), size, record["id"]))
-        except (KeyError, TypeError, ValueError) as error:
-            bad.append(f"image {file}: left out, {type(error).__name__}: {error}")
-    paths = [image_path for image_path, _, _ in read]
-    examples = []
-    for (image_path, size, image_id), is_image in zip(
-        read, _are_images(paths), strict=True
-    ):
-        found = objects.pop(image_id, [])
-        if is_image:
-            found = _read_coco_objects(found, size, label_of, bad)
-            examples.append(Annotated(image_path, *size, image_id, *found))
-        else:
-            bad.append(f"image {image_id}: left out, no readable image at {image_path}")
+            if record.get("id") is None:
+                raise ValueError("no id")
+            if of_file is None:
+                raise ValueError(f"no readable image at {folder / file}")
+            stated = record.get("height"), record.get("width")
+            size = agreed_size(stated, of_file)
+        except ValueError as error:
+            bad.append(f"image {file}: left out, {error}")
+            continue
+        found = _read_coco_objects(found, size, label_of, bad)
+        examples.append(Annotated(str(folder / file), *size, record["id"], *found))
     bad += [f"image {i}: {len(objects[i])} objects of no image" for i in objects]
     name = f"COCO {split} in {source.root}"
     _report(name, examples, bad, source)
@@ -147,19 +158,25 @@ def _below(folder, file):
     return file
 
 
-def _are_images(paths):
-    """Whether each file exists and starts like a JPEG or PNG image."""
+def _image_sizes(paths) -> list[tuple[int, int] | None]:
+    """Height and width of each file; None if it is missing, or cannot be decoded."""
 
-    def check(path):
+    def read(path):
         try:
-            with open(path, "rb") as file:
-                return file.read(4).startswith((b"\xff\xd8\xff", b"\x89PNG"))
-        except OSError:
-            return False
+            with Image.open(path) as image:
+                size = image.height, image.width
+                # Of a truncated JPEG the first part is decoded, of a PNG nothing.
+                if image.format == "PNG":
+                    image.verify()
+                elif image.format not in _FORMATS or not image.tile:
+                    return None
+        except Exception:  # Pillow raises many kinds for bad files
+            return None
+        return size
 
     # Network disks answer many requests at a time.
     with ThreadPoolExecutor(32) as pool:
-        return list(pool.map(check, paths, chunksize=256))
+        return list(pool.map(read, paths, chunksize=256))
 
 
 def _report(name, examples, bad, source):
@@ -178,12 +195,10 @@ def _report(name, examples, bad, source):
         )
 
 
-def _read_voc(annotation, image_path, image_id, bad) -> Annotated:
+def _read_voc(annotation, image_path, image_id, size, bad) -> Annotated:
     root = ElementTree.parse(annotation).getroot()
-    height, width = (
-        image_side(_number(root, f"size/{x}")) for x in ("height", "width")
-    )
-    boxes, labels, difficult = [], [], []
+    stated = root.findtext("size/height"), root.findtext("size/width")
+    objects = _Objects(agreed_size(stated, size), bad)
     for item in root.findall("object"):
         name = (item.findtext("name") or "").strip()
         where = f"{annotation}: {name}"
@@ -193,15 +208,43 @@ def _read_voc(annotation, image_path, image_id, bad) -> Annotated:
             ymin, xmin, ymax, xmax = (
                 _number(item, f"bndbox/{x}") for x in ("ymin", "xmin", "ymax", "xmax")
             )
-            box = (ymin - 1, xmin - 1, ymax, xmax)
-            boxes.append(clipped_box(box, height, width, where, bad))
         except ValueError as error:
             bad.append(f"{where}: left out, {error}")
             continue
-        labels.append(VOC_CLASSES.index(name))
-        difficult.append((item.findtext("difficult") or "0").strip() == "1")
-    arrays = object_arrays(boxes, labels, difficult)
-    return Annotated(image_path, height, width, image_id, *arrays, None)
+        box = (ymin - 1, xmin - 1, ymax, xmax)
+        difficult = (item.findtext("difficult") or "0").strip() == "1"
+        objects.add(box, VOC_CLASSES.index(name), difficult, None, where)
+    found = Annotated(image_path, *size, image_id, *objects.fields())
+    return found._replace(masks=None)
+
+
+class _Objects:
+    """The objects of one image, collected one by one."""
+
+    def __init__(self, size, bad):
+        self.size, self.bad = size, bad
+        self.kept, self.listed, self.lost = [], [], []
+
+    def add(self, box, label, difficult, mask, where):
+        try:
+            clipped = clipped_box(box, *self.size, where, self.bad)
+        except ValueError as error:
+            self.bad.append(f"{where}: not trained on, {error}")
+            if not difficult:
+                self.lost.append(label)
+        else:
+            self.kept.append((clipped, label, difficult, mask))
+            self.listed.append(box)
+
+    def fields(self):
+        """The last fields of `Annotated`, from `boxes` on."""
+        columns = zip(*self.kept, strict=True) if self.kept else ((), (), (), ())
+        boxes, labels, difficult, masks = map(list, columns)
+        boxes, labels, difficult = object_arrays(boxes, labels, difficult)
+        listed = np.array(self.listed, np.float64).reshape(-1, 4)
+        same = np.array_equal(listed, boxes)
+        lost = tuple(self.lost)
+        return boxes, labels, difficult, masks, None if same else listed, lost
 
 
 def _number(element, path) -> float:
@@ -230,21 +273,23 @@ def _read_coco(listing):
 
 
 def _read_coco_objects(items, size, label_of, bad):
-    """Boxes, labels, crowds and masks of the objects of one image."""
-    boxes, labels, crowds, masks = [], [], [], []
+    """The fields of `Annotated` from `boxes` on, for the objects of one image."""
+    objects = _Objects(size, bad)
     for item in items:
         where = f"annotation {item.get('id')} of image {item['image_id']}"
         try:
             if item["category_id"] not in label_of:
                 raise ValueError("unknown class")
-            mask = read_segmentation(item["segmentation"], *size)
-            x, y, width, height = item["bbox"]
-            box = (y, x, y + height, x + width)
-            boxes.append(clipped_box(box, *size, where, bad))
+            x, y, width, height = map(float, item["bbox"])
         except (KeyError, TypeError, ValueError) as error:
             bad.append(f"{where}: left out, {error}")
             continue
-        labels.append(label_of[item["category_id"]])
-        crowds.append(bool(item.get("iscrowd", 0)))
-        masks.append(mask)
-    return *object_arrays(boxes, labels, crowds), masks
+        mask = None
+        if item.get("segmentation"):
+            try:
+                mask = read_segmentation(item["segmentation"], *size)
+            except (TypeError, ValueError) as error:
+                bad.append(f"{where}: without its mask, {error}")
+        box, crowd = (y, x, y + height, x + width), bool(item.get("iscrowd", 0))
+        objects.add(box, label_of[item["category_id"]], crowd, mask, where)
+    return objects.fields()

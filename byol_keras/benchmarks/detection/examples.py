@@ -26,7 +26,12 @@ class Annotated(NamedTuple):
         labels: int64 `[n]` from 0.
         difficult: bool `[n]`. Whether evaluation ignores the object: VOC's difficult
             objects, COCO's crowds.
-        masks: list of `n` masks in COCO's codes, or None for data without masks.
+        masks: list of `n` masks in COCO's codes, None for objects without one. Or None,
+            for data without masks.
+        listed_boxes: float64 `[n, 4]`: the boxes as the file lists them, also beyond
+            the image, which evaluation uses. None if they equal `boxes`.
+        lost: labels of objects to find whose boxes have no area in the image.
+            Evaluation counts them as not found.
     """
 
     image_path: str
@@ -37,6 +42,13 @@ class Annotated(NamedTuple):
     labels: np.ndarray
     difficult: np.ndarray
     masks: list | None
+    listed_boxes: np.ndarray | None = None
+    lost: tuple[int, ...] = ()
+
+    @property
+    def true_boxes(self) -> np.ndarray:
+        """The boxes for evaluation, `[n, 4]`."""
+        return self.boxes if self.listed_boxes is None else self.listed_boxes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +71,18 @@ class DetectionData:
     category_ids: tuple[int, ...] | None = None
     trains_difficult: bool = False
 
+    def by_id(self) -> list[int]:
+        """Places of the examples in the order of their ids, in which equal scores rank.
+
+        So a metric does not depend on the order of the list or file.
+        """
+
+        def key(place):
+            image_id = self.examples[place].image_id
+            return isinstance(image_id, str), image_id
+
+        return sorted(range(len(self.examples)), key=key)
+
     def digest(self) -> str:
         """Hex digest that changes with the files, their order and their annotations."""
         kind = (self.class_names, self.category_ids, self.trains_difficult)
@@ -68,20 +92,41 @@ class DetectionData:
             digest.update(repr(parts).encode())
             for array in (example.boxes, example.labels, example.difficult):
                 digest.update(array.tobytes())
+            if example.lost or not np.array_equal(
+                np.float32(example.true_boxes), example.boxes
+            ):
+                digest.update(repr(example.lost).encode())
+                digest.update(example.true_boxes.tobytes())
         for stamp in file_stamps(example.image_path for example in self.examples):
             digest.update(stamp)
         return digest.hexdigest()
 
 
-def image_side(number: float) -> int:
-    """Height or width of an image from an annotation, as an int.
+def agreed_size(annotated: Sequence, of_file: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an image by its annotation and its file.
+
+    Args:
+        annotated: height and width. One that is None, 0 or no number is not known.
+        of_file: ints.
 
     Raises:
-        ValueError: unless it is a finite number of at least 1.
+        ValueError: if they differ.
     """
-    if not (math.isfinite(number) and number >= 1):
-        raise ValueError(f"an image of side {number}")
-    return int(number)
+    size = tuple(map(_known_side, annotated, of_file))
+    if size != of_file:
+        raise ValueError(
+            f"the annotation is of {size[1]} x {size[0]} pixels, the file of "
+            f"{of_file[1]} x {of_file[0]}"
+        )
+    return size
+
+
+def _known_side(annotated, of_file):
+    try:
+        number = float(annotated)
+    except (TypeError, ValueError):
+        return of_file
+    return int(number) if math.isfinite(number) and number >= 1 else of_file
 
 
 def clipped_box(

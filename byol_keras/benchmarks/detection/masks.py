@@ -22,9 +22,9 @@ def read_segmentation(segmentation, height: int, width: int) -> list | dict:
             run lengths that do not cover the image.
     """
     if isinstance(segmentation, dict):
-        counts = segmentation.get("counts")
-        covers = not isinstance(counts, list) or sum(counts) == height * width
-        if segmentation.get("size") != [height, width] or not counts or not covers:
+        runs = _run_lengths(segmentation.get("counts"))
+        covers = min(runs, default=-1) >= 0 and sum(runs) == height * width
+        if segmentation.get("size") != [height, width] or not covers:
             raise ValueError("run lengths that do not cover the image")
         return segmentation
     if not isinstance(segmentation, list):
@@ -104,6 +104,29 @@ def coco_masks():
             "Received: an environment without it"
         ) from error
     return pycocotools.mask
+
+
+def _run_lengths(counts) -> list[int]:
+    """Runs of 0 and 1 by turns; of a string as COCO compresses them.
+
+    A number has five bits per character, the lowest first. Its sixth bit says that more
+    follow, and the fifth bit of the last one is the sign. From the fourth number on, it
+    is the difference from the last but one.
+    """
+    if isinstance(counts, list):
+        return [int(count) for count in counts]
+    runs, value, shift = [], 0, 0
+    for character in counts.encode() if isinstance(counts, str) else counts or b"":
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value, shift = 0, 0
+    return runs
 
 
 def _decoded(code):

@@ -299,8 +299,10 @@ class Regions:
 
         Args:
             samples: result of `sample`.
-            masks: float32 `[B, n, s, s]` of objects, each within its box.
+            masks: float32 `[B, n, s, s]` of objects, each within its box, or -1.
             size: int. Side of the target masks.
+
+        Proposals on an object whose mask is -1 get the class 0, which has no loss.
         """
         sampler = self._garden.layers.MaskSampler(size, self.max_foreground)
         rois, classes, targets = sampler(
@@ -310,8 +312,10 @@ class Regions:
             samples["indices"],
             masks,
         )
-        targets = tf.cast(tf.stop_gradient(targets) >= 0.5, tf.float32)
-        return rois, classes, targets
+        targets = tf.stop_gradient(targets)
+        is_known = tf.reduce_min(targets, axis=[2, 3]) > -0.5
+        classes = tf.where(is_known, classes, tf.zeros_like(classes))
+        return rois, classes, tf.cast(targets >= 0.5, tf.float32)
 
     def mask_loss(self, logits, targets, classes):
         """Cross-entropy of the masks `[B, K, s, s]` of proposals on objects."""

@@ -53,7 +53,7 @@ def voc_detection_ap(
     Source: mmdetection 2.x, core/evaluation/mean_ap.py; detectron2,
         evaluation/pascal_voc_evaluation.py.
     Deviation: classes without an object are left out of the mean, as in mmdetection;
-        detectron2 counts them as 0. Equal scores keep their order.
+        detectron2 counts them as 0. Equal scores rank in the order of image ids.
     """
     if convention not in CONVENTIONS:
         raise ValueError(
@@ -61,13 +61,17 @@ def voc_detection_ap(
         )
     check_detections(data, detections)
     rule = CONVENTIONS[convention]
+    order = data.by_id()
+    examples = [data.examples[place] for place in order]
+    detections = [detections[place] for place in order]
     per_class = []
     for label in range(len(data.class_names)):
         num_objects = sum(
-            np.sum((x.labels == label) & ~x.difficult) for x in data.examples
+            np.sum((x.labels == label) & ~x.difficult) + x.lost.count(label)
+            for x in examples
         )
         if num_objects:
-            ranking = _ranking(data.examples, detections, label, rule)
+            ranking = _ranking(examples, detections, label, rule)
             per_class.append(
                 [
                     average_precision_of_hits(
@@ -139,7 +143,7 @@ def _ranking(examples, detections, label, rule):
         if found.any() and true.any():
             overlap = box_overlaps(
                 _as_counted(np.asarray(boxes)[found], rule),
-                _as_counted(example.boxes[true], rule),
+                _as_counted(example.true_boxes[true], rule),
                 rule.pixels,
             )
             best = overlap.argmax(axis=1)

@@ -287,6 +287,18 @@ def test_image_and_its_info_equal_those_of_the_model_garden(
     np.testing.assert_allclose(batch["image_info"][0], info)
 
 
+def test_masks_of_objects_without_one_are_padding(coco):
+    example = next(x for x in coco.examples if (~x.difficult).sum() > 1)
+    without = example._replace(masks=[None, *example.masks[1:]])
+    options = SMALL | {"mask_size": 14, "flip": False}
+    for changed, padded in ((example, False), (without, True)):
+        data = replaced(coco, [changed])
+        (batch,) = take(batches.training_batches(data, 1, **options), 1)
+        assert (batch["masks"][0, 0] == -1).all() == padded
+        assert set(np.unique(batch["masks"][0, 1])) <= {0, 1}
+        assert batch["classes"][0, 0] == example.labels[0] + 1
+
+
 # Mistakes.
 
 

@@ -1,7 +1,10 @@
 """Detection benchmarks: percent, pictures, and the files in gin/."""
 
+import dataclasses
 import importlib
 import inspect
+import json
+import pathlib
 import resource
 import sys
 
@@ -10,19 +13,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from byol_keras.backbones import resnet18, resnet50
 from byol_keras.benchmarks import detection
-from byol_keras.benchmarks.detection import detection_coco, detection_voc
+from byol_keras.benchmarks.detection import benchmark, detection_coco, detection_voc
 from byol_keras.benchmarks.detection.batches import training_batches
-from byol_keras.benchmarks.detection.dataset import voc_detection
+from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
 from byol_keras.benchmarks.detection.faster_rcnn_c4 import FasterRCNNC4
 from byol_keras.benchmarks.detection.recipe import DetectorTraining
 from byol_keras.benchmarks.detection.training import compile_detector
 from byol_keras.config import operative, parse
 
 from support import ROOT
-from support.detectors import model_garden_or_skip, small_c4
+from support.detectors import model_garden_or_skip, small_c4, small_fpn
 from support.scenes import make_scenes, write_coco, write_vocdevkit
 
 # In narrower networks the shortcuts, 1x1 convolutions of stride 2, have fewer than 16
@@ -74,6 +78,45 @@ def test_benchmark_gives_percent_and_pictures_and_leaves_the_backbone(voc, tmp_p
     assert len(list(tmp_path.glob("run-*/pictures/*.png"))) == 2
     for now, then in zip(backbone.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_truncated_image_is_drawn_as_far_as_it_is_whole(voc, tmp_path):
+    example = voc["test"].examples[0]
+    content = pathlib.Path(example.image_path).read_bytes()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(content[: len(content) // 2])
+    data = dataclasses.replace(
+        voc["test"], examples=[example._replace(image_path=str(cut))]
+    )
+    found = example.boxes, np.ones(len(example.labels)), example.labels, None
+    benchmark._draw_picture(data, 0, found, tmp_path)
+    (picture,) = (tmp_path / "pictures").iterdir()
+    assert Image.open(picture).size == (64, 48)
+
+
+@pytest.mark.slow
+def test_coco_without_masks_scores_boxes_only(tmp_path, caplog):
+    model_garden_or_skip()
+    pytest.importorskip("pycocotools")
+    write_coco(tmp_path, {"train2017": make_scenes(3, size=(48, 64))})
+    path = tmp_path / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    for item in content["annotations"]:
+        item["segmentation"] = []
+    path.write_text(json.dumps(content))
+    data = coco_detection(tmp_path)
+    scores = detection_coco(
+        resnet18(width=WIDTH),
+        data,
+        data,
+        small_fpn,
+        DetectorTraining(steps=1, batch_size=1, short_sides=(48,)),
+        (64, 64),
+        test_short_side=48,
+    )
+    assert set(scores) == {f"detection_coco/box_{x}" for x in ("AP", "AP50", "AP75")}
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("mask_AP is not computed") for line in lines)
 
 
 # The files in gin/.

@@ -1,11 +1,15 @@
 """Detection data in the published layouts; bad annotations are counted."""
 
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
+from byol_keras.benchmarks.detection.batches import decode_image
 from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
 from byol_keras.benchmarks.detection.masks import bitmap
 
@@ -123,7 +127,7 @@ def test_parts_of_an_object_are_not_read_as_objects(voc):
     assert data.bad == []
 
 
-@pytest.mark.parametrize("harm", ["xml", "no xml", "image", "no image", "size"])
+@pytest.mark.parametrize("harm", ["xml", "no xml", "image", "no image"])
 def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
     xml = voc / "VOC2007" / "Annotations" / "000002.xml"
     image = voc / "VOC2007" / "JPEGImages" / "000002.jpg"
@@ -133,14 +137,41 @@ def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
         xml.unlink()
     elif harm == "image":
         image.write_bytes(b"no image")
-    elif harm == "no image":
-        image.unlink()
     else:
-        xml.write_text(xml.read_text().replace("<width>128", "<width>0"))
+        image.unlink()
     data = voc_detection(voc)
     assert [x.image_id for x in data.examples] == ["000001", "000003", "2008_000001"]
     assert len(data.bad) == 1
     assert "000002" in data.bad[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "replacement"),
+    [
+        (r"<size>.*</size>", ""),
+        (r"<width>128", "<width>0"),
+        (r"<width>128</width><height>96", "<width>0</width><height>0"),
+        (r"<height>96</height>", ""),
+    ],
+)
+def test_voc_size_that_is_missing_is_read_from_the_file(voc, size, replacement):
+    xml = voc / "VOC2007" / "Annotations" / "000002.xml"
+    text, count = re.subn(size, replacement, xml.read_text())
+    assert count == 1
+    xml.write_text(text)
+    data = voc_detection(voc)
+    assert data.bad == []
+    assert_is_scene(data.examples[1], SCENES[1])
+
+
+def test_image_of_another_size_than_its_annotation_is_left_out(voc, coco):
+    for path in ("VOC2007/JPEGImages/000002.jpg", f"train2017/{107:012}.jpg"):
+        Image.fromarray(np.zeros((128, 96, 3), np.uint8)).save(voc / path)
+    line = "left out, the annotation is of 128 x 96 pixels, the file of 96 x 128"
+    for data in (voc_detection(voc), coco_detection(coco)):
+        assert len(data.bad) == 1
+        assert line in data.bad[0]
+    assert [x.image_id for x in data.examples] == [100, 114, 121, 128, 135]
 
 
 def test_difficult_objects_are_marked_whether_they_are_trained_on_or_not(voc):
@@ -193,11 +224,8 @@ def test_coco_image_without_objects_is_kept(coco):
         {"bbox": [3, 3, 0, 10]},
         {"bbox": [3, 3, 10]},
         {"bbox": [500, 3, 10, 10]},
-        {"segmentation": [[1, 1, 2, 2]]},
-        {"segmentation": {"size": [2, 2], "counts": [4]}},
-        {"segmentation": {"size": [96, 128], "counts": [4]}},
-        {"segmentation": None},
-        {"segmentation": [["a", "b", "c", "d", "e", "f"]]},
+        {"bbox": None},
+        {"bbox": [3, 3, "wide", 10]},
     ],
     ids=str,
 )
@@ -210,11 +238,107 @@ def test_bad_coco_annotation_is_left_out_and_counted(coco, change):
     assert "annotation 1000 of image 100" in data.bad[0]
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [[1, 1, 2, 2]],
+        {"size": [2, 2], "counts": [4]},
+        {"size": [96, 128], "counts": [4]},
+        [["a", "b", "c", "d", "e", "f"]],
+        "mask",
+        7,
+    ],
+    ids=str,
+)
+def test_object_with_an_unusable_mask_keeps_its_box(coco, mask):
+    edit_json(coco, lambda content: content["annotations"][0].update(segmentation=mask))
+    data = coco_detection(coco)
+    assert_is_scene(data.examples[0], SCENES[0])
+    assert [mask is None for mask in data.examples[0].masks] == [True] + [False] * 3
+    (line,) = data.bad
+    assert line.startswith("annotation 1000 of image 100: without its mask, ")
+
+
+@pytest.mark.parametrize("mask", [[], None, {}, "no key"], ids=str)
+def test_objects_without_masks_keep_their_boxes_in_one_line(coco, mask, caplog):
+    def remove(content):
+        for item in content["annotations"]:
+            if mask == "no key":
+                del item["segmentation"]
+            else:
+                item["segmentation"] = mask
+
+    edit_json(coco, remove)
+    data = coco_detection(coco)
+    for example, scene in zip(data.examples, SCENES, strict=True):
+        assert_is_scene(example, scene)
+        assert example.masks == [None] * len(scene.labels)
+    total = sum(len(scene.labels) for scene in SCENES)
+    assert data.bad == [
+        f"{total} objects without a mask, of which only the boxes count"
+    ]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("sides", [{}, {"height": 0, "width": 0}, {"width": 128}])
+def test_coco_size_that_is_missing_is_read_from_the_file(coco, sides):
+    def change(content):
+        image = content["images"][0]
+        content["images"][0] = {k: image[k] for k in ("id", "file_name")} | sides
+
+    edit_json(coco, change)
+    data = coco_detection(coco)
+    assert data.bad == []
+    assert_is_scene(data.examples[0], SCENES[0])
+
+
+@pytest.mark.parametrize("kind", ["jpeg header", "before scan", "png cut", "png byte"])
+def test_image_that_cannot_be_decoded_is_left_out_of_coco(coco, kind):
+    path = coco / "train2017" / f"{107:012}.jpg"
+    jpeg, png = path.read_bytes(), io.BytesIO()
+    Image.open(path).save(png, "png")
+    png = png.getvalue()
+    damaged = {
+        "jpeg header": b"\xff\xd8\xff\xe0" + bytes(100),
+        "before scan": jpeg[: jpeg.index(b"\xff\xda")],
+        "png cut": png[: len(png) // 2],
+        "png byte": png[:100] + bytes([png[100] ^ 255]) + png[101:],
+    }
+    path.write_bytes(damaged[kind])
+    data = coco_detection(coco)
+    assert [x.image_id for x in data.examples] == [100, 114, 121, 128, 135]
+    (line,) = data.bad
+    assert f"left out, no readable image at {path}" in line
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_image(damaged[kind])
+
+
+@pytest.mark.parametrize("fmt", ["jpeg", "png"])
+def test_every_image_that_is_kept_can_be_decoded(coco, fmt):
+    path = coco / "train2017" / f"{107:012}.jpg"
+    whole = io.BytesIO()
+    Image.open(path).save(whole, fmt)
+    whole = whole.getvalue()
+    for length in (*range(0, len(whole), len(whole) // 25), len(whole)):
+        path.write_bytes(whole[:length])
+        if any(x.image_path == str(path) for x in coco_detection(coco).examples):
+            assert decode_image(path.read_bytes()).shape == (96, 128, 3)
+
+
+def test_object_without_area_counts_as_not_found(coco):
+    change = {"bbox": [3, 3, 0, 10]}
+    edit_json(coco, lambda content: content["annotations"][0].update(change))
+    data = coco_detection(coco)
+    assert data.examples[0].lost == (SCENES[0].labels[0],)
+    assert "not trained on, a box without area" in data.bad[0]
+
+
 def test_coco_box_beyond_the_image_is_clipped_and_counted(coco):
     change = {"bbox": [-5, 10, 1000, 20]}
     edit_json(coco, lambda content: content["annotations"][0].update(change))
     data = coco_detection(coco)
     np.testing.assert_array_equal(data.examples[0].boxes[0], [10, 0, 30, 128])
+    np.testing.assert_array_equal(data.examples[0].true_boxes[0], [10, -5, 30, 995])
     assert len(data.bad) == 1
 
 

@@ -6,8 +6,8 @@ import pytest
 from byol_keras.benchmarks.detection.examples import (
     Annotated,
     DetectionData,
+    agreed_size,
     clipped_box,
-    image_side,
     object_arrays,
 )
 
@@ -43,14 +43,22 @@ def test_box_without_area_or_numbers_is_refused(box, problem):
         clipped_box(box, 10, 20, "a box", [])
 
 
-@pytest.mark.parametrize("number", [0, -1, 0.5, float("inf"), float("nan")])
-def test_image_without_a_side_is_refused(number):
-    with pytest.raises(ValueError, match="side"):
-        image_side(number)
+@pytest.mark.parametrize("side", [None, 0, "0", "", "wide", -1, float("nan")])
+def test_side_that_is_not_known_is_that_of_the_file(side):
+    assert agreed_size((side, 20), (10, 20)) == (10, 20)
+    assert agreed_size((10, side), (10, 20)) == (10, 20)
+    assert agreed_size((side, side), (10, 20)) == (10, 20)
 
 
-def test_side_of_an_image_is_an_int():
-    assert image_side(12.0) == 12
+@pytest.mark.parametrize("stated", [(10, 20), ("10", "20.0"), (10.0, 20)])
+def test_size_of_the_annotation_may_be_text_or_a_float(stated):
+    assert agreed_size(stated, (10, 20)) == (10, 20)
+
+
+@pytest.mark.parametrize("stated", [(20, 10), (10, 21), ("11", None)])
+def test_sizes_that_differ_are_refused_with_both(stated):
+    with pytest.raises(ValueError, match=r"annotation is of .* the file of 20 x 10"):
+        agreed_size(stated, (10, 20))
 
 
 def test_arrays_of_no_object_have_their_shapes_and_types():
@@ -81,3 +89,12 @@ def test_digest_changes_with_each_field_of_an_example(tmp_path):
     )
     digests = {data_of(path, **change).digest() for change in changes}
     assert len(digests | {first}) == len(changes) + 1
+
+
+def test_examples_rank_in_the_order_of_their_ids():
+    def ranked(*ids):
+        examples = [Annotated("", 1, 1, i, *object_arrays([], [], []), []) for i in ids]
+        return DetectionData("data", (), examples, []).by_id()
+
+    assert ranked(10, 9, 30) == [1, 0, 2]
+    assert ranked("000010", 7, "000009") == [1, 2, 0]

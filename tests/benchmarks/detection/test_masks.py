@@ -61,8 +61,25 @@ def test_polygon_of_two_corners_is_dropped_beside_a_whole_one():
         ({"size": [4, 4], "counts": [3, 4]}, "do not cover the image"),
         ({"size": [4, 5], "counts": [16]}, "do not cover the image"),
         ({"size": [4, 4], "counts": []}, "do not cover the image"),
+        ({"size": [4, 4], "counts": [20, -4]}, "do not cover the image"),
+        ({"size": [4, 4], "counts": None}, "do not cover the image"),
+        ({"size": [4, 4], "counts": "@"}, "do not cover the image"),
+        ({"size": [4, 4], "counts": "1"}, "do not cover the image"),
     ],
 )
 def test_invalid_mask_is_refused(segmentation, problem):
     with pytest.raises(ValueError, match=problem):
         read_segmentation(segmentation, 4, 4)
+
+
+def test_compressed_run_lengths_are_checked_as_lists_are():
+    mask_module = pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.02, 0.5, 1.0):
+        pixels = np.asfortranarray(rng.uniform(size=(60, 90)) < share, np.uint8)
+        code = mask_module.encode(pixels)
+        for counts in (code["counts"], code["counts"].decode()):
+            code = {"size": [60, 90], "counts": counts}
+            assert read_segmentation(code, 60, 90) is code
+            with pytest.raises(ValueError, match="do not cover the image"):
+                read_segmentation(code | {"size": [60, 91]}, 60, 91)

@@ -1,7 +1,11 @@
 """VOC's average precision of detections, against known answers and a plain count."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from byol_keras.benchmarks.detection.voc_metrics import (
     box_overlaps,
@@ -211,6 +215,54 @@ def plain_eleven_points(flags, num_objects):
                 best = max(best, sum(flags[:stop]) / stop)
         points.append(best)
     return sum(points) / 11
+
+
+def tied(detections):
+    return [(b, np.round(s, 1), labels, m) for b, s, labels, m in detections]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@every_convention
+def test_tied_scores_rank_like_in_a_plain_count(convention, seed):
+    data, detections = random_case(seed)
+    detections = tied(detections)
+    expected = 100 * plain_mean(data, detections, convention, 50)
+    assert ap50(data, detections, convention) == pytest.approx(expected, abs=1e-9)
+
+
+@given(seed=st.integers(0, 1000), order=st.permutations(range(12)))
+@settings(max_examples=15, deadline=None)
+@every_convention
+def test_precision_does_not_depend_on_the_order_of_images_or_classes(
+    convention, seed, order
+):
+    data, detections = random_case(seed)
+    detections = tied(detections)
+    before = voc_detection_ap(data, detections, convention)
+    classes = np.random.default_rng(seed).permutation(3)
+    examples = [x._replace(labels=classes[x.labels]) for x in data.examples]
+    data = dataclasses.replace(data, examples=[examples[i] for i in order])
+    found = [(b, s, classes[labels], m) for b, s, labels, m in detections]
+    after = voc_detection_ap(data, [found[i] for i in order], convention)
+    assert after == pytest.approx(before, abs=1e-9)
+
+
+@every_convention
+def test_lost_object_counts_as_not_found(convention):
+    data = data_of([[BOX]], [[0]])
+    example = data.examples[0]._replace(lost=(0,))
+    data = dataclasses.replace(data, examples=[example])
+    # Precision 1 at recall 1/2: six of the eleven points.
+    found = ap50(data, [answers([BOX], [0.9])], convention)
+    assert found == pytest.approx(600 / 11)
+
+
+def test_boxes_are_compared_as_the_file_lists_them():
+    data = data_of([[[0, 0, 20, 20]]], [[0]])
+    listed = np.array([[0.0, -60, 20, 20]])
+    example = data.examples[0]._replace(listed_boxes=listed)
+    data = dataclasses.replace(data, examples=[example])
+    assert ap50(data, [answers([[0, 0, 20, 20]], [0.9])]) == 0.0
 
 
 # Mistakes.
