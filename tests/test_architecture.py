@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from byol_keras.runtime.run_folder import RunFolder
+from byol_keras.runtime.run_folder import BenchmarkFolder, ExportFolder, RunFolder
 
 from support import ROOT
 
@@ -340,12 +340,12 @@ def test_names_of_the_run_folder_are_written_in_one_module(name):
 
 def names_of_the_run_folder():
     """File names of a run folder that can be nothing else."""
-    folder = RunFolder("run")
-    paths = [
-        getattr(folder, name)
-        for name, value in vars(RunFolder).items()
-        if isinstance(value, property)
-    ]
+    paths = {
+        path
+        for folder in (RunFolder("run"), BenchmarkFolder("run"), ExportFolder("run"))
+        for path in vars(folder).values()
+    }
+    assert len(paths) > 20
     return {path.name for path in paths if path.suffix}
 
 
