@@ -1,6 +1,6 @@
 """Instantiates everything the config references, to report all errors together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gin
@@ -44,6 +44,44 @@ class Trial:
         Returns:
             Its result; None if it cannot be called or fails.
         """
+        bound = self._callable(parameter, arguments)
+        return None if bound is None else self._try(*bound, **arguments)
+
+    def call_with_any(
+        self,
+        parameter: str,
+        argument: str,
+        values: Sequence,
+        unlike: type[Exception] | tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Calls a function with each value of an argument until one call succeeds.
+
+        For an argument whose value is not known yet. If all calls fail, the mistake of
+        the first is found.
+
+        Args:
+            parameter: argument of the root that refers to the function.
+            argument: name of the function's argument.
+            values: to try.
+            unlike: errors that depend on the argument only, and are no mistakes.
+        """
+        bound = self._callable(parameter, {argument})
+        if bound is None:
+            return
+        use, function = bound
+        errors = []
+        for value in values:
+            try:
+                function(**{argument: value})
+            except Exception as error:  # constructors raise errors of any kind
+                errors.append(error)
+            else:
+                return
+        if not isinstance(errors[0], unlike):
+            self._add(errors[0], use)
+
+    def _callable(self, parameter, arguments):
+        """The use of a function, and the function; None if it cannot be called."""
         reference = graph.function_bound(self.root, parameter)
         if reference is None:
             return None
@@ -51,7 +89,7 @@ class Trial:
         use = self._uses[key]
         if key in self._left_out or any(missing(use, arguments)):
             return None
-        return self._try(use, reference.scoped_configurable_fn, **arguments)
+        return use, reference.scoped_configurable_fn
 
     def _has_mistake(self, use):
         if use.selector == self.root:
@@ -66,8 +104,11 @@ class Trial:
         try:
             return function(**arguments)
         except Exception as error:  # constructors raise errors of any kind
-            self._left_out.add((use.scopes, use.selector))
-            self.found.add(_messages(error, use))
+            self._add(error, use)
+
+    def _add(self, error, use):
+        self._left_out.add((use.scopes, use.selector))
+        self.found.add(_messages(error, use))
 
 
 def _messages(error, use):

@@ -1,6 +1,7 @@
 """Writes a backbone as `.keras` and SavedModel; `load_backbone` reads both back."""
 
 from byol_keras.export.backbone import (
+    OtherChannels,
     export_backbone,
     image_shape,
     load_backbone,
@@ -10,6 +11,7 @@ from byol_keras.export.backbone import (
 )
 
 __all__ = [
+    "OtherChannels",
     "digest",
     "export_backbone",
     "image_shape",

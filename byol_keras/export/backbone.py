@@ -6,8 +6,9 @@ import io
 import os
 import random
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gin
 import h5py
@@ -78,6 +79,10 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
     return backbone
 
 
+class OtherChannels(ValueError):
+    """A pretrained backbone is for images of other channels than the data's."""
+
+
 @gin.register(module="byol_keras")
 def pretrained_backbone(channels: int, file: str) -> keras.Model:
     """A pretrained backbone as the start of training, for `train.backbone_fn`.
@@ -91,13 +96,13 @@ def pretrained_backbone(channels: int, file: str) -> keras.Model:
         differ from the precision of the run.
 
     Raises:
-        ValueError: if there is no such backbone, it takes images of other channels, or
-            it cannot be trained.
+        OtherChannels: if it takes images of other channels.
+        ValueError: if there is no such backbone, or it cannot be trained.
     """
     backbone = load_backbone(file)
     shape = image_shape(backbone)
     if shape[-1] != channels:
-        raise ValueError(
+        raise OtherChannels(
             f"pretrained_backbone.file must be a backbone for images of {channels} "
             f"channels. Received: {file}, for {shape[-1]} channels"
         )
@@ -125,15 +130,30 @@ def reinitialized(backbone: keras.Model, seed: int) -> keras.Model:
         ValueError: if the model has no configuration, such as one from a SavedModel.
     """
     with _keras_seed(seed):
-        try:
-            fresh = type(backbone).from_config(backbone.get_config())
-            if not fresh.built:
-                fresh.build_from_config(backbone.get_build_config())
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise ValueError(
-                "backbone must be a model that Keras can make from its configuration, "
-                f"such as one from a .keras file. Received: {backbone.name!r}"
-            ) from error
+        return rebuilt(backbone, backbone.get_config)
+
+
+def rebuilt(
+    backbone: keras.Model, get_config: Callable[[], dict[str, Any]]
+) -> keras.Model:
+    """Returns a new model of a backbone's class, built as the backbone is.
+
+    Args:
+        backbone: a built `keras.Model`.
+        get_config: returns the configuration of the new model.
+
+    Raises:
+        ValueError: if the model has no configuration.
+    """
+    try:
+        fresh = type(backbone).from_config(get_config())
+        if not fresh.built:
+            fresh.build_from_config(backbone.get_build_config())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            "backbone must be a model that Keras can make from its configuration, "
+            f"such as one from a .keras file. Received: {backbone.name!r}"
+        ) from error
     return fresh
 
 
@@ -195,7 +215,9 @@ def save_saved_model(
     @tf.function
     def serve(images):
         outputs = backbone(to_float(images), training=False)
-        return outputs if isinstance(outputs, dict) else {"avgpool": outputs}
+        outputs = outputs if isinstance(outputs, dict) else {"avgpool": outputs}
+        # Backbones of mixed precision may return 16 bits.
+        return {name: tf.cast(x, tf.float32) for name, x in outputs.items()}
 
     # The first trace is the default signature.
     for dtype in (tf.float32, tf.uint8):

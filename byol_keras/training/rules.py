@@ -14,6 +14,7 @@ from byol_keras.byol import BYOL
 from byol_keras.config import bindings, graph
 from byol_keras.config.trial import Trial
 from byol_keras.data import ImageData
+from byol_keras.export import OtherChannels
 from byol_keras.runtime import devices
 from byol_keras.runtime.argument_checks import is_positive_int
 from byol_keras.runtime.errors import Findings
@@ -120,8 +121,9 @@ def _try(settings: dict, found: Findings) -> None:
     own = {name: getattr(optimizer, name, None) for name in _OF_OPTIMIZERS}
     found.add(_out_of_range(type(optimizer).__name__, own, _OF_OPTIMIZERS))
     if found.lines:
-        # Building a backbone is slow, and needed only if the run ends here.
-        trial.call("backbone_fn", channels=3)
+        # Building a backbone is slow, and needed only if the run ends here. The number
+        # of channels is not known before the data are read.
+        trial.call_with_any("backbone_fn", "channels", (3, 1), unlike=OtherChannels)
 
 
 def _few_images(batch_size, accumulation_steps) -> list[str]:

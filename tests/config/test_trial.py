@@ -43,6 +43,12 @@ def build(channels, whole=None):
 
 
 @gin.register(module="test_trial")
+def choosy(channels, suits=3):
+    if channels != suits:
+        raise ValueError(f"channels must be {suits}. Received: {channels}")
+
+
+@gin.register(module="test_trial")
 def attempt(build_fn=None, extra=None):
     pass
 
@@ -127,3 +133,19 @@ def test_function_is_called_with_what_code_passes(line):
 def test_function_that_cannot_be_called_gives_nothing(line):
     tried, _ = trial(*line.split("\n"))
     assert tried.call("build_fn", channels=3) is None
+
+
+@pytest.mark.parametrize(
+    ("suits", "unlike", "expected"),
+    [
+        (3, (), []),
+        (1, (), []),
+        (13, (), ["choosy.channels must be 13. Received: 3"]),
+        (13, ValueError, []),
+        (13, KeyError, ["choosy.channels must be 13. Received: 3"]),
+    ],
+)
+def test_only_a_mistake_for_all_values_is_found(suits, unlike, expected):
+    tried, found = trial("attempt.build_fn = @choosy", f"choosy.suits = {suits}")
+    tried.call_with_any("build_fn", "channels", (3, 1), unlike)
+    assert found.lines == expected

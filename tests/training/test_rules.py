@@ -7,6 +7,7 @@ import tempfile
 import time
 
 import gin
+import keras
 import pytest
 
 from byol_keras import (
@@ -438,3 +439,18 @@ def test_benchmark_has_no_mistakes(path):
     gin.clear_config()
     parse.parse_gin([str(path)], [])
     check_configuration()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_channels_of_a_pretrained_backbone_are_no_mistake(channels, tmp_path, capsys):
+    images = keras.Input((None, None, channels))
+    features = keras.layers.GlobalAveragePooling2D()(images)
+    keras.Model(images, features).save(tmp_path / "backbone.keras")
+    text = QUICKSTART.read_text()
+    lines = [line for line in text.splitlines() if "gin/backbone/" not in line]
+    lines.append("train.backbone_fn = @pretrained_backbone")
+    lines.append(f"pretrained_backbone.file = '{tmp_path / 'backbone.keras'}'")
+    recipe = tmp_path / "recipe.gin"
+    recipe.write_text("\n".join(lines))
+    (found,) = lines_of(capsys, "train.epochs = 0", gin_file=recipe)
+    assert found.startswith("train.epochs must be a positive int")
