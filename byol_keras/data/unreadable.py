@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from byol_keras.data.image_bytes import flaw_of, readable_in_graph
 from byol_keras.runtime.host_calls import host_function
+from byol_keras.runtime.printable import printable
 from byol_keras.runtime.progress import tracked
 
 # Scraped folders hold a few broken files. A larger share usually has one cause, such
@@ -309,9 +310,9 @@ def _report(path, flaw, first):
             "".join(f"; see {file}" for file in _lists),
         )
     for file in _lists:
-        if path not in _paths_in(file):
+        if printable(path) not in _paths_in(file):
             with file.open("a") as stream:
-                stream.write(f"{path}\t{flaw}\n")
+                stream.write(f"{printable(path)}\t{printable(flaw)}\n")
 
 
 def _paths_in(listing):

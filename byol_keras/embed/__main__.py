@@ -18,6 +18,7 @@ from byol_keras.embed.embedder import make_embedder
 from byol_keras.preview.contact_sheet import require_matplotlib
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.printable import printable
 
 
 def check_flags(given) -> None:
@@ -75,7 +76,9 @@ def main(_):
         bad = embed_images(embedder, images, out, sizes)
     if bad:
         listing = out.with_name(out.name + ".bad_images.txt")
-        lines = (f"{path}\t{flaw}\n" for path, flaw in bad.items())
+        lines = (
+            f"{printable(path)}\t{printable(flaw)}\n" for path, flaw in bad.items()
+        )
         write_text(listing, "".join(lines))
         print(f"{len(bad)} images could not be read; see {listing}")
     print(f"embeddings in {out}")

@@ -1,6 +1,7 @@
 """Unreadable images are replaced by a rule, counted and listed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -316,3 +317,25 @@ def test_images_of_100_megapixels_take_less_than_3_gb(tmp_path):
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["shapes"] == [[2500, 2500, 3]] * 2
     assert found["mb"] < 3000
+
+
+@pytest.mark.parametrize(
+    "name", [b"a\tb.png", b"a\nb.png", b"a\xffb.png", b"a[/x].png"]
+)
+def test_odd_names_are_listed_once(tmp_path, name):
+    folder = tmp_path / "images"
+    for number in range(3):
+        png = tf.io.encode_png(np.full((4, 5, 1), number, np.uint8)).numpy()
+        write(folder / f"{number}.png", png)
+    parent = os.path.join(os.fsencode(folder), os.path.dirname(name))
+    os.makedirs(parent, exist_ok=True)
+    with open(os.path.join(os.fsencode(folder), name), "wb"):
+        pass
+    listing = tmp_path / "bad_images.txt"
+    for _ in range(2):  # as two starts of a run do
+        source = data.image_folder(folder, channels=1, max_bad_share=0.9)
+        with listed_in(listing):
+            assert len(list(source.ordered())) == 3
+    (line,) = listing.read_text().splitlines()
+    assert line.count("\t") == 1
+    assert line.endswith(".png\tempty file")
