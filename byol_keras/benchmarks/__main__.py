@@ -8,8 +8,9 @@ table to DIR/benchmarks/table.md. The same command again runs only what is missi
 
 import contextlib
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gin
 from absl import app, flags
@@ -53,8 +54,8 @@ def benchmark(
 
     A stored result is reused if the backbone, the gin bindings of the benchmark, its
     data, the baselines and the seeds are unchanged; otherwise the benchmark runs again.
-    A benchmark that raises a ValueError is reported in one line, and the others still
-    run.
+    A benchmark that raises a ValueError or an OSError is reported in one line, and the
+    others still run. Results that cannot be stored are printed nevertheless.
 
     Args:
         backbone_path: see `export.load_backbone`.
@@ -70,81 +71,115 @@ def benchmark(
         seeds: int. Number of consecutive seeds that these run with.
 
     Raises:
-        SystemExit: with code 2, after a line on stderr, for a user's mistake.
+        SystemExit: with code 2, after a line on stderr, for a user's mistake, and if a
+            result cannot be stored.
     """
     with cli.user_errors():
         references = value_of(SELECTOR, "benchmarks")
         tasks = measure.make_tasks(benchmarks, references)
         measure.check_shared(baselines, seed, seeds)
         trained = load_backbone(backbone_path)
-        run = _make_folder(model_dir)
+        run = RunFolder.make(model_dir) if model_dir else None
     digest = backbone_digest(trained)
-    folder = run and _results_folder(run, backbone_path, digest)
+    place = run and _place(run, backbone_path, digest)
     selectors = {task.selector for task in tasks}
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
     measured = {}
+    is_complete = place is None or place.is_writable
     for task in tasks:
-        # Only a ValueError counts as a user's mistake. Other errors are bugs, and end
-        # the command.
+        # Other errors than these are bugs, and end the command.
         try:
-            measured[task.name] = _result(task, setting, run, folder, backbone_path)
-        except ValueError as error:
+            _run(task, setting, place, backbone_path, measured)
+        except (ValueError, OSError) as error:
             _print_error(task.name, error)
-            continue
-        plain_console().print(table.of_record(measured[task.name], task.name))
+            is_complete = False
     if measured:
-        _print_table(measured, run, folder)
-    if len(measured) < len(tasks):
+        is_complete &= _print_table(measured, place)
+    if not is_complete:
         sys.exit(cli.EXIT_USER_ERROR)
 
 
-def _make_folder(model_dir) -> RunFolder | None:
-    """The run folder, where features are cached unless gin binds another place."""
-    if not model_dir:
-        return None
-    run = RunFolder.make(model_dir)
-    run.benchmarks.mkdir(exist_ok=True)
+class Place(NamedTuple):
+    """Where results are stored.
+
+    Args:
+        run: the run folder.
+        folder: in it, for results of the run's own backbone or of another one.
+        is_writable: bool. Whether results can be stored there, or only read.
+    """
+
+    run: RunFolder
+    folder: BenchmarkFolder
+    is_writable: bool
+
+
+def _place(run, backbone_path, digest) -> Place:
+    """Where results are stored; features, too, unless gin binds another place."""
+    note_evaluated(backbone_path, digest, run)
+    folder = run.benchmark_folder()
+    has_backbone = run.backbone.exists() or any(mark.exists() for mark in run.marks())
+    if has_backbone and digest not in exported_digests(run.export):
+        folder = run.benchmark_folder(digest)
+        print(f"the backbone is not that of {run}: its results are in {folder.path}")
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.path):
+            pass
+    except OSError as error:
+        _print_error(
+            "model_dir must be a folder that can be written, and results are only "
+            f"printed. Received: {folder.path}",
+            error,
+        )
+        return Place(run, folder, is_writable=False)
     if "cache_dir" not in gin.get_bindings("extract_all"):
         with gin.unlock_config():
             gin.bind_parameter(measure.CACHE, str(run.features))
-    return run
+    return Place(run, folder, is_writable=True)
 
 
-def _results_folder(run, backbone_path, digest) -> BenchmarkFolder:
-    """The folder of the run's own results, or one for those of another backbone."""
-    note_evaluated(backbone_path, digest, run)
-    has_backbone = run.backbone.exists() or any(mark.exists() for mark in run.marks())
-    if not has_backbone or digest in exported_digests(run.export):
-        return run.benchmark_folder()
-    folder = run.benchmark_folder(digest)
-    print(f"the backbone is not that of {run}: its results are in {folder.path}")
-    folder.path.mkdir(exist_ok=True)
-    return folder
-
-
-def _result(task, setting, run, folder, backbone_path) -> dict:
-    """The record of a benchmark: the stored one, or a new one that is then stored."""
+def _run(task, setting, place, backbone_path, measured) -> None:
+    """Adds the record of a benchmark to `measured`, prints it, and stores a new one."""
     identity = measure.identity_of(task, _arguments(task), setting)
-    stored = folder and records.read(folder.path, task.name)
-    if stored:
-        changed = records.changed_entries(stored, identity)
-        if not changed:
-            print(f"{task.name}: stored in {folder.result(task.name)}")
-            return stored
+    stored = _stored(task, identity, place)
+    record = stored or _measured(task, identity, setting, place, backbone_path)
+    measured[task.name] = record
+    plain_console().print(table.of_record(record, task.name))
+    if place and place.is_writable and not stored:
+        print(f"written to {records.write(place.folder.path, task.name, record)}")
+
+
+def _stored(task, identity, place) -> dict | None:
+    """The stored record of a benchmark; None if there is none of this identity."""
+    stored = place and records.read(place.folder.path, task.name)
+    if not stored:
+        return None
+    changed = records.changed_entries(stored, identity)
+    if changed:
         print(f"{task.name} runs again: other {', '.join(changed)} than stored")
-    output_dir = folder and folder.output(task.name)
-    with listed_in(run and run.bad_images):
+        return None
+    print(f"{task.name}: stored in {place.folder.result(task.name)}")
+    return stored
+
+
+def _measured(task, identity, setting, place, backbone_path) -> dict:
+    """Runs a benchmark, and returns its record."""
+    output_dir = bad_images = None
+    if place and place.is_writable:
+        output_dir = place.folder.output(task.name)
+        bad_images = place.run.bad_images
+    with listed_in(bad_images):
         record = measure.measured_record(task, identity, setting, output_dir)
+    for name, count in record["left_out_images"].items():
+        print(f"{task.name}: {count} of the {name} could not be read and were left out")
     record = {
         "backbone": str(backbone_path),
         **record,
         "config": gin.operative_config_str(),
     }
-    if run:
-        is_of_run = folder.path == run.benchmarks
-        if is_of_run and run.operative_config.exists():
-            record["training_config"] = run.operative_config.read_text()
-        print(f"written to {records.write(folder.path, task.name, record)}")
+    is_of_run = place and place.folder.path == place.run.benchmarks
+    if is_of_run and place.run.operative_config.exists():
+        record["training_config"] = place.run.operative_config.read_text()
     return record
 
 
@@ -163,13 +198,19 @@ def _print_error(name, error):
         raise ValueError(f"{name}: {measure.reason(error)}") from error
 
 
-def _print_table(measured, run, folder):
+def _print_table(measured, place) -> bool:
+    """Prints all results and stores them; returns whether that was possible."""
     text = table.markdown(measured)
     print(f"\n{text}")
-    if run:
-        write_text(folder.table, text + "\n")
-        rewrite_scores(run.path)
-        rewrite_page(run.path)
+    if place and place.is_writable:
+        try:
+            write_text(place.folder.table, text + "\n")
+            rewrite_scores(place.run.path)
+        except OSError as error:
+            _print_error("results", error)
+            return False
+        rewrite_page(place.run.path)
+    return True
 
 
 def check_configuration() -> None:

@@ -114,6 +114,8 @@ def finetune(
     Source: mmselfsup 0.x, `configs/benchmarks/classification/imagenet/`, and arXiv
         2006.07733 appendix C.1; see gin/protocol/.
     """
+    train_data = train_data.readable()
+    tuning_data = tuning_data and tuning_data.readable()
     points = _grid(epochs, base_learning_rates, head_multipliers)
     recipe = Recipe(train_view, batch_size, optimizer_fn, learning_rate_fn, seed)
     tuning_data, validation_data = _tuning_parts(

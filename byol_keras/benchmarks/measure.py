@@ -14,6 +14,7 @@ import keras
 from byol_keras import benchmarks as registered
 from byol_keras.benchmarks.baselines import BASELINES
 from byol_keras.config.graph import lines_for
+from byol_keras.data.unreadable import counted_left_out
 from byol_keras.results import records
 from byol_keras.runtime.argument_checks import check_int
 from byol_keras.version import __version__
@@ -173,6 +174,9 @@ def measured_record(
 ) -> dict:
     """Runs a task and returns its record; see `records.make_record`.
 
+    `left_out_images` of the record is the number of images that could not be read, by
+    the name of the data.
+
     Args:
         task: to run.
         identity: of the task; see `identity_of`.
@@ -183,15 +187,17 @@ def measured_record(
         ValueError: from the benchmark, when it runs on the trained backbone.
     """
     start = time.perf_counter()
-    per_seed, missing = run_with_baselines(
-        task.function,
-        setting.trained,
-        setting.baselines,
-        identity["seeds"],
-        output_dir=output_dir,
-    )
+    with counted_left_out() as left_out:
+        per_seed, missing = run_with_baselines(
+            task.function,
+            setting.trained,
+            setting.baselines,
+            identity["seeds"],
+            output_dir=output_dir,
+        )
     seconds = time.perf_counter() - start
-    return records.make_record(per_seed, missing, identity, seconds)
+    record = records.make_record(per_seed, missing, identity, seconds)
+    return record | {"left_out_images": left_out}
 
 
 def run_with_baselines(

@@ -102,7 +102,9 @@ class ImageData:
             ValueError: for data without labels, or in files too large for memory.
         """
         labels = self.stored_labels()
-        return labels[self.source.readable_places()]
+        places = self.source.readable_places()
+        note_left_out(self.name, self.num_examples - len(places))
+        return labels[places]
 
     def stored_labels(self) -> np.ndarray:
         """As `labels()`, but of all `num_examples` images, of which none is examined.

@@ -23,13 +23,16 @@ from byol_keras.benchmarks.finetune import (
     finetune,
 )
 from byol_keras.config import parse
+from byol_keras.data.unreadable import counted_left_out
 from byol_keras.export import export_backbone, load_backbone
 from byol_keras.optimizers import MomentumSGD
 from byol_keras.schedules import RunLength, warmup_cosine
 from byol_keras.views.augmentations import RandomHorizontalFlip
 from byol_keras.views.augmented_view import AugmentedView
+from byol_keras.views.transforms import resize_center_crop
 
 from support import ROOT
+from support.datasets import write
 
 VIEW = AugmentedView([RandomHorizontalFlip(rate=0.0)])
 plain_sgd = functools.partial(MomentumSGD, momentum=0.0)
@@ -120,6 +123,42 @@ def test_separable_classes_are_all_found(whole_run):
 
 def test_backbone_of_the_caller_is_not_changed(whole_run):
     assert_same(whole_run[0], whole_run[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hold_out", [True, False])
+def test_unreadable_images_are_neither_trained_on_nor_evaluated(
+    hold_out, backbone, tmp_path
+):
+    def scores(name, bad):
+        images = coloured([0, 1] * 10).ordered()
+        for number, example in enumerate(images):
+            path = tmp_path / name / "ab"[number % 2] / f"{number:02}.png"
+            if number not in (0, 3, 8):
+                write(path, tf.io.encode_png(example["image"]))
+            elif bad:
+                write(path, b"broken")
+        source = data.image_folder(tmp_path / name, channels=3, max_bad_share=0.5)
+        return finetune(
+            backbone,
+            source,
+            source,
+            AugmentedView([RandomHorizontalFlip(rate=0.0)], transform=small),
+            plain_sgd,
+            constant_rate,
+            epochs=(1,),
+            base_learning_rates=(0.1,),
+            head_multipliers=(1,),
+            batch_size=4,
+            transform=small,
+            validation_data=None if hold_out else source,
+            tuning_data=None if hold_out else source,
+        )
+
+    small = functools.partial(resize_center_crop, size=4, resize=4)
+    with counted_left_out() as counts:
+        assert scores("broken", bad=True) == scores("clean", bad=False)
+    assert counts == {f"images in {tmp_path / 'broken'}": 3}
 
 
 # Single trials.

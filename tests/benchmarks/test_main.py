@@ -1,6 +1,7 @@
 """`python -m byol_keras.benchmarks`: files, table, reuse of results, errors."""
 
 import json
+import tempfile
 
 import gin
 import keras
@@ -17,7 +18,8 @@ from byol_keras.export.export_network import export_network
 from byol_keras.export.model_card import rewrite_scores, rewrite_table, write_card
 from byol_keras.report.page import write_page
 from byol_keras.report.stored_run import read_run
-from byol_keras.runtime import cli
+from byol_keras.results import records
+from byol_keras.runtime import atomic_files, cli
 
 from support import ROOT
 from support.processes import command_line
@@ -30,6 +32,7 @@ SMALL = (
     "knn.k = (1, 20)",
 )
 
+TOY = "benchmark.benchmarks = [@toy]"
 CALLS = []
 
 
@@ -75,6 +78,11 @@ def reading(backbone, images):
     """Reads all images, some of which may be broken."""
     pixels = [float(x["image"][0, 0, 0]) for x in images.ordered()]
     return {"reading/sum": sum(pixels)}
+
+
+@gin.register(module="tests")
+def labels_only(backbone, images):
+    return {"labels_only/count": len(images.labels())}
 
 
 @gin.configurable(module="tests")
@@ -231,6 +239,46 @@ def test_benchmarks_must_be_functions(run_folder, capsys):
     assert line.startswith("error: benchmark.benchmarks must be a list of functions")
 
 
+def refuse(*_, **__):
+    raise OSError(30, "Read-only file system")
+
+
+def test_results_are_printed_where_they_cannot_be_stored(
+    run_folder, tmp_path, capsys, monkeypatch
+):
+    toys(run_folder, tmp_path, TOY)
+    before = (tmp_path / "benchmarks/toy.json").read_text()
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(atomic_files, "write_whole", refuse)
+    both = "benchmark.benchmarks = [@toy, @seeded_toy]"
+    line = error_line(capsys, toys, run_folder, tmp_path, both)
+    assert line == (
+        "error: model_dir must be a folder that can be written, and results are only "
+        f"printed. Received: {tmp_path / 'benchmarks'}: [Errno 30] Read-only file system"
+    )
+    # The stored result is used again.
+    assert CALLS == ["seeded_toy 0"]
+    assert (tmp_path / "benchmarks/toy.json").read_text() == before
+    assert not (tmp_path / "benchmarks/seeded_toy.json").exists()
+
+
+def test_full_disk_ends_no_other_benchmark(run_folder, tmp_path, capsys, monkeypatch):
+    def write(folder, name, record):
+        if name == "toy":
+            raise OSError(28, "No space left on device")
+        return stored_by(folder, name, record)
+
+    stored_by = records.write
+    monkeypatch.setattr(records, "write", write)
+    both = "benchmark.benchmarks = [@toy, @seeded_toy]"
+    line = error_line(capsys, toys, run_folder, tmp_path, both)
+    assert line == "error: toy: [Errno 28] No space left on device"
+    assert stored(tmp_path, "seeded_toy")["results"]["trained"]
+    # The result that could not be stored is in the table.
+    header = (tmp_path / "benchmarks/table.md").read_text().splitlines()[0]
+    assert header == "| percent | toy/sum | seeded_toy/value |"
+
+
 def test_backbone_of_other_channels_is_one_line(tmp_path, capsys):
     export_backbone(tiny_backbone(channels=3), tmp_path)
     line = error_line(capsys, in_process, tmp_path, "benchmark.baselines = []")
@@ -300,9 +348,6 @@ def test_benchmark_of_other_weights_runs_again(run_folder, tmp_path, capsys):
     export_backbone(tiny_backbone(channels=1), tmp_path / "other")
     assert toys(tmp_path / "other", tmp_path, *settings) == ["toy"]
     assert "toy runs again: other backbone than stored" in capsys.readouterr().out
-
-
-TOY = "benchmark.benchmarks = [@toy]"
 
 
 @pytest.fixture
@@ -530,11 +575,11 @@ def test_bound_seed_of_a_benchmark_is_its_first_seed(run_folder, tmp_path):
     assert called == ["seeded_toy 7", "seeded_toy 8"]
 
 
-def folder_with_broken_images(folder):
-    folder.mkdir()
+def folder_with_broken_images(folder, broken=(17, 19)):
+    folder.mkdir(parents=True)
     for number in range(20):
         image = np.full((2, 3, 1), number, np.uint8)
-        encoded = b"" if number in (17, 19) else tf.io.encode_png(image).numpy()
+        encoded = b"" if number in broken else tf.io.encode_png(image).numpy()
         (folder / f"{number:02}.png").write_bytes(encoded)
     return (
         "benchmark.benchmarks = [@reading]",
@@ -543,12 +588,11 @@ def folder_with_broken_images(folder):
     )
 
 
-def test_images_that_cannot_be_read_are_replaced_and_listed(run_folder, tmp_path):
+def test_images_that_cannot_be_read_are_left_out_and_listed(run_folder, tmp_path):
     settings = folder_with_broken_images(tmp_path / "images")
     toys(run_folder, tmp_path, *settings, "image_folder.max_bad_share = 0.1")
     (values,) = stored(tmp_path, "reading")["per_seed"]["trained"]
-    # 18 in place of 17, and 0 in place of 19.
-    assert values["reading/sum"] == sum(range(20)) + 1 - 19
+    assert values["reading/sum"] == sum(range(20)) - 17 - 19
     lines = (tmp_path / "bad_images.txt").read_text().splitlines()
     assert sorted(line.partition("\t")[0][-6:] for line in lines) == [
         "17.png",
@@ -556,8 +600,26 @@ def test_images_that_cannot_be_read_are_replaced_and_listed(run_folder, tmp_path
     ]
 
 
+def test_record_has_the_number_of_images_left_out(run_folder, tmp_path, capsys):
+    folder_with_broken_images(tmp_path / "images" / "class")
+    folder_with_broken_images(tmp_path / "images" / "other")
+    toys(
+        run_folder,
+        tmp_path,
+        "benchmark.benchmarks = [@labels_only]",
+        "labels_only.images = @image_folder()",
+        f"image_folder.path = '{tmp_path / 'images'}'",
+        "image_folder.max_bad_share = 0.1",
+    )
+    record = stored(tmp_path, "labels_only")
+    assert record["results"]["trained"]["labels_only/count"] == 36
+    assert record["left_out_images"] == {f"images in {tmp_path / 'images'}": 4}
+    assert "could not be read and were left out" in capsys.readouterr().out
+
+
 def test_too_many_images_that_cannot_be_read_are_one_line(run_folder, tmp_path, capsys):
-    settings = folder_with_broken_images(tmp_path / "images")
+    # None of the images that determine the number of channels.
+    settings = folder_with_broken_images(tmp_path / "images", broken=(17,))
     with pytest.raises(SystemExit) as stop:
         toys(run_folder, tmp_path, *settings, "image_folder.max_bad_share = 0.0")
     assert stop.value.code == cli.EXIT_USER_ERROR

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from byol_keras.benchmarks import measure
+from byol_keras.data import unreadable
 
 
 @gin.register(module="tests")
@@ -112,6 +113,18 @@ def test_output_folder_is_passed_to_a_benchmark_that_writes(backbone, tmp_path):
 
     measure.run_with_baselines(writes, backbone, (), [0], output_dir=tmp_path)
     assert (tmp_path / "picture.png").exists()
+
+
+def test_record_has_the_number_of_images_left_out(backbone):
+    def leaves_out(backbone):
+        unreadable.note_left_out("images", 2)
+        return {"toy/one": 1.0}
+
+    task = measure.Task("toy", leaves_out, [], "tests.leaves_out")
+    setting = measure.Setting(backbone, "digest", ["raw_pixels"], 0, 1, set())
+    record = measure.measured_record(task, {"seeds": [0]}, setting)
+    assert record["left_out_images"] == {"images": 2}
+    assert record["results"]["trained"] == {"toy/one": 1.0}
 
 
 # The identity of a result.

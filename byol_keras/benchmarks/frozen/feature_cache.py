@@ -96,14 +96,27 @@ class FeatureCache:
         return np.load(self.path(key), mmap_mode="r")
 
     @contextlib.contextmanager
-    def write(self, key: str, shape: tuple[int, ...], dtype) -> Iterator[np.memmap]:
-        """An array to fill, which is stored when the context ends without an error."""
+    def write(
+        self, key: str, shape: tuple[int, ...], dtype, rows: Callable[[], int]
+    ) -> Iterator[np.memmap]:
+        """An array to fill, which is stored when the context ends without an error.
+
+        Args:
+            key: of the array.
+            shape, dtype: of the array to fill.
+            rows: () -> number of filled rows, which are stored.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{key}.{os.getpid()}.partial"
         try:
             array = np.lib.format.open_memmap(partial, "w+", dtype, shape)
             yield array
             array.flush()
+            if rows() < len(array):
+                shorter = partial.with_suffix(".shorter")
+                with shorter.open("wb") as stream:
+                    np.save(stream, array[: rows()])
+                os.replace(shorter, partial)
             os.replace(partial, self.path(key))
         finally:
             partial.unlink(missing_ok=True)

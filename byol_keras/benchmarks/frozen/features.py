@@ -15,6 +15,7 @@ import tensorflow as tf
 from byol_keras.benchmarks.frozen.feature_cache import FeatureCache, computation_digest
 from byol_keras.benchmarks.frozen.pooling import pool_feature
 from byol_keras.data.decoding import to_float
+from byol_keras.data.unreadable import note_left_out
 from byol_keras.runtime.progress import tracked
 
 _LABELS = "labels"
@@ -23,6 +24,7 @@ _LABELS = "labels"
 class Features(NamedTuple):
     """Features float32 `[N, D]` and labels int64 of one split, in stored order.
 
+    Images that cannot be read are left out of both.
     Labels are `[N]`, or `[N, classes]` if an image can have several classes. Cached
     arrays are memory-mapped and read-only.
     """
@@ -78,7 +80,7 @@ def extract_all(
             memory.
 
     Returns:
-        `Features` by name, of all images, in stored order.
+        `Features` by name, of all readable images, in stored order.
 
     Raises:
         ValueError: for data without labels, of another channel count than the
@@ -93,17 +95,38 @@ def extract_all(
     else:
         cache = FeatureCache(cache_dir)
         keys = _keys(backbone, features, transform, data, batches.element_spec[0])
-        missing = [name for name in features if cache.read(keys[name]) is None]
-        if missing or cache.read(keys[_LABELS]) is None:
-            with contextlib.ExitStack() as files:
+        arrays = _stored(cache, keys, data)
+        missing = [name for name in features if name not in arrays]
+        if missing or _LABELS not in arrays:
+            _store(cache, keys, backbone, missing, batches, data)
+            arrays = _stored(cache, keys, data)
+        if len(arrays) < len(keys):  # a file broke after the others were stored
+            _store(cache, keys, backbone, features, batches, data)
+            arrays = {name: cache.read(key) for name, key in keys.items()}
+    labels = arrays[_LABELS]
+    note_left_out(data.name, data.num_examples - len(labels))
+    return {name: Features(arrays[name], labels) for name in features}
 
-                def in_file(name, shape, dtype):
-                    file = cache.write(keys[name], shape, dtype)
-                    return files.enter_context(file)
 
-                _run(backbone, missing, batches, data, in_file)
-        arrays = {name: cache.read(key) for name, key in keys.items()}
-    return {name: Features(arrays[name], arrays[_LABELS]) for name in features}
+def _stored(cache, keys, data):
+    """Stored arrays by name, those with a row for each readable image."""
+    arrays = {name: cache.read(key) for name, key in keys.items()}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    rows = data.num_examples
+    if any(len(array) < rows for array in arrays.values()):
+        rows = data.readable().num_examples
+    return {name: array for name, array in arrays.items() if len(array) == rows}
+
+
+def _store(cache, keys, backbone, features, batches, data):
+    arrays = {}
+    with contextlib.ExitStack() as files:
+
+        def in_file(name, shape, dtype):
+            file = cache.write(keys[name], shape, dtype, lambda: len(arrays[_LABELS]))
+            return files.enter_context(file)
+
+        arrays |= _run(backbone, features, batches, data, in_file)
 
 
 def read_feature(outputs, name: str) -> tf.Tensor:
@@ -156,11 +179,12 @@ def _forward(backbone, features, images):
 
 def _keys(backbone, features, transform, data, images):
     """Digest of everything that determines each array, by name."""
-    pixels = [data.digest(), "stored"]
+    # Earlier versions stored a row for each unreadable image, too.
+    pixels = ["of readable images", data.digest(), "stored"]
     if transform:
         image = data.ordered().element_spec["image"]
-        pixels[1] = computation_digest(transform, image)
-    keys = {_LABELS: _digest(pixels[:1])}
+        pixels[-1] = computation_digest(transform, image)
+    keys = {_LABELS: _digest(pixels[:-1])}
     for name in features:
         forward = functools.partial(_forward, backbone, [name])
         keys[name] = _digest([*pixels, computation_digest(forward, images)])
@@ -176,7 +200,11 @@ def _in_memory(name, shape, dtype):
 
 
 def _run(backbone, features, batches, data, allocate):
-    """Arrays by name, with the labels among them, filled batch by batch."""
+    """Arrays by name, with the labels among them, filled batch by batch.
+
+    Unreadable images are left out: the arrays are then the first part of those that
+    were allocated.
+    """
     forward = functools.partial(_forward, backbone, features)
     # Each call needs a new graph. Calling the function itself would make TensorFlow
     # warn of needless retracing.
@@ -194,7 +222,7 @@ def _run(backbone, features, batches, data, allocate):
                 arrays[name] = allocate(name, shape, block.dtype)
             arrays[name][position : position + len(block)] = block
         position += len(labels)
-    return arrays
+    return {name: array[:position] for name, array in arrays.items()}
 
 
 def _refuse_secret(labels, data):

@@ -51,6 +51,7 @@ def knn(
     check_splits("knn", train_data, test_data=test_data)
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
+    _check_arguments(k, temperature, len(train.labels))  # without unreadable images
     test = extract_features(backbone, test_data, **read)
     similarities, labels = nearest_neighbors(
         train.features, train.labels, test.features, max(k)

@@ -71,6 +71,7 @@ def linear(
 
     Source: mmselfsup 0.x, resnet50_linear-8xb512-coslr-90e_in1k.
     """
+    train_data = train_data.readable()
     check_splits("linear", train_data, test_data=test_data)
     _check_arguments("linear", optimizer_fn, learning_rate_fn, seed)
     length = _run_length("linear", train_data, batch_size, epochs, last_batch)
@@ -134,6 +135,7 @@ def linear_sweep(
         Linear, as in deepmind-research `byol/eval_experiment.py`, which trains only
         with a base learning rate of 0.2.
     """
+    train_data = train_data.readable()
     check_splits(
         "linear_sweep", train_data, validation_data=validation_data, test_data=test_data
     )
@@ -209,6 +211,7 @@ def linear_features(
         where torch averages unbiased ones. The factor is 1 - 1 / n, where n is the
         batch size times the pixels of the pooled map, at least 1,024 as published.
     """
+    train_data = train_data.readable()
     check_splits("linear_features", train_data, test_data=test_data)
     _check_arguments("linear_features", optimizer_fn, learning_rate_fn, seed)
     _check_levels(levels)

@@ -86,7 +86,10 @@ def class_targets(train_data, test_data, name: str) -> tuple[np.ndarray, np.ndar
         ValueError: if a split has no labels, the numbers of classes differ, or a class
             has no test image.
     """
-    train, test = (_targets(data) for data in (train_data, test_data))
+    train, test = (
+        targets_of(data.labels(), len(data.class_names))
+        for data in (train_data, test_data)
+    )
     if train.shape[1] != test.shape[1]:
         raise ValueError(
             f"{name}.test_data must have the {train.shape[1]} classes of train_data. "
@@ -96,10 +99,10 @@ def class_targets(train_data, test_data, name: str) -> tuple[np.ndarray, np.ndar
     return train, test
 
 
-def _targets(data):
-    labels = data.labels()
+def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """int8 `[N, classes]` of labels `[N]` or `[N, classes]`; see `class_targets`."""
     if labels.ndim == 1:
-        labels = labels[:, None] == np.arange(len(data.class_names))
+        labels = labels[:, None] == np.arange(num_classes)
     return labels.astype(np.int8)
 
 

@@ -18,6 +18,7 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     in_processes,
     known_precision,
     require_scikit_learn,
+    targets_of,
     unit_length,
     warn_of_unconverged,
 )
@@ -79,16 +80,20 @@ def low_shot_svm(
     """
     require_scikit_learn("low_shot_svm")
     _check_arguments(ks, samples, seed, costs, jobs)
-    train_targets, test_targets = class_targets(train_data, test_data, "low_shot_svm")
+    train_data, test_data = train_data.readable(), test_data.readable()
+    train_targets, _ = class_targets(train_data, test_data, "low_shot_svm")
     _check_draws(train_data, train_targets, ks)
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
     test = extract_features(backbone, test_data, **read)
-    train = Features(unit_length(train.features), train_targets)
-    test = Features(unit_length(test.features), test_targets)
+    classes = len(train_data.class_names)
+    train, test = (
+        Features(unit_length(found.features), targets_of(found.labels, classes))
+        for found in (train, test)
+    )
     results, stopped = {}, 0
     for k in ks:
-        draws = [drawn_images(train_targets, k, seed, i) for i in range(samples)]
+        draws = [drawn_images(train.labels, k, seed, i) for i in range(samples)]
         held_out, tested, unconverged = _precisions(
             train, test, draws, costs, jobs, f"low-shot SVMs, k={k}"
         )

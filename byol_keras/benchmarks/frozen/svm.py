@@ -19,6 +19,7 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     in_processes,
     known_precision,
     require_scikit_learn,
+    targets_of,
     unit_length,
     warn_of_unconverged,
 )
@@ -72,7 +73,8 @@ def svm(
     check_costs("svm.costs", costs)
     check_int("svm.folds", folds, 2)
     check_jobs("svm.jobs", jobs)
-    train_targets, test_targets = class_targets(train_data, test_data, "svm")
+    train_data, test_data = train_data.readable(), test_data.readable()
+    train_targets, _ = class_targets(train_data, test_data, "svm")
     check_counts("svm.train_data", train_data, train_targets == 1, folds)
     check_counts("svm.train_data", train_data, train_targets != 1, folds, "outside")
     read = {"transform": transform, "batch_size": batch_size}
@@ -82,8 +84,7 @@ def svm(
     for feature, layer in layers.items():
         precisions, unconverged = _class_precisions(
             fit,
-            Features(unit_length(train[feature].features), train_targets),
-            Features(unit_length(test[feature].features), test_targets),
+            *(_prepared(found[feature], train_data) for found in (train, test)),
             jobs,
             f"SVMs of {layer}",
         )
@@ -103,6 +104,11 @@ def _layers(features):
             f"Received: {features!r}"
         )
     return names
+
+
+def _prepared(found, data):
+    targets = targets_of(found.labels, len(data.class_names))
+    return Features(unit_length(found.features), targets)
 
 
 def _class_precisions(fit, train, test, jobs, description):

@@ -1,5 +1,7 @@
 """Cached features are reused for the same computation only."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from byol_keras.backbones import resnet18
 from byol_keras.benchmarks.frozen import features as features_module
 from byol_keras.benchmarks.frozen.feature_cache import FeatureCache, computation_digest
 from byol_keras.benchmarks.frozen.features import extract_all
+from byol_keras.data.unreadable import counted_left_out
 from byol_keras.export import export_backbone, load_backbone
+
+from support.datasets import write
 
 VECTOR = tf.TensorSpec([None, 3], tf.float32)
 
@@ -83,7 +88,8 @@ def test_copies_of_a_saved_model_share_the_digest(tmp_path):
 
 def test_incomplete_file_is_not_stored(tmp_path):
     cache = FeatureCache(tmp_path)
-    with pytest.raises(RuntimeError), cache.write("key", (2, 3), np.float32):
+    filling = cache.write("key", (2, 3), np.float32, lambda: 2)
+    with pytest.raises(RuntimeError), filling:
         raise RuntimeError("interrupted")
     assert cache.read("key") is None
     assert list(tmp_path.iterdir()) == []
@@ -170,3 +176,40 @@ def test_another_transform_does_not_get_old_features(tmp_path):
     before = extract(Mean(), tmp_path).features
     after = extract(Mean(), tmp_path, transform=double).features
     np.testing.assert_allclose(after, before / 2, rtol=1e-5)
+
+
+def folder_of_images(folder, broken=()):
+    for number in range(5):
+        image = np.full((4, 4, 3), number, np.uint8)
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        write(path, b"broken" if number in broken else tf.io.encode_png(image))
+    return data.image_folder(folder, channels=3, max_bad_share=0.5)
+
+
+def test_cached_features_have_no_row_of_an_unreadable_image(readings, tmp_path):
+    source = folder_of_images(tmp_path / "images", broken=(2,))
+    for again in (source, data.image_folder(tmp_path / "images", 3, 0.5)):
+        with counted_left_out() as counts:
+            found = extract(Mean(), tmp_path / "cache", again, transform=double)
+        assert isinstance(found.features, np.memmap)
+        np.testing.assert_allclose(found.features[:, 0] * 510, [0, 4, 1, 3], atol=1e-5)
+        assert found.labels.tolist() == [0, 0, 1, 1]
+        assert counts == {source.name: 1}
+    assert readings == [["avgpool"]]
+    assert all(path.suffix == ".npy" for path in (tmp_path / "cache").iterdir())
+
+
+def test_rows_stored_before_a_file_broke_are_not_mixed_with_later_ones(
+    readings, tmp_path
+):
+    source = folder_of_images(tmp_path / "images")
+    extract(Mean(), tmp_path / "cache", source, transform=double)
+    path = tmp_path / "images" / "a" / "2.png"
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size))  # same name, size and time: same digest
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    features = ("feature5", "avgpool")
+    for _ in range(2):
+        found = extract(Mean(), tmp_path / "cache", source, features, double)
+        np.testing.assert_allclose(found.features[:, 0] * 510, [0, 4, 1, 3], atol=1e-5)
+    assert readings == [["avgpool"], ["feature5"], ["feature5", "avgpool"]]

@@ -1,6 +1,7 @@
 """Frozen features of all images, in stored order."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -19,6 +20,10 @@ from byol_keras.benchmarks.frozen import (
     svm,
 )
 from byol_keras.benchmarks.frozen.features import NonfiniteFeatures, extract_features
+from byol_keras.data.unreadable import counted_left_out
+from byol_keras.views.transforms import resize_center_crop
+
+from support.datasets import write
 
 
 class CountingBackbone(keras.Model):
@@ -146,14 +151,15 @@ def test_features_that_are_not_finite_are_refused_with_their_count(value):
         extract_features(broken_backbone(value), labelled(), batch_size=3)
 
 
-@pytest.mark.parametrize(
+every_benchmark = pytest.mark.parametrize(
     "benchmark",
     [knn, linear, linear_features, linear_sweep, logistic, low_shot_svm, svm],
     ids=lambda function: function.__name__,
 )
-def test_no_frozen_benchmark_scores_features_that_are_not_finite(benchmark):
-    images = random_images(12, 8, 8)
-    train = data.arrays(images, np.arange(12) % 2)
+
+
+def small_settings(benchmark, train):
+    """Arguments with which a benchmark is quick, with test images from training."""
     name = benchmark.__name__
     if name in ("logistic", "low_shot_svm", "svm"):
         pytest.importorskip("sklearn")
@@ -165,11 +171,83 @@ def test_no_frozen_benchmark_scores_features_that_are_not_finite(benchmark):
         settings["validation_data"] = train
     maps = {"svm": {"features": ["avgpool"]}, "low_shot_svm": {"feature": "avgpool"}}
     settings |= maps.get(name, {}) | ({"k": [1]} if name == "knn" else {})
-    settings |= {"ks": [1], "jobs": 1} if name == "low_shot_svm" else {}
+    return settings | ({"ks": [1], "jobs": 1} if name == "low_shot_svm" else {})
+
+
+def with_maps(backbone):
+    """A backbone that returns the features of another one as those of all stages."""
+    images = keras.Input((None, None, 3))
+    maps = {f"feature{i}": backbone.layers[-1](images) for i in range(1, 6)}
+    return keras.Model(images, maps)
+
+
+@every_benchmark
+def test_no_frozen_benchmark_scores_features_that_are_not_finite(benchmark):
+    train = data.arrays(random_images(12, 8, 8), np.arange(12) % 2)
     backbone = broken_backbone(np.nan)
-    if name == "linear_features":
-        images = keras.Input((None, None, 3))
-        maps = {f"feature{i}": backbone.layers[-1](images) for i in range(1, 6)}
-        backbone = keras.Model(images, maps)
+    if benchmark is linear_features:
+        backbone = with_maps(backbone)
     with pytest.raises(NonfiniteFeatures, match="features must be finite"):
-        benchmark(backbone, train, **settings)
+        benchmark(backbone, train, **small_settings(benchmark, train))
+
+
+def folder_of_two_classes(folder, without=(), broken=()):
+    """Files 00.png to 15.png in turn in the classes a and b, of similar colours."""
+    images = random_images(16, 8, 8)
+    for number, image in enumerate(images):
+        image[..., number % 2] //= 2
+        path = folder / "ab"[number % 2] / f"{number:02}.png"
+        if number in broken:
+            write(path, b"broken")
+        elif number not in without:
+            write(path, tf.io.encode_png(image))
+    return data.image_folder(folder, channels=3, max_bad_share=0.5)
+
+
+@pytest.mark.parametrize(
+    "benchmark",
+    [
+        knn,
+        linear_sweep,
+        low_shot_svm,
+        *(
+            pytest.param(function, marks=pytest.mark.slow)
+            for function in (linear, linear_features, logistic, svm)
+        ),
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_score_is_that_of_the_data_without_their_unreadable_images(benchmark, tmp_path):
+    bad = (0, 3, 8)
+    backbone = broken_backbone(0.0)
+    if benchmark is linear_features:
+        backbone = with_maps(backbone)
+    resize = functools.partial(resize_center_crop, size=8, resize=8)
+
+    def scores(source):
+        settings = small_settings(benchmark, source)
+        return benchmark(backbone, source, **settings, transform=resize)
+
+    expected = scores(folder_of_two_classes(tmp_path / "clean", without=bad))
+    source = folder_of_two_classes(tmp_path / "broken", broken=bad)
+    with counted_left_out() as counts:
+        assert scores(source) == expected
+    assert counts == {source.name: 3}
+
+
+def test_rows_of_unreadable_images_are_left_out(tmp_path):
+    source = folder_of_two_classes(tmp_path, broken=(0, 3))
+    resize = functools.partial(resize_center_crop, size=8, resize=8)
+    found = extract_features(CountingBackbone(), source, resize, batch_size=4)
+    assert found.features.shape == (14, 3)
+    assert found.labels.tolist() == [0] * 7 + [1] * 7
+    for row, example in zip(found.features, source.ordered(), strict=True):
+        mean = np.mean(example["image"], axis=(0, 1)) / 255
+        np.testing.assert_allclose(row, mean, rtol=1e-4)
+
+
+def test_knn_of_more_neighbours_than_readable_images_is_refused(tmp_path):
+    source = folder_of_two_classes(tmp_path, broken=(0, 3))
+    resize = functools.partial(resize_center_crop, size=8, resize=8)
+    with pytest.raises(ValueError, match="from 1 to the 14 training images"):
+        knn(broken_backbone(0.0), source, source, k=[15], transform=resize)
