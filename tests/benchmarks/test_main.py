@@ -254,7 +254,7 @@ def test_results_are_printed_where_they_cannot_be_stored(
     line = error_line(capsys, toys, run_folder, tmp_path, both)
     assert line == (
         "error: model_dir must be a folder that can be written, and results are only "
-        f"printed. Received: {tmp_path / 'benchmarks'}: [Errno 30] Read-only file system"
+        f"printed. Received: {tmp_path}/benchmarks: [Errno 30] Read-only file system"
     )
     # The stored result is used again.
     assert CALLS == ["seeded_toy 0"]
