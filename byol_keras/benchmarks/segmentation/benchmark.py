@@ -129,6 +129,11 @@ def evaluate_fcn(
                 images = example["image"], example["mask"], prediction
                 draw_segmentation(*images, names, path)
             bar.advance()
+    if not confusion.counts.any():
+        raise ValueError(
+            f"{name}.test_data must have pixels of a class. Received: {data.name}, "
+            "whose masks have ignored pixels only"
+        )
     return named_scores(name, scores(confusion.counts), names)
 
 

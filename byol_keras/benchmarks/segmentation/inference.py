@@ -26,6 +26,9 @@ def predictor(
     Returns:
         Function of uint8 `[h, w, 3]` that returns uint8 `[h, w]`.
 
+    Raises:
+        ValueError: in the function, if logits are not finite.
+
     Source: mmsegmentation 0.x, `EncoderDecoder.whole_inference` and `slide_inference`.
     """
     one_window = tf.function(
@@ -40,6 +43,11 @@ def predictor(
             logits = one_window(images)
         else:
             logits = _slide(one_window, images, *window)
+        if not tf.reduce_all(tf.math.is_finite(logits)):
+            raise ValueError(
+                "the network's logits must be finite; a lower learning rate may keep "
+                "them so. Received: NaN or infinity for a test image"
+            )
         logits = resize_bilinear(logits, size, model.align_corners)
         return tf.cast(tf.argmax(logits, axis=-1)[0], tf.uint8).numpy()
 

@@ -19,6 +19,7 @@ from byol_keras import backbones
 from byol_keras.benchmarks import training_state
 from byol_keras.benchmarks.segmentation.augmentation import SegmentationView
 from byol_keras.benchmarks.segmentation.benchmark import (
+    evaluate_fcn,
     segmentation_cityscapes,
     segmentation_voc,
 )
@@ -335,3 +336,16 @@ def test_full_size_trains_a_step_and_predicts(capsys):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     with capsys.disabled():
         print(f"FCN, ResNet-50, 2 x 512 x 512: peak memory {peak:.1f} GiB")
+
+
+def test_data_of_ignored_pixels_only_have_no_score(tmp_path):
+    write_vocdevkit(tmp_path, {"2012": {"val": make_scenes(2, size=(24, 32))}})
+    data = voc_segmentation(tmp_path, splits=("val",))
+    for mask in data.masks:
+        Image.fromarray(np.full((24, 32), 255, np.uint8)).save(mask)
+    model = compiled_fcn(conv_backbone(), len(data.class_names), recipe(), 0)
+    line = (
+        r"segmentation_voc\.test_data must have pixels of a class\. Received: VOC2012"
+    )
+    with pytest.raises(ValueError, match=line):
+        evaluate_fcn(model, data, recipe(), None, "segmentation_voc")

@@ -32,6 +32,17 @@ def test_prediction_has_the_size_of_the_image(window, align_corners):
     np.testing.assert_array_equal(predict(image), mask)
 
 
+@pytest.mark.parametrize("window", [None, (9, 5)])
+@pytest.mark.parametrize("factor", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused(window, factor):
+    images = keras.Input((None, None, 3))
+    logits = layers.Rescaling(factor)(images)
+    network = keras.Model(images, {"main": logits, "auxiliary": logits})
+    predict = predictor(FCN(network), (14, 9), window)
+    with pytest.raises(ValueError, match="logits must be finite"):
+        predict(stripes()[0])
+
+
 def test_network_gets_the_image_at_the_scale():
     seen = []
 
