@@ -18,7 +18,7 @@ from byol_keras.runtime.run_folder import ExportFolder, check_model_dir
 def main(_):
     """Parses flags and exports."""
     given = flags.FLAGS
-    with cli.user_errors((ValueError, OSError)):
+    with cli.user_errors((ValueError, RuntimeError, OSError)):
         check_model_dir(given.model_dir)
         folder = export_network(
             given.model_dir,

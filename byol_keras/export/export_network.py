@@ -1,5 +1,6 @@
 """Exports a network of a run in one format, with a check and a model card."""
 
+import contextlib
 import os
 import pathlib
 
@@ -33,15 +34,15 @@ def export_network(
 
     Raises:
         ValueError: see `formats.check_format` and `network_of_run`.
-        RuntimeError: if the outputs of the export differ from the model's.
+        RuntimeError: if the outputs of the export differ from the model's; nothing is
+            written then.
     """
     formats.check_format(file_format)
     model = network_of_run(model_dir, network, part)
     folder = RunFolder(model_dir).exported(network, part, file_format)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / formats.FORMATS[file_format][0]
-    formats.write(model, file_format, path, size)
-    worst = formats.check(model, file_format, path, size)
+    with _new_folder(folder):
+        worst = formats.write(model, file_format, path, size)
     note_digest(path, backbone_digest(model))
     sides = f"{size}, {size}" if file_format == "tflite" else "H, W"
     facts = {
@@ -53,3 +54,15 @@ def export_network(
     }
     write_card(model_dir, folder, f"BYOL, {network} {part}", facts, licence)
     return folder
+
+
+@contextlib.contextmanager
+def _new_folder(folder):
+    """Makes a folder, and removes it after a failure if it is empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise

@@ -1,5 +1,6 @@
 """Writes a model in the formats of other runtimes, and compares their outputs."""
 
+import contextlib
 import importlib.util
 import pathlib
 import tempfile
@@ -9,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.export import image_shape, load_backbone, save_saved_model
+from byol_keras.export.backbone import rebuilt
+from byol_keras.networks import copy_weights
 from byol_keras.runtime.argument_checks import check_choice
 from byol_keras.runtime.atomic_files import write_whole
 
@@ -21,6 +24,9 @@ FORMATS = {
     "tflite": ("model.tflite", 1e-2),
 }
 _ONNX_OPSET = 17
+# Dtypes and policies of Keras.
+_HALVES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+_LONGEST_REASON = 300
 
 
 def check_format(file_format: str) -> None:
@@ -35,8 +41,10 @@ def check_format(file_format: str) -> None:
             )
 
 
-def write(model: keras.Model, file_format: str, path: pathlib.Path, size: int) -> None:
-    """Writes a model atomically.
+def write(model: keras.Model, file_format: str, path: pathlib.Path, size: int) -> float:
+    """Writes a model atomically, if its outputs in the format are the model's.
+
+    A model of mixed precision computes in float32 in all formats but `.keras`.
 
     Args:
         model: float32 `[B, H, W, C]` in 0..1 -> dict of outputs, or `[B, D]`, which is
@@ -44,17 +52,88 @@ def write(model: keras.Model, file_format: str, path: pathlib.Path, size: int) -
         file_format: a key of `FORMATS`.
         path: of the file or folder.
         size: int. Height and width of the images of a LiteRT model, which are fixed.
+
+    Returns:
+        The largest difference of the outputs; see `check`.
+
+    Raises:
+        RuntimeError: if the model cannot be converted, or `check` fails.
     """
+    if file_format != "keras":
+        model = in_float32(model)
+    worst = None
+
+    def write_checked(part):
+        nonlocal worst
+        with _conversion(file_format):
+            _convert(model, file_format, part, size)
+        worst = check(model, file_format, part, size)
+
+    write_whole(path, write_checked)
+    return worst
+
+
+def _convert(model, file_format, path, size):
     shape = image_shape(model)
     if file_format == "keras":
-        write_whole(path, model.save)
+        model.save(path)
     elif file_format == "saved_model":
-        write_whole(path, lambda part: save_saved_model(model, shape, part))
+        save_saved_model(model, shape, path)
     elif file_format == "onnx":
-        write_whole(path, lambda part: part.write_bytes(_onnx(model, shape)))
+        path.write_bytes(_onnx(model, shape))
     else:
-        fixed = (None, size, size, shape[-1])
-        write_whole(path, lambda part: part.write_bytes(_tflite(model, fixed)))
+        path.write_bytes(_tflite(model, (None, size, size, shape[-1])))
+
+
+@contextlib.contextmanager
+def _conversion(file_format):
+    """Raises whatever a converter or runtime of a format raises as one line."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RuntimeError(
+            "file_format must be one that the network can be converted to "
+            f"({reason[:_LONGEST_REASON]}). Received: {file_format!r}"
+        ) from error
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model itself, or one of the same weights, if layers of it compute in 16 bits.
+
+    Raises:
+        ValueError: if Keras cannot make the model from its configuration.
+    """
+    dtypes = {getattr(x, "compute_dtype", None) for x in model._flatten_layers()}
+    if not dtypes & {*_HALVES}:
+        return model
+    policy = keras.config.dtype_policy()
+    # Layers that a subclassed model makes take the global policy.
+    keras.config.set_dtype_policy("float32")
+    try:
+        single = rebuilt(model, lambda: _float32_config(model.get_config()))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy_weights(single, model)
+    return single
+
+
+def _float32_config(config):
+    """A configuration of Keras with float32 for every policy and dtype of 16 bits."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_float32_config, config))
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float32" if _names_half(key, value) else _float32_config(value)
+        for key, value in config.items()
+    }
+
+
+def _names_half(key, value):
+    return key in ("dtype", "name") and isinstance(value, str) and value in _HALVES
 
 
 def run(
@@ -96,19 +175,25 @@ def check(model: keras.Model, file_format: str, path: pathlib.Path, size: int) -
         model, file_format, path, size: see `write`.
 
     Raises:
-        RuntimeError: if the difference is above the limit of the format.
+        RuntimeError: if the difference is above the limit of the format, or its runtime
+            cannot run the file.
     """
     shape = (2, size, size, image_shape(model)[-1])
     images = np.random.default_rng(0).random(shape, np.float32)
-    expected, found = outputs_of(model, images), run(file_format, path, images)
-    worst = max(
-        float(np.abs(found[name] - value).max() / max(np.abs(value).max(), 1e-12))
-        for name, value in expected.items()
-    )
+    expected = outputs_of(model, images)
+    with _conversion(file_format):
+        found = run(file_format, path, images)
+        worst = np.max([_difference(found[name], x) for name, x in expected.items()])
     limit = FORMATS[file_format][1]
-    if not worst <= limit:
-        raise RuntimeError(f"{path} differs from the model by {worst:.2e} > {limit}")
-    return worst
+    if not worst <= limit:  # NaN is not
+        raise RuntimeError(
+            f"the {file_format} export differs from the model by {worst:.2e} > {limit}"
+        )
+    return float(worst)
+
+
+def _difference(found, expected):
+    return np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12)
 
 
 def _named(outputs):

@@ -36,3 +36,22 @@ def test_unknown_format_is_refused_before_the_run_is_read(tmp_path):
     with pytest.raises(ValueError, match="file_format must be one of"):
         export_network(tmp_path, "torch", "online", "backbone", 24)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_failed_export_leaves_what_was_there(older, run_folder, tmp_path, monkeypatch):
+    shutil.copytree(run_folder, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "export/online_backbone_keras"
+    if older:
+        folder.mkdir()
+        (folder / "model.keras").write_text("older")
+
+    def fail(*arguments):
+        raise NotImplementedError("no such operator")
+
+    monkeypatch.setattr(formats, "run", fail)
+    with pytest.raises(RuntimeError, match="no such operator"):
+        export_network(tmp_path, "keras", "online", "backbone", 24)
+    assert folder.exists() == older
+    if older:
+        assert [path.read_text() for path in folder.iterdir()] == ["older"]

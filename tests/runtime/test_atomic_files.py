@@ -47,6 +47,7 @@ def test_write_that_fails_half_way_changes_nothing(tmp_path, old):
     with pytest.raises(OSError, match="No space"):
         write_whole(path, fail)
     assert (path.read_text() if path.exists() else None) == old
+    assert names(tmp_path) == (["a.json"] if old else [])
 
 
 def test_rest_of_a_crash_is_not_in_the_way(tmp_path):
