@@ -1,7 +1,11 @@
 """Training, validation and test splits: checks, and a random validation split."""
 
+import functools
+import logging
+
 import numpy as np
 
+from byol_keras.data.equal_files import shared_files
 from byol_keras.data.subsets import class_ranks
 
 # Without validation data, a fifth of the training images is held out.
@@ -11,14 +15,19 @@ _FOLDS = 5
 def check_splits(name: str, train_data, **others) -> None:
     """Raises a `ValueError` unless all splits agree in channels and classes.
 
-    Each image has one label. A split may lack the last classes of `train_data`;
-    otherwise names and order must be equal, so that labels mean the same classes.
+    There are two or more classes, and each image has one label. A split may lack the
+    last classes of `train_data`; otherwise names and order must be equal, so that labels mean the same classes.
 
     Args:
         name: str. The benchmark's, for messages.
         train_data: `image_data.ImageData`.
         **others: other splits, by the names of their arguments. None is skipped.
     """
+    if train_data.class_names is not None and len(train_data.class_names) == 1:
+        raise ValueError(
+            f"{name}.train_data must have two or more classes. Received: one, "
+            f"{train_data.class_names[0]!r}, in {train_data.name}"
+        )
     given = {argument: data for argument, data in others.items() if data is not None}
     for argument, data in {"train_data": train_data, **given}.items():
         rule = f"{name}.{argument} must have"
@@ -39,6 +48,29 @@ def check_splits(name: str, train_data, **others) -> None:
                 f"{rule} the {len(train_data.class_names)} classes of train_data, in "
                 f"the same order. Received: {_difference(data, train_data)}"
             )
+
+    if given.get("test_data") is not None:
+        warn_of_shared_files(name, train_data, given["test_data"])
+
+
+def warn_of_shared_files(name: str, train_data, test_data) -> None:
+    """Logs a warning if test images are also training images.
+
+    Args:
+        name: str. The benchmark's, for the message.
+        train_data, test_data: `image_data.ImageData`.
+    """
+    shared = shared_files(test_data, train_data)
+    if shared.count:
+        _warn_once(
+            f"{name}.test_data: {shared.count} of {shared.compared} images compared "
+            f"are also in train_data, such as {shared.example}"
+        )
+
+
+@functools.cache
+def _warn_once(line):
+    logging.getLogger("byol_keras").warning("%s", line)
 
 
 def _difference(data, train_data):

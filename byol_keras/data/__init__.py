@@ -7,6 +7,7 @@ one of its datasets is made.
 from byol_keras.data import (
     array_files,
     decoding,
+    equal_files,
     folder_contents,
     image_bytes,
     image_files,
@@ -32,6 +33,7 @@ __all__ = [
     "array_files",
     "arrays",
     "decoding",
+    "equal_files",
     "fashion_mnist_idx",
     "fashion_mnist_small",
     "folder_contents",

@@ -1,6 +1,7 @@
 """Command line: flags, and errors of the library in terms of these flags."""
 
 import contextlib
+import logging as std_logging
 import re
 import shlex
 import sys
@@ -50,6 +51,8 @@ def parse_flags(argv: list[str], with_paths: bool = False) -> list[str]:
         with_paths: bool. Whether arguments that are no flags are allowed; they are
             returned after the command.
     """
+    # What a run has found, as the images of a folder, is worth a line.
+    std_logging.getLogger("byol_keras").setLevel(std_logging.INFO)
     with user_errors():
         try:
             rest = flags.FLAGS(argv)
