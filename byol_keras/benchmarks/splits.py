@@ -16,7 +16,8 @@ def check_splits(name: str, train_data, **others) -> None:
     """Raises a `ValueError` unless all splits agree in channels and classes.
 
     There are two or more classes, and each image has one label. A split may lack the
-    last classes of `train_data`; otherwise names and order must be equal, so that labels mean the same classes.
+    last classes of `train_data`; otherwise names and order must be equal, so that
+    labels mean the same classes.
 
     Args:
         name: str. The benchmark's, for messages.
