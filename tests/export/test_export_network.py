@@ -1,8 +1,10 @@
 """Exporting a network writes the model and its card, or nothing."""
 
+import shutil
+
 import pytest
 
-from byol_keras.export import load_backbone
+from byol_keras.export import formats, load_backbone
 from byol_keras.export.digest import backbone_digest, exported_digests
 from byol_keras.export.export_network import export_network
 
