@@ -9,8 +9,8 @@ def top_accuracy(scores: np.ndarray, labels: np.ndarray, top: int) -> float:
     Args:
         scores: `[N, classes]`: votes, logits or probabilities.
         labels: int `[N]`.
-        top: int. Ties are broken in favour of the lower class number. A row with NaN,
-            as of a training that diverged, is wrong.
+        top: int. Ties are broken in favour of the lower class number. A row with NaN
+            is wrong; a training that diverged gives such rows.
     """
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     hits = np.any(ranked == labels[:, None], axis=1) & ~np.isnan(scores).any(axis=1)

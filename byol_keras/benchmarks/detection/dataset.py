@@ -70,7 +70,7 @@ def voc_detection(
     for year, split in splits:
         file = f"VOC{year}/ImageSets/Main/{split}.txt"
         listing = source.first_file(file, f"VOCdevkit/{file}")
-        for line in listing.read_text().splitlines():
+        for line in listing.read_text("utf-8-sig").splitlines():
             if line.strip():
                 image_id = line.split()[0]
                 root = listing.parents[2]
@@ -257,7 +257,8 @@ def _number(element, path) -> float:
 def _read_coco(listing):
     """Images, objects by image id, and category names by id."""
     try:
-        with open(listing, encoding="utf-8") as file:
+        # Some tools write a byte order mark.
+        with open(listing, encoding="utf-8-sig") as file:
             content = json.load(file)
         categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
         objects = {}

@@ -187,7 +187,7 @@ def _sbd(source, folder):
 
 
 def _names(listing: pathlib.Path) -> list[str]:
-    names = listing.read_text().split()
+    names = listing.read_text("utf-8-sig").split()
     if not names:
         raise ValueError(
             f"{listing.name} must list images, one name in a line. "

@@ -365,6 +365,15 @@ def test_coco_objects_of_no_image_are_counted(coco):
     assert "image 5" in data.bad[0]
 
 
+def test_byte_order_mark_of_a_list_is_no_part_of_it(voc, coco):
+    for path in (
+        voc / "VOC2007" / "ImageSets" / "Main" / "trainval.txt",
+        coco / "annotations" / "instances_train2017.json",
+    ):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert voc_detection(voc).bad == coco_detection(coco).bad == []
+
+
 # What ends a run, in one line.
 
 
