@@ -242,7 +242,8 @@ class Classifier(keras.Model):
 def accuracy(model: keras.Model, data, transform: Callable | None) -> Accuracy:
     """Top-1 and top-5 accuracy of a model that returns logits `[B, num_classes]`.
 
-    Logits that are not finite, as of a trial that diverged, count as 0, with a warning.
+    A trial that diverged gives logits that are not finite. It counts as 0 percent, with
+    a warning.
     """
     try:
         # Without a cache: the logits of these weights are used only here.
