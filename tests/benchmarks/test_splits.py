@@ -61,6 +61,7 @@ def test_test_images_that_are_training_images_are_a_warning(tmp_path, caplog):
         path = tmp_path / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(tf.io.encode_png(pixels).numpy())
+    caplog.set_level("WARNING", logger="byol_keras")
     whole = data.image_folder(tmp_path)
     part, rest = whole.subset([0, 3], "part"), whole.subset([1, 2, 4, 5], "rest")
     check_splits("knn", rest, test_data=part)

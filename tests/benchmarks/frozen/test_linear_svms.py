@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from byol_keras import data
 from byol_keras.benchmarks.frozen import svm
@@ -70,6 +71,18 @@ def test_targets_of_one_label_per_image_are_one_class_against_the_rest():
     assert train.tolist() == [[1, 0], [0, 1], [0, 1]]
     assert test.tolist() == [[0, 1], [1, 0]]
     assert train.dtype == np.int8
+
+
+def test_test_images_among_the_training_images_are_a_warning(tmp_path, caplog):
+    for number in range(4):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (2, 2), number).save(path)
+    caplog.set_level("WARNING", logger="byol_keras")
+    found = data.image_folder(tmp_path)
+    class_targets(found, found, "svm")
+    (warning,) = caplog.messages
+    assert warning.startswith("svm.test_data: 4 of 4 images compared are also in ")
 
 
 def test_class_without_a_test_image_is_named():
