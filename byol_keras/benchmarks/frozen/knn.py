@@ -117,8 +117,10 @@ def nearest_neighbors(
 
 
 def _unit(features):
+    # A power of two keeps the digits, and squares neither overflow nor underflow.
+    _, exponents = np.frexp(np.abs(features).max(axis=1, keepdims=True))
     return tf.math.l2_normalize(
-        tf.constant(features, tf.float32), axis=1, epsilon=1e-24
+        tf.constant(np.ldexp(features, -exponents), tf.float32), axis=1, epsilon=1e-24
     )
 
 

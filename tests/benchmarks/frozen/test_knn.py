@@ -116,6 +116,25 @@ def test_neighbors_found_in_blocks_equal_those_of_a_full_sort(train_block, test_
     np.testing.assert_allclose(similarities, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("power", [-100, -60, 0, 60, 120])
+def test_neighbors_do_not_depend_on_the_scale_of_features(power):
+    rng = np.random.default_rng(0)
+    train, test = (rng.normal(size=(n, 6)).astype(np.float32) for n in (37, 11))
+    expected = nearest_neighbors(train, np.arange(37), test, 9)
+    scale = np.float32(2.0**power)
+    found = nearest_neighbors(scale * train, np.arange(37), scale * test, 9)
+    for values, others in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(values, others)
+
+
+def test_feature_of_zeros_is_similar_to_nothing():
+    features = np.array([[0, 0], [3, 4]], np.float32)
+    similarities, near = nearest_neighbors(features, np.arange(2), features, 2)
+    np.testing.assert_array_equal(similarities[0], [0, 0])
+    np.testing.assert_allclose(similarities[1], [1, 0])
+    assert near[1].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("train_block", [1, 2, 3, 5, 100])
 def test_earlier_training_examples_win_ties(train_block):
     # Signs of length 4 become +-0.5, whose products are exact in float32.
