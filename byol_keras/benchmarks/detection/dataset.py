@@ -24,9 +24,6 @@ from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.published_folder import PublishedFolder
 
-# MPO is a JPEG file with further pictures after the first.
-_FORMATS = ("JPEG", "MPO", "PNG")
-
 
 @gin.register(module="byol_keras")
 def voc_detection(
@@ -163,12 +160,12 @@ def _image_sizes(paths) -> list[tuple[int, int] | None]:
 
     def read(path):
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("JPEG", "PNG")) as image:
                 size = image.height, image.width
                 # Of a truncated JPEG the first part is decoded, of a PNG nothing.
                 if image.format == "PNG":
                     image.verify()
-                elif image.format not in _FORMATS or not image.tile:
+                elif not image.tile:
                     return None
         except Exception:  # Pillow raises many kinds for bad files
             return None

@@ -313,6 +313,22 @@ def test_image_that_cannot_be_decoded_is_left_out_of_coco(coco, kind):
         decode_image(damaged[kind])
 
 
+def test_jpeg_with_further_pictures_is_read(coco):
+    path = coco / "train2017" / f"{107:012}.jpg"
+    picture = Image.open(path).copy()
+    picture.save(path, "mpo", save_all=True, append_images=[picture])
+    assert coco_detection(coco).bad == []
+    assert decode_image(path.read_bytes()).shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("fmt", ["gif", "bmp", "webp", "tiff"])
+def test_other_formats_are_left_out_of_coco(coco, fmt):
+    path = coco / "train2017" / f"{107:012}.jpg"
+    Image.open(path).copy().save(path, fmt)
+    (line,) = coco_detection(coco).bad
+    assert f"left out, no readable image at {path}" in line
+
+
 @pytest.mark.parametrize("fmt", ["jpeg", "png"])
 def test_every_image_that_is_kept_can_be_decoded(coco, fmt):
     path = coco / "train2017" / f"{107:012}.jpg"
