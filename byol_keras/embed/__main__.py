@@ -54,6 +54,8 @@ def print_similar(embedder, images, out, query, count, picture) -> None:
         places = {name: place for place, name in enumerate(images.names)}
         similar = images.subset([places[name] for _, name in found], "neighbours")
         pixels = [image, *(example["image"] for example in similar.ordered())]
+        gone = {file.place for file in similar.unreadable()}
+        found = [pair for place, pair in enumerate(found) if place not in gone]
         first, *others = [np.asarray(embedder.transform(x)) for x in pixels]
         captions = [f"{cosine:.4f}  {pathlib.Path(n).name}" for cosine, n in found]
         search.plot_neighbours(first, others, captions, pathlib.Path(picture))
@@ -72,18 +74,21 @@ def main(_):
         images = images_for(embedder.backbone, given.images)
         if given.search:
             search.read_query(given.search, images)  # before the long part
-    with cli.user_errors((ValueError,)):
+    with cli.user_errors((ValueError, OSError)):
         bad = embed_images(embedder, images, out, sizes)
-    if bad:
-        listing = out.with_name(out.name + ".bad_images.txt")
-        lines = (
-            f"{printable(path)}\t{printable(flaw)}\n" for path, flaw in bad.items()
-        )
-        write_text(listing, "".join(lines))
-        print(f"{len(bad)} images could not be read; see {listing}")
-    print(f"embeddings in {out}")
-    if given.search:
-        print_similar(embedder, images, out, given.search, given.top, given.picture)
+        if bad:
+            print(f"{len(bad)} images could not be read; see {_listed(bad, out)}")
+        print(f"embeddings in {out}")
+        if given.search:
+            print_similar(embedder, images, out, given.search, given.top, given.picture)
+
+
+def _listed(bad, out):
+    """Writes the list of unreadable images beside the embeddings; its path."""
+    listing = out.with_name(out.name + ".bad_images.txt")
+    lines = (f"{printable(path)}\t{printable(flaw)}\n" for path, flaw in bad.items())
+    write_text(listing, "".join(lines))
+    return listing
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def embed_images(
         Path -> reason for each image that could not be read, and is not in the file.
 
     Raises:
-        ValueError: if `out` is a file of other embeddings, or no image is readable.
+        ValueError: if `out` is a file of other embeddings, or its folder cannot be
+            written, or no image is readable.
     """
     about = {
         **about,
@@ -92,10 +93,16 @@ class _Parts:
         self.number = math.ceil(data.num_examples / self.images)
         identity = json.dumps({**about, "images_of_a_part": self.images})
         stored = self.folder / "about.json"
-        if stored.exists() and stored.read_text() != identity:
-            self.remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(stored, identity)
+        try:
+            if stored.exists() and stored.read_text() != identity:
+                self.remove()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(stored, identity)
+        except OSError as error:
+            raise ValueError(
+                "out must be a file in a folder that can be written. "
+                f"Received: {out} ({error.strerror})"
+            ) from error
 
     def done(self) -> int:
         """How many parts, counted from the first, are complete."""

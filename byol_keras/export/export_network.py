@@ -59,7 +59,13 @@ def export_network(
 @contextlib.contextmanager
 def _new_folder(folder):
     """Makes a folder, and removes it after a failure if it is empty."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            "model_dir must be a folder that can be written. "
+            f"Received: {folder} ({error.strerror})"
+        ) from error
     try:
         yield
     except BaseException:

@@ -67,6 +67,23 @@ def test_embeddings_equal_the_features_of_each_readable_image(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "x.npz"]
 
 
+def test_place_that_cannot_be_written_is_refused_before_an_image_is_embedded(
+    backbone, folder, tmp_path, monkeypatch
+):
+    def refuse(*arguments):
+        raise AssertionError("an image was embedded")
+
+    monkeypatch.setattr(Embedder, "__call__", refuse)
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "x.npz"
+    with pytest.raises(ValueError) as error:
+        embed(backbone, folder, out)
+    assert str(error.value) == (
+        "out must be a file in a folder that can be written. "
+        f"Received: {out} (Not a directory)"
+    )
+
+
 @pytest.mark.parametrize("after", [0, 3, 9, 12])
 def test_killed_run_resumes_at_the_first_missing_part(
     after, backbone, folder, tmp_path, monkeypatch
@@ -126,6 +143,34 @@ def test_complete_file_is_kept_and_other_embeddings_are_not_overwritten(
     assert out.stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="out must be a new file"):
         embed(backbone, folder, out, size=9)
+
+
+def test_links_to_nothing_are_left_out_and_listed(backbone, folder, tmp_path):
+    (folder / "07.png").unlink()
+    (folder / "07.png").symlink_to(tmp_path / "nothing")
+    bad = embed(backbone, folder, tmp_path / "x.npz")
+    names, features = read(tmp_path / "x.npz")
+    assert "07.png" not in names
+    assert len(features) == 44
+    reason = "cannot be opened: No such file or directory"
+    assert bad[str(folder / "07.png")] == reason
+
+
+def test_file_that_is_deleted_during_the_run_is_left_out(backbone, folder, tmp_path):
+    class Deletes(Embedder):
+        """Deletes the last image once the first batch is embedded."""
+
+        def __call__(self, images):
+            (folder / "49.png").unlink(missing_ok=True)
+            return super().__call__(images)
+
+    source = data.image_folder(folder, max_bad_share=1.0)
+    embedder = Deletes(backbone, TRANSFORM, "avgpool")
+    out = tmp_path / "x.npz"
+    bad = embed_folder.embed_images(embedder, source, out, {}, batch_size=4)
+    names, _ = read(tmp_path / "x.npz")
+    assert names == [f"{n:02}.png" for n in range(49) if n % 10]
+    assert str(folder / "49.png") in bad
 
 
 def test_part_without_a_readable_image_is_empty(backbone, tmp_path, monkeypatch):

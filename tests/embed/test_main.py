@@ -1,12 +1,19 @@
 """The embed command, from a folder with odd and broken images to a search."""
 
+import collections
 import io
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from byol_keras.data import image_folder
+from byol_keras.data.decoding import to_float
+from byol_keras.embed import __main__ as command
 from byol_keras.embed import files
+from byol_keras.embed.embedder import Embedder
 
 from support import images as odd_images
 from support.processes import command_line
@@ -93,3 +100,53 @@ def test_mistake_is_one_line(arguments, message):
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert message in line
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["embed_images", "print_similar"])
+def test_folder_that_cannot_be_written_is_one_line(place, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(30, "Read-only file system", "x.npz")
+
+    given = {"search": "x.png", "out": "x.npz"}
+    given = collections.defaultdict(lambda: None, given)
+    names = "model_dir backbone images out feature size resize search top picture"
+    given = types.SimpleNamespace(**{name: given[name] for name in names.split()})
+    monkeypatch.setattr(command.flags, "FLAGS", given)
+    monkeypatch.setattr(command, "check_flags", lambda given: None)
+    embedder = types.SimpleNamespace(backbone=None)
+    monkeypatch.setattr(command, "make_embedder", lambda *rest: (embedder, {}))
+    monkeypatch.setattr(command, "images_for", lambda *rest: None)
+    monkeypatch.setattr(command.search, "read_query", lambda *rest: None)
+    monkeypatch.setattr(command, "embed_images", lambda *rest: {})
+    monkeypatch.setattr(command.cli, "with_flags", lambda line: line)
+    monkeypatch.setattr(command, place, fail)
+    with pytest.raises(SystemExit) as stop:
+        command.main(None)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: [Errno 30] Read-only file system: 'x.npz'"
+
+
+def test_similar_image_that_was_deleted_is_not_drawn(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    for number in range(4):
+        image = Image.fromarray(np.full((8, 8, 3), 50 * number, np.uint8))
+        image.save(tmp_path / f"{number}.png")
+    source = image_folder(tmp_path, max_bad_share=1.0)
+    similar = [(0.9, "1.png"), (0.8, "2.png"), (0.7, "3.png")]
+    drawn = []
+
+    def in_0_to_1(image):
+        return to_float(tf.constant(image))
+
+    monkeypatch.setattr(command.files, "read_blocks", lambda out: [])
+    monkeypatch.setattr(command.search, "most_similar", lambda *rest: similar)
+    monkeypatch.setattr(command.search, "plot_neighbours", lambda *x: drawn.append(x))
+    embedder = Embedder(lambda x, training: x, in_0_to_1, "avgpool")
+    (tmp_path / "2.png").unlink()
+    picture = tmp_path / "picture.png"
+    query = str(tmp_path / "0.png")
+    command.print_similar(embedder, source, None, query, 3, picture)
+    ((_, images, captions, _),) = drawn
+    assert captions == ["0.9000  1.png", "0.7000  3.png"]
+    assert [round(255 * float(np.max(x))) for x in images] == [50, 150]

@@ -57,3 +57,11 @@ def test_failed_export_leaves_what_was_there(older, run_folder, tmp_path, monkey
     assert folder.exists() == older
     if older:
         assert [path.read_text() for path in folder.iterdir()] == ["older"]
+
+
+def test_folder_that_cannot_be_written_is_refused_by_name(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "export/online_backbone_keras").write_text("in the way")
+    rule = r"^model_dir must be a folder that can be written\. .* \(File exists\)$"
+    with pytest.raises(ValueError, match=rule):
+        export_network(tmp_path, "keras", "online", "backbone", 24)
