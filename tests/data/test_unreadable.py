@@ -15,7 +15,7 @@ from byol_keras.data.image_files import file_rows
 from byol_keras.data.unreadable import TooManyBadImages, listed_in
 
 from support import images
-from support.datasets import write
+from support.datasets import small_views, write
 
 
 def numbered(folder, count, broken=(), channels=1):
@@ -285,6 +285,19 @@ def test_a_link_to_nothing_is_one_unreadable_image(tmp_path):
     assert bad.reason == "cannot be opened: No such file or directory"
     write(tmp_path / "nothing", tf.io.encode_png(np.zeros((2, 2, 1), np.uint8)))
     assert source.digest() != digest
+
+
+def test_views_are_made_while_files_of_a_folder_are_deleted(tmp_path):
+    source = numbered(tmp_path, 8)
+    batches = iter(small_views().dataset(source, 4, seed=0))
+    for _ in range(4):
+        next(batches)
+    for number in (1, 2, 6):
+        (tmp_path / f"{number:03}" / f"{number:03}.png").unlink()
+    last = [next(batches)[0].numpy() for _ in range(40)][-4:]
+    shown = np.unique(np.round(np.stack(last)[..., 0] * 255)).astype(int)
+    assert shown.tolist() == [0, 3, 4, 5, 7]
+    assert [file.place for file in source.unreadable()] == [1, 2, 6]
 
 
 LARGE = """
