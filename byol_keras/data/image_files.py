@@ -124,7 +124,7 @@ def common_channels(
             )
     if unreadable:
         _log.warning(
-            "%d of %d images examined in %s cannot be read and will be replaced: %s",
+            "%d of %d images examined in %s cannot be read: %s",
             len(unreadable),
             len(unreadable) + len(found),
             folder,

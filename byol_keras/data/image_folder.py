@@ -26,7 +26,7 @@ def image_folder(
     of operating systems, see `image_files.FOREIGN_FOLDERS`. If all images are in
     sub-folders, the first level of sub-folders gives the classes; otherwise there are
     no labels. What is found is logged, see `folder_contents`. Images that cannot be
-    decoded are replaced by the rule in `unreadable`.
+    decoded are replaced or left out by the rules in `unreadable`.
 
     Args:
         path: the folder.

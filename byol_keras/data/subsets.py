@@ -20,7 +20,8 @@ def stratified_subset(
     """The same share, or the same number, of examples of every class.
 
     The choice is a pure function of the labels and the seed. With the same seed, a
-    smaller subset is contained in every larger one.
+    smaller subset is contained in every larger one. Unreadable images are chosen as
+    others are, and left out where the subset is evaluated.
 
     Args:
         data: `ImageData` with one label per image.
