@@ -69,7 +69,7 @@ def test_unreadable_images_among_the_first_are_named_in_one_warning(tmp_path, ca
     with caplog.at_level("WARNING", logger="byol_keras"):
         assert image_files.common_channels(paths, tmp_path, max_bad_share=0.5) == 1
     (warning,) = caplog.messages
-    assert warning.startswith(f"2 of 5 images examined in {tmp_path} cannot be read ")
+    assert warning.startswith(f"2 of 5 images examined in {tmp_path} cannot be read: ")
     flaw = "(no image: begins with b'\\x89PNG no imag')"
     assert warning.endswith(f"{paths[1]} {flaw}, {paths[3]} {flaw}")
 
