@@ -152,7 +152,8 @@ class MomentumSGD(keras.optimizers.Optimizer):
         learning_rate: float, or a `LearningRateSchedule` of the optimizer step.
         momentum: float, in 0..1, 1 excluded. Defaults to 0.9.
         nesterov: bool. Defaults to False.
-        weight_decay: float, not negative. Applies to every variable that
+        weight_decay: float, not negative. Applies to every variable, biases and
+            BatchNormalization's gamma and beta included, that
             `exclude_from_weight_decay` does not list. Defaults to 0.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`.
 

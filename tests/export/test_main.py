@@ -1,8 +1,11 @@
 """The export command writes the export and its card, and a mistake in one line."""
 
 import functools
+import types
 
 import pytest
+
+from byol_keras.export import __main__ as command
 
 from support.processes import command_line
 
@@ -27,3 +30,26 @@ def test_mistake_is_one_line(tmp_path):
     done = run(f"--model_dir={tmp_path}", "--format=torch")
     assert done.returncode == 2
     assert done.stderr.count("error: --format must be one of") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the onnx export differs from the model by 1.00e-02 > 0.0001"),
+        OSError(30, "Read-only file system", "model.onnx"),
+    ],
+    ids=["rejected", "read-only"],
+)
+def test_failed_export_is_one_line(error, tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise error
+
+    names = ["format", "network", "part", "size", "licence"]
+    given = {"model_dir": str(tmp_path), **dict.fromkeys(names)}
+    monkeypatch.setattr(command.flags, "FLAGS", types.SimpleNamespace(**given))
+    monkeypatch.setattr(command.cli, "with_flags", lambda line: line)
+    monkeypatch.setattr(command, "export_network", fail)
+    with pytest.raises(SystemExit) as stop:
+        command.main(None)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
