@@ -136,14 +136,16 @@ def test_command_line_names_its_flags_where_the_library_names_arguments():
     assert "error: --gin_file must name at least one gin file" in done.stderr
 
 
-def test_warnings_of_the_library_are_lines_on_stderr_of_a_command():
+def test_what_the_library_logs_is_on_stderr_of_a_command():
     script = """
 import logging
 from absl import app
 from byol_keras.runtime import cli
 
 def main(_):
-    logging.getLogger("byol_keras").info("not shown")
+    logging.getLogger("others").info("not shown")
+    logging.getLogger("byol_keras").debug("not shown")
+    logging.getLogger("byol_keras").info("80 images in DIR")
     logging.getLogger("byol_keras").warning("%d images could not be read", 3)
 
 cli.define_flags()
@@ -153,5 +155,6 @@ app.run(main, flags_parser=cli.parse_flags)
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
-    assert done.stderr.count("3 images could not be read") == 1
+    for line in ("80 images in DIR", "3 images could not be read"):
+        assert done.stderr.count(line) == 1
     assert "not shown" not in done.stderr
