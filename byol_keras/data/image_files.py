@@ -147,7 +147,7 @@ def common_channels(
 
 
 def _spread(paths, most):
-    """At most so many paths at equal distances, the first and the last among them."""
+    """At most `most` paths at equal distances, the first and the last among them."""
     places = np.linspace(0, len(paths) - 1, min(most, len(paths)))
     return [paths[place] for place in places.round().astype(int)]
 

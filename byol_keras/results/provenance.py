@@ -83,7 +83,8 @@ def is_underway(starts: Sequence[Mapping]) -> bool:
         starts: of the run, from `starts`.
     """
     last = starts[-1] if starts else {}
-    return "seconds" not in last and last.get("step", 0) < last.get("total_steps", 0)
+    is_over = last.get("seconds") is not None
+    return not is_over and last.get("step", 0) < last.get("total_steps", 0)
 
 
 def command_line(argv: Sequence[str], here: pathlib.Path, home: pathlib.Path) -> str:

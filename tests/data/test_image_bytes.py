@@ -125,7 +125,7 @@ def test_bmp_of_any_masks_is_read_as_pillow_does_or_not_at_all(header, bits):
 
 
 def bmp_of_masks(header, bits, masks):
-    """BMP of random pixels and of an information header of so many bytes."""
+    """BMP of random pixels and of an information header of `header` bytes."""
     rows = np.random.default_rng(0).bytes(6 * 4 * bits // 8)
     fixed = struct.pack("<IiiHHIIiiII", header, 6, 4, 1, bits, 3, len(rows), 0, 0, 0, 0)
     count = {40: 3, 52: 3}.get(header, 4)
