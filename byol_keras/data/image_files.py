@@ -22,6 +22,7 @@ from byol_keras.data.unreadable import (
     check_share,
     flaw_of_file,
 )
+from byol_keras.runtime.printable import printable
 
 _log = logging.getLogger("byol_keras")
 IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
@@ -127,8 +128,8 @@ def common_channels(
             "%d of %d images examined in %s cannot be read: %s",
             len(unreadable),
             len(unreadable) + len(found),
-            folder,
-            ", ".join(f"{path} ({flaw})" for path, flaw in unreadable.items()),
+            printable(folder),
+            printable(", ".join(f"{p} ({flaw})" for p, flaw in unreadable.items())),
         )
     if set(found.values()) == {1}:
         more = (path for path in _spread(paths, _MOST_HEADERS) if path not in found)
@@ -139,7 +140,7 @@ def common_channels(
             "of %d images examined in %s, %d are grey and %d in colour; all are read "
             "in colour unless image_folder.channels is 1",
             counts[1] + counts[3],
-            folder,
+            printable(folder),
             counts[1],
             counts[3],
         )

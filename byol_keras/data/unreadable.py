@@ -210,7 +210,7 @@ class ReadableFiles:
             f"images must be readable, all but a share of {self.max_bad_share:g} "
             "(max_bad_share; python -m byol_keras.data_check lists them). "
             f"Received: {len(self._flaws)} unreadable so far, of {len(self.paths)} in "
-            f"all, such as {path} ({self._flaws[path]})"
+            f"all, such as {printable(path)} ({printable(self._flaws[path])})"
         )
 
 
@@ -305,9 +305,9 @@ def _report(path, flaw, first):
         _log.warning(
             "images that cannot be read are replaced by the next ones in training, and "
             "left out of evaluation, first %s (%s)%s",
-            path,
-            flaw,
-            "".join(f"; see {file}" for file in _lists),
+            printable(path),
+            printable(flaw),
+            "".join(f"; see {printable(file)}" for file in _lists),
         )
     for file in _lists:
         if printable(path) not in _paths_in(file):

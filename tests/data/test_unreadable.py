@@ -335,7 +335,7 @@ def test_images_of_100_megapixels_take_less_than_3_gb(tmp_path):
 @pytest.mark.parametrize(
     "name", [b"a\tb.png", b"a\nb.png", b"a\xffb.png", b"a[/x].png"]
 )
-def test_odd_names_are_listed_once(tmp_path, name):
+def test_odd_names_are_listed_once(tmp_path, name, caplog):
     folder = tmp_path / "images"
     for number in range(3):
         png = tf.io.encode_png(np.full((4, 5, 1), number, np.uint8)).numpy()
@@ -352,3 +352,6 @@ def test_odd_names_are_listed_once(tmp_path, name):
     (line,) = listing.read_text().splitlines()
     assert line.count("\t") == 1
     assert line.endswith(".png\tempty file")
+    assert any("empty file" in message for message in caplog.messages)
+    for message in caplog.messages:
+        assert message.encode() and "\n" not in message
