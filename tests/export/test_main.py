@@ -20,6 +20,7 @@ def test_command_line_writes_the_export_and_its_card(run_folder):
     folder = run_folder / "export/target_backbone_tflite"
     assert sorted(path.name for path in folder.iterdir()) == [
         "MODEL_CARD.md",
+        "digests.json",
         "model.tflite",
     ]
     assert "| licence | CC0-1.0 |" in done.stdout
