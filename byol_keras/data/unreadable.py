@@ -113,11 +113,8 @@ class ReadableFiles:
             return self._examined(place, tf.uint8, [None, None, self.channels])
         replacement = self._replacements.lookup(place)
         source = tf.where(replacement == _UNKNOWN, place, replacement)
-        digest = self._digests.lookup(source)
-        contents = tf.cond(
-            digest == _UNKNOWN, lambda: "", lambda: self._contents_or_empty(source)
-        )
-        is_unchanged = _digest(contents) == digest
+        contents = self._contents_or_empty(self._names[source])
+        is_unchanged = _digest(contents) == self._digests.lookup(source)
         source, contents = tf.cond(
             is_unchanged,
             lambda: (source, contents),
@@ -160,16 +157,16 @@ class ReadableFiles:
             if path in self._flaws
         ]
 
-    def _contents_or_empty(self, place):
+    def _contents_or_empty(self, name):
         """Contents of a file in the graph; empty if it is gone."""
-        name = self._names[place]
         if self._lists_folders:
             # `matching_files` would list the folder for every file.
             read = tf.data.Dataset.from_tensors(name).map(tf.io.read_file)
             read = read.ignore_errors().concatenate(tf.data.Dataset.from_tensors(""))
             return read.take(1).get_single_element()
         is_there = tf.size(tf.io.matching_files(name)) > 0
-        return tf.cond(is_there, lambda: tf.io.read_file(name), lambda: "")
+        # A file that is always there and empty costs less than a branch.
+        return tf.io.read_file(tf.where(is_there, name, os.devnull))
 
     def _examined(self, place, dtype, shape):
         source, contents = host_function(

@@ -52,6 +52,24 @@ def photographs(count: int, height: int, width: int, seed: int = 0) -> np.ndarra
     return (255 * np.clip(images, 0, 1)).astype(np.uint8)
 
 
+def ours(size: int, place: str = "host"):
+    """BYOL's `TwoViews`, configured like gin/views/byol_deepmind_224.gin."""
+    # Imported here, since it imports TensorFlow, and some scripts set variables before.
+    import byol_keras as bk
+
+    def layers(*more):
+        jitter = bk.RandomApply(bk.ColorJitter(), 0.8)
+        gray = bk.RandomApply(bk.Grayscale(), 0.2)
+        flip = bk.RandomHorizontalFlip()
+        return [bk.RandomResizedCrop(size), flip, jitter, gray, *more]
+
+    second = [
+        bk.RandomApply(bk.GaussianBlur(), 0.1),
+        bk.RandomApply(bk.Solarize(), 0.2),
+    ]
+    return bk.TwoViews(layers(bk.GaussianBlur()), layers(*second), place)
+
+
 def peak_gigabytes() -> float:
     """Peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -59,7 +77,6 @@ def peak_gigabytes() -> float:
 
 def write(results: dict) -> None:
     """Prints the results of a script and writes them to `<script>.json` next to it."""
-    # Imported here, since it imports TensorFlow, and some scripts set variables before.
     from byol_keras.results import provenance
 
     taken = {"seconds": round(time.perf_counter() - _START, 1)}

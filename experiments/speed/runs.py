@@ -24,7 +24,7 @@ import time
 import gin
 import keras
 import tensorflow as tf
-from measuring import median_ratio, medians, photographs, write
+from measuring import median_ratio, medians, ours, photographs, write
 
 from byol_keras import BYOL, CollapseDoctor, NonfiniteGuard, TargetEMA, data, resnet18
 from byol_keras import train
@@ -32,7 +32,7 @@ from byol_keras.callbacks import RunPosition
 from byol_keras.config import parse
 from byol_keras.monitoring.logs import MetricsLog, Progress, TensorLogs
 from byol_keras.monitoring.throughput import Meter
-from views import ours
+
 
 BATCH_SIZE, IMAGE_SIZE = 64, 32
 REPEATS, STEPS_OF_A_BLOCK, STARTS = 5, 20, 3

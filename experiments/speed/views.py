@@ -23,21 +23,12 @@ from measuring import (
     interleaved,
     median_ratio,
     medians,
+    ours,
     photographs,
     write,
 )
 
-from byol_keras import (
-    ColorJitter,
-    GaussianBlur,
-    Grayscale,
-    RandomApply,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Solarize,
-    TwoViews,
-    data,
-)
+from byol_keras import data
 from byol_keras.views import kernels
 
 REPEATS = 5
@@ -45,19 +36,6 @@ SECONDS = 2.0  # minimum of one measurement
 # Size of the views, size of the decoded images, batch size.
 CASES = {"224": (224, 256, 64), "96": (96, 128, 64), "32": (32, 32, 128)}
 JPEG_SIZE, JPEGS = (375, 500), 128
-
-
-def ours(size: int, place: str = "host") -> TwoViews:
-    """BYOL's two views, configured like gin/views/byol_deepmind_224.gin."""
-
-    def layers(*more):
-        jitter = RandomApply(ColorJitter(), 0.8)
-        gray = RandomApply(Grayscale(), 0.2)
-        flip = RandomHorizontalFlip()
-        return [RandomResizedCrop(size), flip, jitter, gray, *more]
-
-    second = [RandomApply(GaussianBlur(), 0.1), RandomApply(Solarize(), 0.2)]
-    return TwoViews(layers(GaussianBlur()), layers(*second), place)
 
 
 def stock(size: int, gated: bool):
