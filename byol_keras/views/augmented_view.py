@@ -85,7 +85,7 @@ class AugmentedView:
             for layer in others
         )
 
-    def augment_arrays(self, images, uniforms, cropped: bool = False) -> tf.Tensor:
+    def augment_arrays(self, images, uniforms) -> tf.Tensor:
         """The view of a batch by compiled loops, on the host only.
 
         Equals that of `augment` to within 1/255.
@@ -93,34 +93,63 @@ class AugmentedView:
         Args:
             images: uint8 `[B, h, w, C]`.
             uniforms: float32 `[B, draws]` in 0..1, 1 excluded.
-            cropped: bool. Whether the images are crops that are not resized yet.
 
         Returns:
             float32 `[B, S, S, C]` in 0..1.
         """
         layer, size = self.layers[0], tf.shape(images)[1:3]
-        if cropped:
-            box = tf.concat([[0, 0], size], axis=0)
-            boxes = tf.repeat(box[None], tf.shape(images)[0], axis=0)
-        else:
-            boxes = layer.boxes(*tf.unstack(size), uniforms[:, : layer.draws])
-        views = host_function(
-            self._compute, [images, boxes, uniforms], tf.float32, stateful=False
-        )
-        shape = [images.shape[0], *layer.height_width, images.shape[-1]]
-        return tf.ensure_shape(views, shape)
+        boxes = layer.boxes(*tf.unstack(size), uniforms[:, : layer.draws])
+        channels = images.shape[-1]
 
-    def _compute(self, images, boxes, uniforms):
+        def compute(images, boxes, uniforms):
+            def crops(part, planes):
+                layer.resize_arrays(images[part], boxes[part], planes)
+
+            return self._compute(crops, channels, uniforms)
+
+        return self._on_host(compute, [images, boxes, uniforms], channels)
+
+    def augment_packed(self, crops, sizes, uniforms, channels: int) -> tf.Tensor:
+        """The view of a batch of crops of different sizes, by compiled loops.
+
+        Args:
+            crops: uint8 `tf.RaggedTensor` `[B, (bytes)]`, of `RandomResizedCrop.pack`.
+            sizes: int32 `[B, 2]`, likewise.
+            uniforms: float32 `[B, draws]` in 0..1, 1 excluded.
+            channels: int. Of the crops.
+
+        Returns:
+            float32 `[B, S, S, C]` in 0..1, equal to `augment_arrays` of the images.
+        """
+        layer = self.layers[0]
+
+        def compute(values, splits, sizes, uniforms):
+            def unpacked(part, planes):
+                splits_of_part = splits[part.start : part.stop + 1]
+                layer.resize_packed(values, splits_of_part, sizes[part], planes)
+
+            return self._compute(unpacked, channels, uniforms)
+
+        inputs = [crops.values, crops.row_splits, sizes, uniforms]
+        return self._on_host(compute, inputs, channels)
+
+    def _on_host(self, compute, inputs, channels):
+        views = host_function(compute, inputs, tf.float32, stateful=False)
+        batch = inputs[-1].shape[0]
+        return tf.ensure_shape(views, [batch, *self.layers[0].height_width, channels])
+
+    def _compute(self, crops, channels, uniforms):
+        """Views of which `crops(part, planes)` fills in the first layer's result."""
         first, *others = self.layers
-        shape = (len(images), *first.height_width, images.shape[-1])
+        shape = (len(uniforms), *first.height_width, channels)
         views = _aligned(shape)
         # As many images at a time as fit into the cache.
         count = max(1, _CACHE_VALUES // math.prod(shape[1:]))
-        memory = np.empty((count, shape[-1], *first.height_width), np.float32)
-        for begin in range(0, len(images), count):
-            part = slice(begin, begin + count)
-            planes = memory[: len(images[part])]
-            first.resize_arrays(images[part], boxes[part], planes)
+        memory = np.empty((count, channels, *first.height_width), np.float32)
+        for begin in range(0, len(views), count):
+            part = slice(begin, min(begin + count, len(views)))
+            planes = memory[: len(views[part])]
+            crops(part, planes)
             chosen = np.ones(len(planes), bool)
             start = first.draws
             for layer in others:
@@ -141,26 +170,20 @@ class AugmentedView:
             return self.augment_arrays(images, uniforms)
         return self.augment(to_float(images), uniforms)
 
-    def augment_one(self, crop, uniforms, only_crop: bool = False) -> tf.Tensor:
-        """The part of the view that is computed per image of any size; see `finish`.
+    def prepare_one(self, crop) -> tuple[tf.Tensor, ...]:
+        """What is computed per image of any size; `finish` does the rest in batches.
 
         Args:
             crop: uint8 `[h, w, C]`, cut out at `box`.
-            uniforms: float32 `[draws]`.
-            only_crop: bool. Only crop and resize; `augment` does the rest.
-
-        Returns:
-            float32 `[S, S, C]` in 0..1.
         """
-        if self.has_arrays and not only_crop:
-            return self.augment_arrays(crop[None], uniforms[None], cropped=True)[0]
-        return self.layers[0].resize(crop)
+        first = self.layers[0]
+        return first.pack(crop) if self.has_arrays else (first.resize(crop),)
 
-    def finish(self, images, uniforms) -> tf.Tensor:
-        """The view of a batch of images that `augment_one` returned."""
+    def finish(self, parts, uniforms, channels: int) -> tf.Tensor:
+        """The view of a batch of what `prepare_one` returned."""
         if self.has_arrays:
-            return images
-        return self.augment(images, uniforms, cropped=True)
+            return self.augment_packed(*parts, uniforms, channels)
+        return self.augment(*parts, uniforms, cropped=True)
 
     def images_at_once(self, batch_size: int) -> int:
         """Images that one thread augments at once, a divisor of `batch_size`."""
@@ -216,19 +239,20 @@ class AugmentedView:
             uniforms = uniforms_of(element, seed, self.draws)
             if by_itself:
                 (crop,) = crops_of(data, element["image"], {self: uniforms})
-                image = self.augment_one(crop, uniforms)
-            else:
-                image = data.decode(element["image"])
-                image = self.transform(image) if self.transform else image
+                return self.prepare_one(crop), element["label"], uniforms
+            image = data.decode(element["image"])
+            image = self.transform(image) if self.transform else image
             return image, element["label"], uniforms
 
         def augment(images, labels, uniforms):
-            finish = self.finish if by_itself else self.augment_on_host
-            return finish(images, uniforms), labels
+            if by_itself:
+                return self.finish(images, uniforms, data.channels), labels
+            return self.augment_on_host(images, uniforms), labels
 
         stream = data.stream(seed, start=start, pass_length=pass_length)
+        examples = stream.map(prepare, **PARALLEL)
         part = self.images_at_once(batch_size)
-        return batches(stream.map(prepare, **PARALLEL), augment, batch_size, part)
+        return batches(examples, augment, batch_size, part, ragged=by_itself)
 
 
 def crops_of(data, image, views: dict) -> list[tf.Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.runtime.argument_checks import check_choice, is_positive_int
+from byol_keras.runtime.host_calls import host_function
 from byol_keras.views.augmentations import (
     ImageAugmentation,
     between,
@@ -17,7 +18,7 @@ from byol_keras.views.augmentations import (
     resample,
     whole,
 )
-from byol_keras.views.resizing import resized_crops
+from byol_keras.views.resizing import resized_crops, resized_packed
 
 # Boxes that torchvision draws before it falls back to the centre.
 CROP_TRIES = 10
@@ -153,6 +154,51 @@ class RandomResizedCrop(ImageAugmentation):
         cubic = self.interpolation == "bicubic"
         antialias = self.semantics == "torchvision"
         resized_crops(images, boxes, cubic, antialias, planes)
+
+    def pack(self, crop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """A crop of any size in one dimension, for batches of `resize_packed`.
+
+        A crop of more bytes than its float32 result is resized here, so that a batch of
+        photographs never takes more memory than its views.
+
+        Args:
+            crop: uint8 `[h, w, C]`.
+
+        Returns:
+            uint8 `[bytes]`, and int32 `[2]`: height and width, or 0 and 0 if resized.
+        """
+        size, channels = tf.shape(crop)[:2], crop.shape[-1]
+
+        def resized():
+            planes = host_function(self._resized_bytes, [crop], tf.uint8, False)
+            return tf.ensure_shape(planes, [None]), tf.zeros_like(size)
+
+        result = 4 * channels * math.prod(self.height_width)
+        return tf.cond(
+            tf.size(crop) > result,
+            resized,
+            lambda: (tf.reshape(crop, [-1]), size),
+        )
+
+    def _resized_bytes(self, crop):
+        height, width, channels = crop.shape
+        planes = np.empty((1, channels, *self.height_width), np.float32)
+        box = np.int32([[0, 0, height, width]])
+        self.resize_arrays(crop[None], box, planes)
+        return planes.ravel().view(np.uint8)
+
+    def resize_packed(self, values, splits, sizes, planes: np.ndarray) -> None:
+        """Resizes crops of `pack` like `resize_arrays`.
+
+        Args:
+            values: uint8, the bytes of all crops.
+            splits: int64 `[n + 1]`. Where in `values` each crop begins and ends.
+            sizes: int32 `[n, 2]`, as returned by `pack`.
+            planes: float32 `[n, C, height, width]`. Receives the result, in 0..1.
+        """
+        cubic = self.interpolation == "bicubic"
+        antialias = self.semantics == "torchvision"
+        resized_packed(values, splits, sizes, cubic, antialias, planes)
 
     def augment(self, images, uniforms):
         shape = tf.shape(images)

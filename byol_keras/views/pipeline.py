@@ -21,7 +21,9 @@ def uniforms_of(element: dict, seed: int, count: int) -> tf.Tensor:
     return tf.random.stateless_uniform([count], key)
 
 
-def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:
+def batches(
+    examples, augment, batch_size: int, part: int, ragged: bool = False
+) -> tf.data.Dataset:
     """Batches of examples, augmented in parallel, a part of a batch at a time.
 
     Args:
@@ -29,9 +31,12 @@ def batches(examples, augment, batch_size: int, part: int) -> tf.data.Dataset:
         augment: function of batched components -> tuple of batched components.
         batch_size: int.
         part: int, a divisor of `batch_size`. Examples that one thread augments at once.
+        ragged: bool. Whether components may differ in shape: `augment` gets these as
+            `tf.RaggedTensor`.
     """
     # One thread per core: more threads would evict each other's images from the caches.
-    dataset = examples.batch(part, drop_remainder=True).map(
+    batch = examples.ragged_batch if ragged else examples.batch
+    dataset = batch(part, drop_remainder=True).map(
         augment, num_parallel_calls=cores(), deterministic=True
     )
     if part < batch_size:

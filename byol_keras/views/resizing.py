@@ -21,6 +21,30 @@ def resized_crops(images, boxes, cubic, antialias, planes):
 
 
 @compiled
+def resized_packed(values, splits, sizes, cubic, antialias, planes):
+    """Resizes crops of different sizes that lie one behind another.
+
+    Args:
+        values: uint8. Crops `[h, w, C]`, or float32 planes `[C, H, W]` of crops that
+            are resized already.
+        splits: int64 `[n + 1]`. Where in `values` each crop begins and ends.
+        sizes: int32 `[n, 2]`: height, width; 0 and 0 for planes.
+        cubic, antialias: see `resized_crops`.
+        planes: float32 `[n, C, H, W]`. Receives the result, in 0..1.
+    """
+    box = np.zeros(4, np.int32)
+    for n in range(planes.shape[0]):
+        packed = values[splits[n] : splits[n + 1]]
+        height, width = sizes[n]
+        if height == 0:
+            planes[n].reshape(-1).view(np.uint8)[:] = packed
+            continue
+        box[2], box[3] = height, width
+        crop = packed.reshape(height, width, planes.shape[1])
+        _resize(crop, box, cubic, antialias, planes[n])
+
+
+@compiled
 def _resize(image, box, cubic, antialias, planes):
     top, left, height, width = box
     channels, new_height, new_width = planes.shape

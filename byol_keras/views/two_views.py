@@ -122,15 +122,15 @@ class TwoViews:
             self.view1.require_crop("view1")
             self.view2.require_crop("view2")
         stream = data.stream(seed, start=start, pass_length=pass_length)
-        prepare = self._decode if of_one_size else self._augment_one
+        prepare = self._decode if of_one_size else self._crop
         examples = stream.map(prepare(data, seed), **PARALLEL)
         if self.place == "device":
             dataset = batches(examples, lambda *parts: parts, batch_size, batch_size)
             _check_same_size(dataset.map(self.on_device).element_spec)
             return dataset
-        augment = self._augment_on_host if of_one_size else self._finish
+        augment = self._augment_on_host if of_one_size else self._finish(data.channels)
         part = min(view.images_at_once(batch_size) for view in (self.view1, self.view2))
-        dataset = batches(examples, augment, batch_size, part)
+        dataset = batches(examples, augment, batch_size, part, ragged=not of_one_size)
         _check_same_size(dataset.element_spec)
         return dataset
 
@@ -161,24 +161,30 @@ class TwoViews:
             self.view2.augment_on_host(images, second),
         )
 
-    def _augment_one(self, data, seed):
+    def _crop(self, data, seed):
         """Images of any size: each is cropped alone, and only its crops are decoded."""
 
         def prepare(element):
             uniforms = uniforms_of(element, seed, self.draws)
             first, second = self._split(uniforms)
-            only_crop = self.place == "device"
             parts = {self.view1: first, self.view2: second}
-            crop1, crop2 = crops_of(data, element["image"], parts)
-            view1 = self.view1.augment_one(crop1, first, only_crop)
-            view2 = self.view2.augment_one(crop2, second, only_crop)
-            return view1, view2, uniforms
+            crops = crops_of(data, element["image"], parts)
+            pairs = zip(parts, crops, strict=True)
+            if self.place == "device":
+                return *(view.layers[0].resize(crop) for view, crop in pairs), uniforms
+            return *(view.prepare_one(crop) for view, crop in pairs), uniforms
 
         return prepare
 
-    def _finish(self, images1, images2, uniforms):
-        first, second = self._split(uniforms)
-        return self.view1.finish(images1, first), self.view2.finish(images2, second)
+    def _finish(self, channels):
+        def finish(parts1, parts2, uniforms):
+            first, second = self._split(uniforms)
+            return (
+                self.view1.finish(parts1, first, channels),
+                self.view2.finish(parts2, second, channels),
+            )
+
+        return finish
 
     def _split(self, uniforms):
         return uniforms[..., : self.view1.draws], uniforms[..., self.view1.draws :]

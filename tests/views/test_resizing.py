@@ -31,6 +31,28 @@ def test_resized_crops_equal_the_crops_of_augment(
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
+@both_semantics
+@pytest.mark.parametrize("channels", [1, 3])
+def test_packed_crops_of_any_size_are_resized_like_others(semantics, channels):
+    layer = RandomResizedCrop((5, 4), semantics=semantics)
+    rng = np.random.default_rng(0)
+    # From fewer bytes than the result has to more, where `pack` resizes at once.
+    sizes = [(1, 1), (3, 7), (9, 8), (8, 10), (9, 9), (40, 31)]
+    crops = [rng.integers(0, 256, (*s, channels), dtype=np.uint8) for s in sizes]
+    packed = [layer.pack(tf.constant(crop)) for crop in crops]
+    values = tf.ragged.stack([values for values, _ in packed])
+    found_sizes = np.stack([size for _, size in packed])
+    np.testing.assert_array_equal(found_sizes, [*sizes[:4], (0, 0), (0, 0)])
+    shape = (len(crops), channels, *layer.height_width)
+    found, expected = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    splits = values.row_splits.numpy()
+    layer.resize_packed(values.values.numpy(), splits, found_sizes, found)
+    for n, crop in enumerate(crops):
+        boxes = np.int32([[0, 0, *crop.shape[:2]]])
+        layer.resize_arrays(crop[None], boxes, expected[n : n + 1])
+    np.testing.assert_array_equal(found, expected)
+
+
 def resized(image, box, size, cubic=True, antialias=True):
     """float32 `[C, *size]`: a box of one image, resized."""
     planes = np.empty((1, image.shape[-1], *size), np.float32)
