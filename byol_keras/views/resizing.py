@@ -22,7 +22,7 @@ def resized_crops(images, boxes, cubic, antialias, planes):
 
 @compiled
 def resized_packed(values, splits, sizes, cubic, antialias, planes):
-    """Resizes crops of different sizes that lie one behind another.
+    """Resizes consecutive crops of different sizes.
 
     Args:
         values: uint8. Crops `[h, w, C]`, or float32 planes `[C, H, W]` of crops that
