@@ -49,18 +49,6 @@ if TYPE_CHECKING:
     )
 
 _SUB_PACKAGES = ("benchmarks", "data", "interop", "views")
-_OF_VIEWS = (
-    "ColorJitter",
-    "GaussianBlur",
-    "Grayscale",
-    "RandomApply",
-    "RandomCrop",
-    "RandomHorizontalFlip",
-    "RandomResizedCrop",
-    "RandomVerticalFlip",
-    "Solarize",
-    "TwoViews",
-)
 
 __all__ = [
     "BYOL",
@@ -101,7 +89,7 @@ __all__ = [
 def __getattr__(name):
     if name in _SUB_PACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _OF_VIEWS:
+    if name in __all__:  # not imported above, so it is a view
         return getattr(importlib.import_module(f"{__name__}.views"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
