@@ -25,7 +25,7 @@ from byol_keras.data import decoding
 from byol_keras.data.folder_contents import left_out
 from byol_keras.data.image_bytes import SUFFIXES, bits_of, format_of, readable
 from byol_keras.data.image_files import find_images
-from byol_keras.data.unreadable import flaw_of_file
+from byol_keras.data.unreadable import load_image
 from byol_keras.runtime import cli
 from byol_keras.runtime.argument_checks import existing_folder
 from byol_keras.runtime.atomic_files import write_text
@@ -128,10 +128,9 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
 
 def inspect(path: str) -> Image:
     """Reads and decodes one file."""
-    flaw = flaw_of_file(path)
+    data, flaw = load_image(path)
     if flaw:
         return Image(flaw)
-    data = pathlib.Path(path).read_bytes()
     with tf.device("CPU"):
         (height, width, channels), pixels = _decoded(readable(data))
     useless = None

@@ -112,6 +112,26 @@ def test_odd_images_are_readable_and_broken_ones_have_their_reasons(tmp_path):
     assert set(report["formats"]) == expected
 
 
+def test_pipe_is_not_read_and_a_file_that_is_deleted_meanwhile_is_listed(
+    tmp_path, monkeypatch
+):
+    for name in ("1.png", "2.png"):
+        write(tmp_path / name, png(4, 4))
+    os.mkfifo(tmp_path / "3.png")
+    load = data_check.load_image
+
+    def deleting(path):
+        found = load(path)
+        if path.endswith("1.png"):
+            os.remove(path)
+        return found
+
+    monkeypatch.setattr(data_check, "load_image", deleting)
+    report = data_check.check_folder(tmp_path)
+    assert report["readable"] == 2
+    assert report["unreadable"] == {"3.png": "cannot be opened: not a regular file"}
+
+
 def test_other_files_are_counted_by_ending(tmp_path):
     for name in ("1.png", "2.heicx", "3.heicx", "4.txt"):
         write(tmp_path / name, png(4, 4))

@@ -14,6 +14,7 @@ from byol_keras.data.decoding import MAX_PIXELS
 from byol_keras.data.image_files import file_rows as rows_of_files
 from byol_keras.data.sources import Rows
 from byol_keras.data.unreadable import MAX_BAD_SHARE, check_share
+from byol_keras.runtime.regular_files import check_regular
 
 SUFFIXES = (".npy",)
 
@@ -76,6 +77,7 @@ def flaw_of_array(path: str, channels: int | None = None) -> str | None:
         channels: int. Required number of channels; None for any.
     """
     try:
+        check_regular(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         return f"cannot be opened: {error.strerror or error}"

@@ -20,9 +20,10 @@ from byol_keras.data.unreadable import (
     MAX_BAD_SHARE,
     ReadableFiles,
     check_share,
-    flaw_of_file,
+    load_image,
 )
 from byol_keras.runtime.printable import printable
+from byol_keras.runtime.regular_files import check_regular
 
 _log = logging.getLogger("byol_keras")
 IMAGE_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
@@ -109,9 +110,9 @@ def common_channels(
     found, unreadable = {}, {}
     spread = _spread(paths, _SAMPLE_SIZE)
     for path in dict.fromkeys([*spread, *paths]):
-        flaw = flaw_of_file(path)
+        data, flaw = load_image(path)
         if flaw is None:
-            found[path] = channels_of(readable(pathlib.Path(path).read_bytes()))
+            found[path] = channels_of(readable(data))
         else:
             unreadable[path] = flaw
         if len(found) == min(_SAMPLE_SIZE, len(paths)):
@@ -156,6 +157,7 @@ def _spread(paths, most):
 def _channels_in_header(path):
     """1 or 3 without decoding; None if the file cannot be read."""
     try:
+        check_regular(path)
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             is_grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
             return 1 if is_grey and image.format != "GIF" else 3

@@ -28,6 +28,7 @@ from byol_keras.data.image_bytes import flaw_of, readable_in_graph
 from byol_keras.runtime.host_calls import host_function
 from byol_keras.runtime.printable import printable
 from byol_keras.runtime.progress import tracked
+from byol_keras.runtime.regular_files import check_regular
 
 # Scraped folders hold a few broken files. A larger share usually has one cause, such
 # as an interrupted copy.
@@ -113,8 +114,11 @@ class ReadableFiles:
             return self._examined(place, tf.uint8, [None, None, self.channels])
         replacement = self._replacements.lookup(place)
         source = tf.where(replacement == _UNKNOWN, place, replacement)
-        contents = self._contents_or_empty(self._names[source])
-        is_unchanged = _digest(contents) == self._digests.lookup(source)
+        digest = self._digests.lookup(source)
+        # What was not examined yet may be a pipe, which is read for ever.
+        name = tf.where(digest == _UNKNOWN, os.devnull, self._names[source])
+        contents = self._contents_or_empty(name)
+        is_unchanged = _digest(contents) == digest
         source, contents = tf.cond(
             is_unchanged,
             lambda: (source, contents),
@@ -239,6 +243,7 @@ def flaw_of_file(path: str, channels: int = 3) -> str | None:
 def load_image(path: str, channels: int = 3) -> tuple[bytes, str | None]:
     """Contents of an image file, and why they cannot be decoded or None if they can."""
     try:
+        check_regular(path)
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
         return b"", f"cannot be opened: {error.strerror}"

@@ -15,6 +15,7 @@ __all__ = [
     "host_calls",
     "printable",
     "progress",
+    "regular_files",
     "run_folder",
     "workers",
 ]

@@ -1,5 +1,6 @@
 """Folders of `.npy` files are images of any number of channels."""
 
+import os
 import re
 
 import numpy as np
@@ -120,6 +121,15 @@ def test_array_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
 
 def test_missing_array_cannot_be_opened(tmp_path):
     assert "cannot be opened" in array_files.flaw_of_array(tmp_path / "x.npy")
+
+
+def test_pipe_among_arrays_is_not_read(tmp_path):
+    write_arrays(tmp_path)
+    os.mkfifo(tmp_path / "a.npy")
+    source = data.image_folder(tmp_path, max_bad_share=0.9)
+    assert len(list(source.ordered())) == 6
+    (bad,) = source.unreadable()
+    assert bad.reason == "cannot be opened: not a regular file"
 
 
 def test_folder_of_unusable_arrays_is_refused_with_the_reason(tmp_path):

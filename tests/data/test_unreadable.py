@@ -40,7 +40,19 @@ def one_pass(source):
 
 def test_file_that_cannot_be_opened_has_a_reason(tmp_path):
     flaw = unreadable.flaw_of_file(str(tmp_path))
-    assert flaw == "cannot be opened: Is a directory"
+    assert flaw == "cannot be opened: not a regular file"
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_pipe_or_device_among_the_images_is_not_read(lists, tmp_path):
+    folder = tmp_path / ("with [brackets]" if lists else "plain")
+    numbered(folder, 4)
+    os.mkfifo(folder / "002" / "pipe.png")
+    (folder / "002" / "device.png").symlink_to("/dev/zero")
+    source = data.image_folder(folder, max_bad_share=0.9)
+    assert [n for n, _ in numbers_of(source, source.ordered())] == [0, 1, 2, 3]
+    reasons = {file.reason for file in source.unreadable()}
+    assert reasons == {"cannot be opened: not a regular file"}
 
 
 def test_bad_image_is_replaced_by_the_next_that_is_readable(tmp_path):

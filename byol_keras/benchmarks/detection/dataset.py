@@ -23,6 +23,7 @@ from byol_keras.benchmarks.detection.examples import (
 from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.published_folder import PublishedFolder
+from byol_keras.runtime.regular_files import check_regular
 
 
 @gin.register(module="byol_keras")
@@ -160,6 +161,7 @@ def _image_sizes(paths) -> list[tuple[int, int] | None]:
 
     def read(path):
         try:
+            check_regular(path)
             with Image.open(path, formats=("JPEG", "PNG")) as image:
                 size = image.height, image.width
                 # Of a truncated JPEG the first part is decoded, of a PNG nothing.
@@ -193,6 +195,7 @@ def _report(name, examples, bad, source):
 
 
 def _read_voc(annotation, image_path, image_id, size, bad) -> Annotated:
+    check_regular(annotation)
     root = ElementTree.parse(annotation).getroot()
     stated = root.findtext("size/height"), root.findtext("size/width")
     objects = _Objects(agreed_size(stated, size), bad)

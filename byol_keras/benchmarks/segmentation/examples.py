@@ -11,6 +11,7 @@ from PIL import Image
 
 from byol_keras.data.sources import Rows, file_stamps
 from byol_keras.runtime.host_calls import host_function
+from byol_keras.runtime.regular_files import check_regular
 
 # Class of values that are not allowed in a mask.
 UNKNOWN = 254
@@ -142,12 +143,14 @@ def scipy_io():
 
 def _read_image(path: str) -> np.ndarray:
     """The pixels of an image file, uint8 `[h, w, 3]`."""
+    check_regular(path)
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def _read_values(path: str) -> np.ndarray:
     """The values of a mask file, integers `[h, w]`, as its bits encode them."""
+    check_regular(path)
     if path.endswith(".mat"):
         return scipy_io().loadmat(path)["GTcls"][0, 0]["Segmentation"]
     with Image.open(path) as mask:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 
 import numpy as np
@@ -127,7 +128,9 @@ def test_parts_of_an_object_are_not_read_as_objects(voc):
     assert data.bad == []
 
 
-@pytest.mark.parametrize("harm", ["xml", "no xml", "image", "no image"])
+@pytest.mark.parametrize(
+    "harm", ["xml", "no xml", "xml pipe", "image", "no image", "image pipe"]
+)
 def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
     xml = voc / "VOC2007" / "Annotations" / "000002.xml"
     image = voc / "VOC2007" / "JPEGImages" / "000002.jpg"
@@ -137,8 +140,12 @@ def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
         xml.unlink()
     elif harm == "image":
         image.write_bytes(b"no image")
-    else:
+    elif harm == "no image":
         image.unlink()
+    else:
+        pipe = image if harm == "image pipe" else xml
+        pipe.unlink()
+        os.mkfifo(pipe)
     data = voc_detection(voc)
     assert [x.image_id for x in data.examples] == ["000001", "000003", "2008_000001"]
     assert len(data.bad) == 1

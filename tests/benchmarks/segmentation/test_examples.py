@@ -1,5 +1,6 @@
 """Images and masks from files: bad masks are left out, digests follow the content."""
 
+import os
 import pathlib
 import struct
 import zlib
@@ -41,7 +42,7 @@ def test_bad_masks_are_left_out_with_their_reasons(voc):
     assert "\n" not in describe(bad)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "no image", "only a header"])
+@pytest.mark.parametrize("harm", ["truncated", "no image", "only a header", "pipe"])
 def test_mask_of_an_image_that_cannot_be_decoded_is_left_out(voc, harm):
     data = voc_segmentation(voc, splits=("train", "val"))
     path = pathlib.Path(data.images[1])
@@ -52,7 +53,11 @@ def test_mask_of_an_image_that_cannot_be_decoded_is_left_out(voc, harm):
         content = b"no image"
     else:
         content = b"\xff\xd8\xff\xe0" + bytes(100)
-    path.write_bytes(content)
+    if harm == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
     good, (line,) = data.without_bad_masks()
     assert len(good.images) == 3
     assert data.images[1] not in good.images
