@@ -9,9 +9,11 @@ def top_accuracy(scores: np.ndarray, labels: np.ndarray, top: int) -> float:
     Args:
         scores: `[N, classes]`: votes, logits or probabilities.
         labels: int `[N]`.
-        top: int. Ties are broken in favour of the lower class number. A row with NaN
-            is wrong; a training that diverged gives such rows.
+        top: int. Where classes of equal scores do not all fit, a row counts as the
+            share of them that do: the mean over all orders of these classes. A row with
+            NaN is wrong; a training that diverged gives such rows.
     """
-    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-    hits = np.any(ranked == labels[:, None], axis=1) & ~np.isnan(scores).any(axis=1)
-    return 100.0 * float(np.mean(hits))
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    above, equal = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
+    hits = np.clip((top - above) / np.maximum(equal, 1), 0.0, 1.0)
+    return 100.0 * float(np.mean(np.where(np.isnan(scores).any(axis=1), 0.0, hits)))
