@@ -105,7 +105,7 @@ def has_channels_first(shape: tuple[int, ...]) -> bool:
         return False
     first, height, width = shape
     is_square = height == width > max(first, 4)
-    return is_square or (first in (1, 3, 4) and min(height, width) > 16)
+    return is_square or min(height, width) > max(16, 4 * first - 1)
 
 
 def _channels(array):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.array_files import has_channels_first
+from byol_keras.data.folder_contents import log_classes
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.sources import Rows
 from byol_keras.runtime.argument_checks import existing_folder
@@ -27,6 +28,8 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+# Channels of images in colour, without and with transparency.
+_COLOURS = (3, 4)
 
 
 @gin.register(module="byol_keras")
@@ -57,7 +60,7 @@ def arrays(images: np.ndarray, labels: np.ndarray | None = None) -> ImageData:
     Raises:
         ValueError: if a dtype or a shape differs from these.
     """
-    images = np.asarray(images)
+    images = _as_array("images", images)
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8. Received: {images.dtype}")
     if images.ndim not in (3, 4) or 0 in images.shape:
@@ -70,9 +73,15 @@ def arrays(images: np.ndarray, labels: np.ndarray | None = None) -> ImageData:
             "images must have their channels last, as [N, H, W, C]. "
             f"Received: {images.shape}"
         )
+    if images.shape[2] in _COLOURS and min(images.shape[:2]) > max(_COLOURS):
+        one = "one image" if images.ndim == 3 else "[H, W, C, N]"
+        raise ValueError(
+            "images must be of shape [N, H, W, C] or [N, H, W]. "
+            f"Received: {images.shape}, probably {one}"
+        )
     class_names = None
     if labels is not None:
-        labels = _checked_labels(np.asarray(labels), len(images))
+        labels = _checked_labels(_as_array("labels", labels), len(images))
         class_names = tuple(str(label) for label in range(labels.max() + 1))
     name = f"arrays of shape {images.shape}"
     return _from_arrays(name, images, labels, class_names)
@@ -117,6 +126,8 @@ def _from_arrays(name, images, labels, class_names):
     def contents():
         return images.numpy().tobytes(), _bytes(labels)
 
+    values = None if labels is None else labels.numpy()
+    log_classes(name, len(images), class_names, values)
     height, width, channels = images.shape[1:]
     rows = Rows(len(images), fetch, contents)
     if labels is not None:
@@ -128,17 +139,26 @@ def _bytes(labels):
     return b"" if labels is None else labels.numpy().tobytes()
 
 
+def _as_array(name, values):
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be an array. Received: a {type(values).__name__} of parts of "
+            "different shapes"
+        ) from error
+
+
 def _checked_labels(labels, num_images):
     if labels.shape != (num_images,):
         raise ValueError(
             f"labels must be of shape ({num_images},), one per image. "
             f"Received: {labels.shape}"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise ValueError(
-            "labels must be integers from 0 on. "
-            f"Received: {labels.dtype} from {labels.min()}"
-        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers from 0 on. Received: {labels.dtype}")
+    if labels.min() < 0:
+        raise ValueError(f"labels must be integers from 0 on. Received: {labels.min()}")
     return labels
 
 

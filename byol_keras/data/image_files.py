@@ -1,6 +1,7 @@
 """Image files below a folder: finding them, and reading them as encoded images."""
 
 import collections
+import concurrent.futures
 import functools
 import logging
 import os
@@ -34,15 +35,26 @@ FOREIGN_FOLDERS = (
     "__MACOSX",
     "__pycache__",
     "lost+found",
+    "RECYCLED",
     "RECYCLER",
     "#recycle",
+    "#snapshot",
+    "@Recently-Snapshot",
     "@Recycle",
+    "@tmp",
+    "Network Trash Folder",
     "System Volume Information",
+    "Temporary Items",
 )
+_FOREIGN = {name.lower() for name in FOREIGN_FOLDERS}
 # Images that are decoded to find the number of channels of a folder, and those whose
-# headers are read besides where all of these are grey.
+# headers are read.
 _SAMPLE_SIZE = 16
 _MOST_HEADERS = 1024
+# Headers that are read at a time: network disks answer many requests.
+_HEADERS_AT_ONCE = 16
+# Endings, classes or files that a line names.
+_MOST_NAMED = 8
 # Modes of Pillow that `readable` and TensorFlow decode to grey.
 _GREY_MODES = ("1", "L", "LA", "La", "I")
 
@@ -84,13 +96,26 @@ def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> Found:
         left_out.update(os.path.splitext(file)[1].lower() for file in others)
     if not images and not others:
         suffixes = " ".join(IMAGE_SUFFIXES + otherwise)
-        raise ValueError(f"path must hold images ({suffixes}). Received: {folder}")
+        there = counted(left_out) or "no files"
+        raise ValueError(
+            f"path must hold images ({suffixes}). Received: {folder}, with {there}"
+        )
     return Found(sorted(images or others), left_out)
+
+
+def counted(counts: collections.Counter) -> str:
+    """Numbers and names, the largest number first: "30 .png, 2 .jpg"."""
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{n:,} {printable(name) or 'without ending'}" for name, n in most]
+    if len(shown) > _MOST_NAMED:
+        rest = sum(n for _, n in most[_MOST_NAMED:])
+        shown[_MOST_NAMED:] = [f"{rest:,} others"]
+    return ", ".join(shown)
 
 
 def is_foreign(name: str) -> bool:
     """Whether a folder of this name is hidden, or one of `FOREIGN_FOLDERS`."""
-    return name.startswith(".") or name in FOREIGN_FOLDERS
+    return name.startswith(".") or name.lower() in _FOREIGN
 
 
 def common_channels(
@@ -99,8 +124,8 @@ def common_channels(
     """Channels of the folder's images: 1 if all those examined are grey, else 3.
 
     16 images are decoded, at equal distances in the order of `paths`, and further ones
-    in place of the unreadable. If they are grey, the headers of up to 1,024 more are
-    read, at equal distances again. A warning has the counts if they differ.
+    in place of the unreadable. Of up to 1,024 more the headers are read, at equal
+    distances again. A warning has the counts if they differ.
 
     Raises:
         ValueError: if the unreadable images among those decoded exceed a share
@@ -125,17 +150,11 @@ def common_channels(
                 f"{len(found) + len(unreadable)} examined, such as {path} ({flaw})"
             )
     if unreadable:
-        _log.warning(
-            "%d of %d images examined in %s cannot be read: %s",
-            len(unreadable),
-            len(unreadable) + len(found),
-            printable(folder),
-            printable(", ".join(f"{p} ({flaw})" for p, flaw in unreadable.items())),
-        )
-    if set(found.values()) == {1}:
-        more = (path for path in _spread(paths, _MOST_HEADERS) if path not in found)
-        found |= {path: _channels_in_header(path) for path in more}
-    counts = collections.Counter(found.values())
+        _warn_of_unreadable(unreadable, len(found), folder)
+    more = [path for path in _spread(paths, _MOST_HEADERS) if path not in found]
+    with concurrent.futures.ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
+        of_headers = pool.map(_channels_in_header, more)
+    counts = collections.Counter([*found.values(), *of_headers])
     if counts[1] and counts[3]:
         _log.warning(
             "of %d images examined in %s, %d are grey and %d in colour; all are read "
@@ -146,6 +165,19 @@ def common_channels(
             counts[3],
         )
     return 3 if counts[3] else 1
+
+
+def _warn_of_unreadable(unreadable, num_readable, folder):
+    named = [f"{path} ({flaw})" for path, flaw in unreadable.items()]
+    if len(named) > _MOST_NAMED:
+        named[_MOST_NAMED:] = [f"and {len(named) - _MOST_NAMED:,} others"]
+    _log.warning(
+        "%d of %d images examined in %s cannot be read: %s",
+        len(unreadable),
+        len(unreadable) + num_readable,
+        printable(folder),
+        printable(", ".join(named)),
+    )
 
 
 def _spread(paths, most):

@@ -5,7 +5,7 @@ import os
 import gin
 
 from byol_keras.data import array_files, image_files
-from byol_keras.data.folder_contents import log_contents
+from byol_keras.data.folder_contents import log_contents, why_no_classes
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.unreadable import MAX_BAD_SHARE
 from byol_keras.runtime.argument_checks import existing_folder
@@ -59,8 +59,11 @@ def image_folder(
     channels = channels or found
     class_names, labels = _classes(files)
     log_contents(folder, contents, class_names)
+    name = f"images in {printable(folder)}"
+    if class_names is None and (reason := why_no_classes(files)):
+        name += f" ({reason})"
     return ImageData(
-        f"images in {printable(folder)}",
+        name,
         len(paths),
         channels,
         None,

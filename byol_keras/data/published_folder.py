@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from byol_keras.data import image_files
+from byol_keras.data.folder_contents import log_classes
 from byol_keras.data.image_data import ImageData
 from byol_keras.runtime.argument_checks import check_choice
 
@@ -86,7 +87,9 @@ class PublishedFolder:
                 f"{len(files)}, such as {absent[0]}"
             )
         paths = [os.path.join(folder, file) for file in files]
-        rows = image_files.file_rows(paths, np.asarray(labels, np.int64), 3)
+        labels = np.asarray(labels, np.int64)
+        log_classes(name, len(files), class_names, labels)
+        rows = image_files.file_rows(paths, labels, 3)
         return ImageData(name, len(files), 3, None, class_names, rows, names=files)
 
 

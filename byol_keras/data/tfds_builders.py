@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from byol_keras.data.decoding import channels_of
+from byol_keras.data.folder_contents import log_classes
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.sources import Rows, Shards
 
@@ -114,12 +115,15 @@ def images_of_builder(
     *image_size, channels = features[image_key].shape
     if not channels:  # unknown: None, which a prepared folder gives back as 0
         channels = channels_of(next(iter(shards.ordered()))["image"])
+    name = f"{info.full_name} of TFDS, split {split}"
+    class_names = tuple(features[label_key].names) if label_key in features else None
+    log_classes(name, num_examples, class_names)
     return ImageData(
-        f"{info.full_name} of TFDS, split {split}",
+        name,
         num_examples,
         channels,
         None if None in image_size else tuple(image_size),
-        tuple(features[label_key].names) if label_key in features else None,
+        class_names,
         _in_memory(shards) if in_memory else shards,
     )
 

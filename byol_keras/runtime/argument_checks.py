@@ -48,6 +48,9 @@ def existing_folder(name: str, path: str | os.PathLike) -> pathlib.Path:
         ValueError: if it is not an existing folder.
     """
     check_local(name, path)
+    # An empty string would be the working directory.
+    if not os.fspath(path):
+        raise ValueError(f"{name} must be an existing folder. Received: none")
     path = pathlib.Path(path).expanduser()
     if not path.is_dir():
         raise ValueError(f"{name} must be an existing folder. Received: {path}")

@@ -150,6 +150,8 @@ def test_channels_of_arrays_cannot_be_changed(tmp_path):
         ((3, 64, 64), True),
         ((13, 64, 64), True),
         ((1, 60, 80), True),
+        ((2, 60, 80), True),
+        ((13, 64, 80), True),
         ((4, 80, 60), True),
         ((64, 64, 3), False),
         ((64, 64, 200), False),

@@ -78,9 +78,23 @@ def test_arrays_of_three_dimensions_have_one_channel():
         (np.zeros((2, 3, 32, 32), np.uint8), None, r"channels last.* \(2, 3, 32, 32\)"),
         (np.zeros((2, 3, 3), np.uint8), [1], r"shape \(2,\).* Received: \(1,\)"),
         (np.zeros((2, 3, 3), np.uint8), [0.5, 1], "integers .* Received: float64"),
-        (np.zeros((2, 3, 3), np.uint8), [-1, 1], "integers .* Received: int64 from -1"),
+        (np.zeros((2, 3, 3), np.uint8), [-1, 1], "integers .* Received: -1"),
+        (np.zeros((2, 3, 3), np.uint8), ["a", "b"], "^labels must be .* <U1"),
+        (np.zeros((2, 3, 3), np.uint8), [[1], [1, 2]], "^labels must be an array"),
+        ([np.zeros((2, 3)), np.zeros((3, 3))], None, "^images must be an array.* list"),
+        (np.zeros((8, 9, 3), np.uint8), None, r"\(8, 9, 3\), probably one image"),
+        (np.zeros((8, 9, 3, 7), np.uint8), None, r"7\), probably \[H, W, C, N\]"),
+        (np.zeros((2, 2, 64, 80), np.uint8), None, "channels last"),
     ],
 )
 def test_arrays_name_what_is_wrong(images, labels, message):
     with pytest.raises(ValueError, match=message):
         data.arrays(images, labels)
+
+
+def test_arrays_are_logged_with_their_classes(caplog):
+    with caplog.at_level("INFO", logger="byol_keras"):
+        data.arrays(np.zeros((3, 7, 5), np.uint8), [0, 1, 1])
+    assert caplog.messages == [
+        "3 images: arrays of shape (3, 7, 5); 2 classes: 2 1, 1 0"
+    ]

@@ -1,6 +1,5 @@
 """The log says what a folder holds, and warns of what may not be meant."""
 
-import collections
 import os
 import pathlib
 
@@ -49,13 +48,6 @@ def test_other_files_are_counted_in_one_line(tmp_path, caplog):
     assert warnings == [f"5 files are no images that can be read: {counts}"]
 
 
-def test_only_the_most_frequent_endings_are_named():
-    counts = collections.Counter({f".{n}": n for n in range(1, 12)})
-    shown = folder_contents.counted(counts)
-    assert shown.startswith("11 .11, 10 .10, ")
-    assert shown.endswith("4 .4, 6 others")
-
-
 def test_an_image_beside_the_folders_of_classes_is_named(tmp_path, caplog):
     files = ["a/1.png", "b/1.png", "cover.png"]
     found, (warning,) = lines(tmp_path, files, caplog)
@@ -64,6 +56,8 @@ def test_an_image_beside_the_folders_of_classes_is_named(tmp_path, caplog):
         "no labels, since 1 of 3 images are beside the folders of the classes: "
         "cover.png"
     )
+    with pytest.raises(ValueError, match=r"must have labels.*: cover\.png"):
+        data.image_folder(tmp_path).labels()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +70,7 @@ def test_an_image_beside_the_folders_of_classes_is_named(tmp_path, caplog):
             "a and b in test",
         ),
         (["a/images/1.png", "b/images/1.png"], "2 classes: 1 a, 1 b", None),
+        (["a/images/1.png", "train/images/1.png"], "2 classes: 1 a, 1 train", None),
         (["a/1.png", "b/c/1.png", "b/d/1.png"], "2 classes: 2 b, 1 a", None),
     ],
 )
@@ -86,6 +81,46 @@ def test_folders_below_those_of_the_classes_are_named(
     assert found.endswith(f"; {classes}")
     assert len(warnings) == bool(warning)
     assert not warning or f"those below, such as {warning}, are not" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "warning"),
+    [
+        (["train/1.png", "Val/1.png"], "Val, train"),
+        (["test/images/1.jpg", "train/images/1.jpg"], "test, train"),
+    ],
+)
+def test_classes_that_are_named_as_parts_of_a_dataset_are_named(
+    tmp_path, caplog, files, warning
+):
+    _, warnings = lines(tmp_path, files, caplog)
+    rule = "the classes have names of parts of a dataset"
+    assert warnings[0].startswith(f"{rule}: {warning}. To use only one part, set ")
+
+
+def test_folders_without_images_are_named(tmp_path, caplog):
+    for folder in ("empty", "@eaDir", ".git"):
+        (tmp_path / folder).mkdir()
+    files = ["a/1.png", "b/c/1.png", "notes/read.txt"]
+    found, warnings = lines(tmp_path, files, caplog)
+    assert found.endswith("; 2 classes: 1 a, 1 b")
+    assert warnings[-1] == "folders without images are no classes: empty, notes"
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        (np.array([1, 0, 1]), ("a", "b", "c"), "3 classes: 2 b, 1 a, 0 c"),
+        (np.array([[1, 0], [1, 1], [-1, 1]]), ("a", "b"), "2 classes: 2 a, 2 b"),
+        (np.array([0, 0, 0]), ("a",), "1 class: a"),
+        (None, ("a", "b"), "2 classes"),
+        (None, None, "no classes"),
+    ],
+)
+def test_classes_of_other_data_are_logged(labels, names, expected, caplog):
+    with caplog.at_level("INFO", logger="byol_keras"):
+        folder_contents.log_classes(f"data [{expected}]", 3, names, labels)
+    assert caplog.messages == [f"3 images: data [{expected}]; {expected}"]
 
 
 def test_many_classes_are_counted(tmp_path, caplog):

@@ -1,5 +1,8 @@
 """Image files are found in a fixed order; the first readable ones give the channels."""
 
+import collections
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -80,9 +83,10 @@ def test_unreadable_images_among_the_first_are_named_in_one_warning(tmp_path, ca
         ([], 1, None),
         (range(17), 3, None),
         (range(100), 3, None),
-        (range(16, 100), 3, "3 are grey and 13 in colour"),
+        (range(16, 100), 3, "16 are grey and 84 in colour"),
+        (range(1, 100), 3, "1 are grey and 99 in colour"),
         ([57], 3, "99 are grey and 1 in colour"),
-        ([99], 3, "15 are grey and 1 in colour"),
+        ([99], 3, "99 are grey and 1 in colour"),
     ],
 )
 def test_channels_are_those_of_the_whole_folder(
@@ -96,6 +100,17 @@ def test_channels_are_those_of_the_whole_folder(
         assert image_files.common_channels(paths, tmp_path) == expected
     assert len(caplog.messages) == bool(counts)
     assert not counts or counts in caplog.messages[0]
+
+
+def test_only_some_unreadable_images_are_named(tmp_path, caplog):
+    paths = [str(tmp_path / f"{number:02}.png") for number in range(40)]
+    write(pathlib.Path(paths[-1]), png(1))
+    with caplog.at_level("WARNING", logger="byol_keras"):
+        image_files.common_channels(paths, tmp_path, max_bad_share=1.0)
+    (warning,) = caplog.messages
+    assert warning.startswith("39 of 40 images examined")
+    assert warning.count("(cannot be opened") == 8
+    assert warning.endswith(", and 31 others")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -118,10 +133,31 @@ def test_channels_do_not_depend_on_unreadable_images(tmp_path):
     assert image_files.common_channels(paths, tmp_path, max_bad_share=0.6) == 3
 
 
-@pytest.mark.parametrize("folder", image_files.FOREIGN_FOLDERS)
+@pytest.mark.parametrize("folder", [*image_files.FOREIGN_FOLDERS, "$Recycle.Bin"])
 def test_folders_of_systems_are_left_out(tmp_path, folder):
     write_pngs(tmp_path, "a/1.png", f"{folder}/2.png", f"a/{folder}/3.png")
     assert image_files.find_images(tmp_path) == (["a/1.png"], {})
+
+
+def test_only_the_most_frequent_endings_are_named():
+    counts = collections.Counter({f".{n}": n for n in range(1, 12)})
+    shown = image_files.counted(counts)
+    assert shown.startswith("11 .11, 10 .10, ")
+    assert shown.endswith("4 .4, 6 others")
+
+
+@pytest.mark.parametrize(
+    ("files", "there"),
+    [
+        (["1", "2", "3.jxl"], "2 without ending, 1 .jxl"),
+        ([".hidden.png"], "no files"),
+    ],
+)
+def test_what_a_folder_without_images_holds_is_said(tmp_path, files, there):
+    for file in files:
+        write(tmp_path / file, b"")
+    with pytest.raises(ValueError, match=f"must hold images .*, with {there}"):
+        image_files.find_images(tmp_path)
 
 
 def test_other_files_are_counted_by_their_ending(tmp_path):

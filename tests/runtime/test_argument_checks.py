@@ -49,3 +49,8 @@ def test_url_is_no_existing_folder():
     rule = "^path must be a local path; URLs are not .* Received: gs://bucket/run$"
     with pytest.raises(ValueError, match=rule):
         existing_folder("path", "gs://bucket/run")
+
+
+def test_empty_text_is_not_the_working_directory():
+    with pytest.raises(ValueError, match="^path must be an existing .*: none$"):
+        existing_folder("path", "")
