@@ -34,7 +34,8 @@ def shape(image, channels: int) -> tf.Tensor:
 def decode(image, channels: int) -> tf.Tensor:
     """Pixels of an encoded image.
 
-    For three channels, grey is repeated; for one channel, colour is converted to luma.
+    For three channels, grey is repeated; for one channel, colour is converted to luma,
+    of which a JPEG stores its own.
     Transparency and all frames but the first are dropped; of 16 bits, the upper 8 are
     kept. The height and width of an image of more than `WHOLE_PIXELS` are halved or
     quartered, here as in `decode_crops` and `shape`.
@@ -48,7 +49,7 @@ def decode(image, channels: int) -> tf.Tensor:
         uint8 `[h, w, channels]`.
 
     Deviation: torchvision decodes large images whole, and refuses those of more than
-        179 million pixels.
+        179 million pixels. Pillow's colours of a CMYK JPEG differ by 1 in places.
     """
     return tf.cond(
         tf.io.is_jpeg(image),

@@ -69,8 +69,7 @@ _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF8": "GIF",
     b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
+    **{prefix: "TIFF" for prefix in TiffImagePlugin.PREFIXES},
 }
 # The fifth to eighth byte of AVIF and HEIC; their brands follow.
 _ISO_MEDIA = b"ftyp"
@@ -81,10 +80,16 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _BMP_OF_TENSORFLOW = ("BGR", "BGRX", "BGRA")
 # Modes of Pillow that PNG stores with 8 bits per channel.
 _PNG_MODES = ("L", "LA", "RGB", "RGBA")
-# Formats that TensorFlow does not read.
-_OF_PILLOW = ("TIFF", "PPM", "AVIF", "HEIC")
+# Formats that TensorFlow does not read. Of GIF it decodes all frames, refuses files
+# whose later frames are damaged, and makes transparent pixels black.
+_OF_PILLOW = ("GIF", "TIFF", "PPM", "AVIF", "HEIC")
+# Pillow's words on images that are not damaged, but of a kind that it does not read.
+_UNSUPPORTED = ("Unsupported", "not supported", "unknown pixel mode")
 # The first two bytes of TIFF in both byte orders, of BMP, GIF and the kinds of PPM.
 _STARTS = (b"II", b"MM", b"BM", b"GI", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
+# The segment of a CMYK JPEG with which all readers take its values as inverted. Without
+# it, Pillow and browsers do, but not TensorFlow.
+_ADOBE_MARKER = rb"\xff\xee..Adobe"
 # The 12th byte of a WebP file that may be animated or transparent.
 _WEBP_EXTENDED = b"VP8X"
 
@@ -119,17 +124,19 @@ def flaw_of(data: bytes, channels: int = 3) -> str | None:
                 decoding.decode(readable(data), channels)
     except (_Unusable, Image.DecompressionBombError) as error:
         return str(error)
-    except Exception:  # TensorFlow and Pillow raise many kinds
+    except Exception as error:  # TensorFlow and Pillow raise many kinds
+        if any(words in str(error) for words in _UNSUPPORTED):
+            return f"{kind} that Pillow cannot read ({error})"
         return f"{kind} that is damaged or cut short"
     return None
 
 
 def readable(data: bytes) -> bytes:
-    """The same bytes, or a PNG where TensorFlow cannot read the image.
+    """The same bytes, or a BMP or PNG where TensorFlow cannot read the image.
 
-    Converts TIFF (its first page), PPM, AVIF, HEIC, BMP with a palette, 16 bits or an
-    unusual order of channels, GIF whose first frame does not fill its canvas, and
-    animated WebP: asked for one frame of it, TensorFlow 2.21 writes beyond its buffer.
+    Converts GIF, TIFF (its first page), PPM, AVIF, HEIC, BMP with a palette, 16 bits,
+    an unusual order of channels or bytes after its pixels, and animated WebP: asked for
+    one frame of it, TensorFlow 2.21 writes beyond its buffer.
 
     Raises:
         ValueError: if the range of the pixels is unknown, or there are too many pixels.
@@ -137,15 +144,10 @@ def readable(data: bytes) -> bytes:
     kind = format_of(data)
     if kind in _OF_PILLOW or (kind == "WebP" and _is_animated(data)):
         with _opened(data, kind) as image:
-            return _as_png(image)
-    if kind == "GIF":
-        with _opened(data, kind) as image:
-            fills_canvas = image.tile[0][1] == (0, 0, *image.size)
-            return data if fills_canvas else _as_png(image)
+            return _converted(image)
     if kind == "BMP":
         with _opened(data, kind) as image:
-            layout = image.tile[0][3][0]
-            return data if layout in _BMP_OF_TENSORFLOW else _as_png(image)
+            return data if _is_plain_bmp(image, len(data)) else _converted(image)
     return data
 
 
@@ -227,6 +229,8 @@ def _check_size(size):
 def _decode_small(data, channels):
     *size, stored = tf.io.extract_jpeg_shape(data).numpy().tolist()
     _check_size(size)
+    if stored == 4 and not re.search(_ADOBE_MARKER, data, re.DOTALL):
+        raise _Unusable("CMYK JPEG that does not say whether it is inverted")
     # libjpeg cannot convert CMYK to grey; `decoding.decode` does.
     tf.io.decode_jpeg(data, 1 if channels == 1 and stored != 4 else 3, ratio=8)
 
@@ -236,17 +240,26 @@ def _is_animated(webp: bytes) -> bool:
     return webp[12:16] == _WEBP_EXTENDED and bool(webp[20:21] and webp[20] & 2)
 
 
-def _as_png(image):
+def _is_plain_bmp(image, length):
+    """Whether TensorFlow reads a BMP of this length in bytes as Pillow does."""
+    _, _, offset, (layout, row, *_) = image.tile[0]
+    return layout in _BMP_OF_TENSORFLOW and length == offset + row * image.height
+
+
+def _converted(image):
     _check_size((image.height, image.width))
-    png = io.BytesIO()
     ratio = int(decoding.ratio_of(image.size))
-    _in_8_bits(image).reduce(ratio).save(png, "png", compress_level=1)
-    return png.getvalue()
+    image = _in_8_bits(image).reduce(ratio)
+    encoded = io.BytesIO()
+    # BMP is written and read several times as fast.
+    form = "bmp" if image.mode == "RGB" else "png"
+    image.save(encoded, form, compress_level=1)
+    return encoded.getvalue()
 
 
 def _in_8_bits(image):
     """A Pillow image in one of `_PNG_MODES`."""
-    if image.mode in _PNG_MODES:
+    if image.mode in _PNG_MODES and image.format != "GIF":
         return image
     of_16_bits = image.mode == "I" and image.format == "PPM"  # scaled by Pillow
     if image.mode.startswith("I;16") or of_16_bits:

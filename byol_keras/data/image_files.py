@@ -207,8 +207,8 @@ def file_rows(
     """A source that reads a file when its example is needed.
 
     Args:
-        paths: of the image files. Images that only Pillow can read are re-encoded as
-            PNG; unreadable ones are replaced or left out, see `unreadable`.
+        paths: of the image files. Images that only Pillow can read are re-encoded;
+            unreadable ones are replaced or left out, see `unreadable`.
         labels: integers `[N]` or `[N, classes]`, or None.
         channels: int. Of the decoded images.
         max_bad_share: see `unreadable.ReadableFiles`.
