@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 
-from byol_keras.export import formats
+from byol_keras.export import formats, image_shape
 from byol_keras.export.digest import backbone_digest, note_digest
 from byol_keras.export.model_card import write_card
 from byol_keras.export.networks import network_of_run
@@ -48,8 +48,8 @@ def export_network(
     facts = {
         "file": path.name,
         "network": f"{network}, {part}",
-        "input": f"float32 [B, {sides}, {model.inputs[0].shape[-1]}] in 0..1",
-        "outputs": ", ".join(sorted(formats.names_of(model))),
+        "input": f"float32 [B, {sides}, {image_shape(model)[-1]}] in 0..1",
+        "outputs": ", ".join(formats.names_of(model)),
         "checked": f"within {worst:.1e} of Keras's outputs on random images",
     }
     write_card(model_dir, folder, f"BYOL, {network} {part}", facts, licence)

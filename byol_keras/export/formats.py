@@ -159,8 +159,8 @@ def run(
 
 
 def names_of(model: keras.Model) -> list[str]:
-    """Names of a model's outputs."""
-    return [*_named(model.output)]
+    """Names of a model's outputs, sorted."""
+    return sorted(_traced(model, image_shape(model)).structured_outputs)
 
 
 def outputs_of(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -216,11 +216,10 @@ def _onnx(model, shape):
     from tensorflow.python.framework import convert_to_constants
 
     # Keras's own export to ONNX turns the constants of Normalization into inputs.
-    frozen = convert_to_constants.convert_variables_to_constants_v2(
-        _traced(model, shape)
-    )
+    traced = _traced(model, shape)
+    frozen = convert_to_constants.convert_variables_to_constants_v2(traced)
     (images,) = [x.name for x in frozen.inputs if x.name.startswith("images")]
-    names = sorted(names_of(model))
+    names = sorted(traced.structured_outputs)
     tensors = [x.name for x in frozen.outputs]
     converted, _ = tf2onnx.convert.from_graph_def(
         frozen.graph.as_graph_def(),

@@ -144,6 +144,32 @@ def test_subclassed_network_of_mixed_precision_is_rebuilt_in_float32():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def sequential(dtype):
+    """A Sequential whose layers have a dtype of their own."""
+    layers = [
+        keras.Input((24, 24, 3)),
+        keras.layers.Rescaling(2.0, dtype=dtype),
+        keras.layers.GlobalAveragePooling2D(dtype=dtype),
+    ]
+    return keras.Sequential(layers)
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "tflite", "saved_model"])
+@pytest.mark.parametrize(
+    "make", [lambda: OwnBackbone(5), lambda: sequential("float16")]
+)
+def test_subclassed_and_sequential_networks_are_exported(make, file_format, tmp_path):
+    if file_format == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("tf2onnx")
+    model = make()
+    expected = {"avgpool": formats.in_float32(model)(IMAGES).numpy()}
+    path = tmp_path / formats.FORMATS[file_format][0]
+    formats.write(model, file_format, path, size=24)
+    assert formats.names_of(model) == ["avgpool"]
+    assert_close(formats.run(file_format, path, IMAGES), expected, 1e-5)
+
+
 def test_adapted_normalization_is_exported_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     images = keras.Input((None, None, 3))
