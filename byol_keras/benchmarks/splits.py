@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 
-from byol_keras.data.equal_files import shared_files
+from byol_keras.data.equal_files import shared_images
 from byol_keras.data.subsets import class_ranks
 
 # Without validation data, a fifth of the training images is held out.
@@ -51,17 +51,17 @@ def check_splits(name: str, train_data, **others) -> None:
             )
 
     if given.get("test_data") is not None:
-        warn_of_shared_files(name, train_data, given["test_data"])
+        warn_of_shared_images(name, train_data, given["test_data"])
 
 
-def warn_of_shared_files(name: str, train_data, test_data) -> None:
+def warn_of_shared_images(name: str, train_data, test_data) -> None:
     """Logs a warning if test images are also training images.
 
     Args:
         name: str. The benchmark's, for the message.
         train_data, test_data: `image_data.ImageData`.
     """
-    shared = shared_files(test_data, train_data)
+    shared = shared_images(test_data, train_data)
     if shared.count:
         _warn_once(
             f"{name}.test_data: {shared.count} of {shared.compared} images compared "

@@ -1,4 +1,4 @@
-"""Files that two datasets share, as those for training and for a test should not."""
+"""Images that two datasets share, as those for training and for a test should not."""
 
 import collections
 import functools
@@ -10,22 +10,25 @@ from typing import NamedTuple
 import numpy as np
 
 from byol_keras.data.image_data import ImageData
+from byol_keras.data.sources import IndexedSource
 
 # Beyond so many files, only those with the same name as one of the others are compared.
 _MOST_SIZES = 200_000
-# Files of one dataset that are compared at most, at equal distances, and files of the
+# Images of one dataset that are compared at most, at equal distances, and files of the
 # other that each is compared with.
 _MOST_COMPARED = 500
 _MOST_OF_A_SIZE = 100
+# Images in memory that are read at a time.
+_BATCH = 1024
 
 
 class Shared(NamedTuple):
-    """How many files two datasets share.
+    """How many images two datasets share.
 
     Args:
-        count: int. Files that are also in the other dataset.
-        compared: int. Files that were compared.
-        example: path of one of them, or None.
+        count: int. Images that are also in the other dataset.
+        compared: int. Images that were compared.
+        example: name of one of them, or None.
     """
 
     count: int
@@ -33,34 +36,68 @@ class Shared(NamedTuple):
     example: str | None
 
 
-def shared_files(data: ImageData, other: ImageData) -> Shared:
-    """Counts files of `data` whose contents are those of a file of `other`.
+def shared_images(data: ImageData, other: ImageData) -> Shared:
+    """Counts images of `data` that are also in `other`.
 
-    Only files of equal size are read, and of large datasets a part. Without files, as
-    in arrays, the count is 0.
+    Files are equal if their contents are; only those of equal size are read, and of
+    large datasets a part. Images in memory are compared as they are stored. A file and
+    an image in memory are not compared, nor are records that are too large for memory:
+    the count is then 0.
     """
     paths, others = _paths(data), _paths(other)
-    if not paths or not others:
-        return Shared(0, 0, None)
+    places = np.linspace(
+        0, data.num_examples - 1, min(_MOST_COMPARED, data.num_examples)
+    )
+    places = places.round().astype(int)
+    if paths and others:
+        chosen = [paths[place] for place in places]
+        return _shared(_are_among(chosen, others), chosen)
+    if _is_in_memory(data) and _is_in_memory(other):
+        found = {*_digests_of_images(other)}
+        chosen = _digests_of_images(data.subset(places, data.name))
+        return _shared(
+            [digest in found for digest in chosen],
+            [f"number {place} of {data.name}" for place in places],
+        )
+    return Shared(0, 0, None)
+
+
+def _shared(are_equal, names):
+    found = [name for name, is_equal in zip(names, are_equal, strict=True) if is_equal]
+    return Shared(len(found), len(names), found[0] if found else None)
+
+
+def _are_among(paths, others):
+    """Whether each file has the contents of one of the others."""
     if len(others) > _MOST_SIZES:
         names = {os.path.basename(path) for path in paths}
         others = [path for path in others if os.path.basename(path) in names]
-    places = np.linspace(0, len(paths) - 1, min(_MOST_COMPARED, len(paths)))
-    chosen = [paths[place] for place in places.round().astype(int)]
     by_size = collections.defaultdict(list)
     for path in others:
         by_size[_size(path)].append(path)
     by_size.pop(None, None)
     digest = functools.cache(_digest)
-    found = []
-    for path in chosen:
+    for path in paths:
         same_size = by_size.get(_size(path), ())
-        if path in same_size or any(
+        yield path in same_size or any(
             digest(path) == digest(candidate)
             for candidate in same_size[:_MOST_OF_A_SIZE]
-        ):
-            found.append(path)
-    return Shared(len(found), len(chosen), found[0] if found else None)
+        )
+
+
+def _is_in_memory(data):
+    is_indexed = isinstance(data.source, IndexedSource) and _paths(data) is None
+    return is_indexed and data.num_examples <= _MOST_SIZES
+
+
+def _digests_of_images(data):
+    """Hash of each image in memory, decoded or encoded, in stored order."""
+    for batch in data.source.ordered().batch(_BATCH):
+        for image in batch["image"].numpy():
+            pixels = np.asarray(image)
+            content = image if pixels.dtype == object else pixels.tobytes()
+            kind = repr(pixels.shape).encode()
+            yield hashlib.blake2b(kind + content, digest_size=16).digest()
 
 
 def _paths(data):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from byol_keras.benchmarks.average_precision import average_precision
-from byol_keras.benchmarks.splits import warn_of_shared_files
+from byol_keras.benchmarks.splits import warn_of_shared_images
 from byol_keras.runtime.argument_checks import check_int
 from byol_keras.runtime.progress import tracked
 
@@ -97,7 +97,7 @@ def class_targets(train_data, test_data, name: str) -> tuple[np.ndarray, np.ndar
             f"Received: {test.shape[1]} in {test_data.name}"
         )
     check_counts(f"{name}.test_data", test_data, test == 1, 1)
-    warn_of_shared_files(name, train_data, test_data)
+    warn_of_shared_images(name, train_data, test_data)
     return train, test
 
 
