@@ -1,5 +1,6 @@
 """Detection datasets, read in the published layouts of PASCAL VOC and COCO."""
 
+import collections
 import itertools
 import json
 import logging
@@ -13,6 +14,7 @@ import gin
 import numpy as np
 from PIL import Image
 
+from byol_keras.benchmarks.detection.coco_values import as_box, as_flag, as_id
 from byol_keras.benchmarks.detection.examples import (
     Annotated,
     DetectionData,
@@ -24,6 +26,9 @@ from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.published_folder import PublishedFolder
 from byol_keras.runtime.regular_files import check_regular
+
+# What reading JSON of another content raises.
+_OF_OTHER_CONTENT = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @gin.register(module="byol_keras")
@@ -124,11 +129,12 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
         bad.append(f"{maskless} objects without a mask, of which only the boxes count")
     files = [_below(folder, str(record.get("file_name"))) for record in records]
     sizes = _image_sizes([str(folder / file) for file in files])
+    numbers = collections.Counter(record["id"] for record in records)
     for record, file, of_file in zip(records, files, sizes, strict=True):
-        found = objects.pop(record.get("id"), [])
+        found = objects.pop(record["id"], [])
         try:
-            if record.get("id") is None:
-                raise ValueError("no id")
+            if record["id"] is None or numbers[record["id"]] > 1:
+                raise ValueError("no id of its own")
             if of_file is None:
                 raise ValueError(f"no readable image at {folder / file}")
             stated = record.get("height"), record.get("width")
@@ -197,6 +203,8 @@ def _report(name, examples, bad, source):
 def _read_voc(annotation, image_path, image_id, size, bad) -> Annotated:
     check_regular(annotation)
     root = ElementTree.parse(annotation).getroot()
+    if root.tag != "annotation":
+        raise ValueError(f"its root is {root.tag}, not annotation")
     stated = root.findtext("size/height"), root.findtext("size/width")
     objects = _Objects(agreed_size(stated, size), bad)
     for item in root.findall("object"):
@@ -212,7 +220,7 @@ def _read_voc(annotation, image_path, image_id, size, bad) -> Annotated:
             bad.append(f"{where}: left out, {error}")
             continue
         box = (ymin - 1, xmin - 1, ymax, xmax)
-        difficult = (item.findtext("difficult") or "0").strip() == "1"
+        difficult = as_flag(item.findtext("difficult", "0"))
         objects.add(box, VOC_CLASSES.index(name), difficult, None, where)
     found = Annotated(image_path, *size, image_id, *objects.fields())
     return found._replace(masks=None)
@@ -261,12 +269,14 @@ def _read_coco(listing):
         with open(listing, encoding="utf-8-sig") as file:
             content = json.load(file)
         categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        if len(categories) < len(content["categories"]):
+            raise ValueError("categories with equal ids")
         objects = {}
         for item in content["annotations"]:
-            objects.setdefault(item.get("image_id"), []).append(item)
-        images = [dict(image) for image in content["images"]]
+            objects.setdefault(as_id(item.get("image_id")), []).append(item)
+        images = [{**x, "id": as_id(x.get("id"))} for x in content["images"]]
         return images, objects, dict(sorted(categories.items()))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (*_OF_OTHER_CONTENT, RecursionError) as error:
         raise ValueError(
             f"{listing.name} must be JSON of images, annotations with their image_id, "
             f"and categories ({type(error).__name__}: {error}). Received: {listing}"
@@ -279,18 +289,19 @@ def _read_coco_objects(items, size, label_of, bad):
     for item in items:
         where = f"annotation {item.get('id')} of image {item['image_id']}"
         try:
-            if item["category_id"] not in label_of:
+            category = as_id(item.get("category_id"))
+            if category not in label_of:
                 raise ValueError("unknown class")
-            x, y, width, height = map(float, item["bbox"])
-        except (KeyError, TypeError, ValueError) as error:
+            box = as_box(item)
+        except ValueError as error:
             bad.append(f"{where}: left out, {error}")
             continue
         mask = None
         if item.get("segmentation"):
             try:
                 mask = read_segmentation(item["segmentation"], *size)
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 bad.append(f"{where}: without its mask, {error}")
-        box, crowd = (y, x, y + height, x + width), bool(item.get("iscrowd", 0))
-        objects.add(box, label_of[item["category_id"]], crowd, mask, where)
+        crowd = as_flag(item.get("iscrowd"))
+        objects.add(box, label_of[category], crowd, mask, where)
     return objects.fields()

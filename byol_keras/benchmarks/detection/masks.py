@@ -22,14 +22,20 @@ def read_segmentation(segmentation, height: int, width: int) -> list | dict:
             run lengths that do not cover the image.
     """
     if isinstance(segmentation, dict):
-        runs = _run_lengths(segmentation.get("counts"))
+        try:
+            runs = _run_lengths(segmentation.get("counts"))
+        except (OverflowError, TypeError, ValueError):
+            raise ValueError("run lengths that are no numbers") from None
         covers = min(runs, default=-1) >= 0 and sum(runs) == height * width
         if segmentation.get("size") != [height, width] or not covers:
             raise ValueError("run lengths that do not cover the image")
         return segmentation
     if not isinstance(segmentation, list):
         raise ValueError("neither polygons nor run lengths")
-    polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
+    try:
+        polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
+    except (OverflowError, TypeError, ValueError):
+        raise ValueError("polygons that are not lists of numbers") from None
     polygons = [p for p in polygons if p.ndim == 1 and len(p) >= 6 and len(p) % 2 == 0]
     if not polygons or not all(np.isfinite(polygon).all() for polygon in polygons):
         raise ValueError("no polygon of three corners or more")

@@ -212,6 +212,52 @@ def test_both_codes_of_masks_are_among_the_scenes(coco):
     assert kinds == {list, dict}
 
 
+@pytest.mark.parametrize("kind", [str, float])
+def test_ids_of_other_types_give_the_same_data(coco, kind):
+    def change(content):
+        for item in content["annotations"]:
+            item["image_id"] = kind(item["image_id"])
+            item["category_id"] = kind(item["category_id"])
+            item["iscrowd"] = kind(item["iscrowd"])
+
+    expected = coco_detection(coco)
+    edit_json(coco, change)
+    data = coco_detection(coco)
+    assert data.bad == expected.bad
+    for example, other in zip(data.examples, expected.examples, strict=True):
+        np.testing.assert_array_equal(example.boxes, other.boxes)
+        np.testing.assert_array_equal(example.labels, other.labels)
+        np.testing.assert_array_equal(example.difficult, other.difficult)
+
+
+def test_images_that_share_an_id_are_left_out(coco):
+    def change(content):
+        content["images"][1]["id"] = content["images"][0]["id"]
+
+    count = len(coco_detection(coco).examples)
+    edit_json(coco, change)
+    data = coco_detection(coco)
+    assert len(data.examples) == count - 2
+    assert sum("no id of its own" in line for line in data.bad) == 2
+
+
+def test_categories_that_share_an_id_are_refused(coco):
+    def change(content):
+        content["categories"].append(content["categories"][0] | {"name": "other"})
+
+    edit_json(coco, change)
+    with pytest.raises(ValueError, match="categories with equal ids"):
+        coco_detection(coco)
+
+
+def test_xml_of_another_content_is_left_out(voc):
+    path = voc / "VOC2007" / "Annotations" / "000001.xml"
+    text = path.read_text()
+    path.write_text(text.replace("annotation>", "annotations>"))
+    data = voc_detection(voc)
+    assert any("root is annotations, not annotation" in line for line in data.bad)
+
+
 def test_coco_image_without_objects_is_kept(coco):
     def drop(content):
         content["annotations"] = [

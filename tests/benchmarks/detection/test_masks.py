@@ -65,6 +65,10 @@ def test_polygon_of_two_corners_is_dropped_beside_a_whole_one():
         ({"size": [4, 4], "counts": None}, "do not cover the image"),
         ({"size": [4, 4], "counts": "@"}, "do not cover the image"),
         ({"size": [4, 4], "counts": "1"}, "do not cover the image"),
+        ({"size": [4, 4], "counts": 16}, "^run lengths that are no numbers"),
+        ({"size": [4, 4], "counts": {"a": 1}}, "^run lengths that are no numbers"),
+        ([{"size": [4, 4], "counts": [16]}], "^polygons that are not lists of numbers"),
+        ([["a", 0, 2, 0, 2, 2]], "^polygons that are not lists of numbers"),
     ],
 )
 def test_invalid_mask_is_refused(segmentation, problem):
