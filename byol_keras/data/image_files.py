@@ -75,7 +75,8 @@ def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> Found:
     """The images below the folder, and how many other files there are.
 
     Hidden files and folders are left out, and so are `FOREIGN_FOLDERS`. Links are
-    followed, also out of the folder; a circle of links is followed once.
+    followed, also out of the folder; a circle of links is followed once. A warning
+    names a folder that cannot be listed.
 
     Args:
         folder: an existing one.
@@ -84,8 +85,8 @@ def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> Found:
     Raises:
         ValueError: if there are none.
     """
-    images, others, left_out = [], [], collections.Counter()
-    for file in _files(folder):
+    images, others, left_out, unlisted = [], [], collections.Counter(), []
+    for file in _files(folder, unlisted.append):
         if file.lower().endswith(IMAGE_SUFFIXES):
             images.append(file)
         elif file.lower().endswith(otherwise):
@@ -94,13 +95,25 @@ def find_images(folder: pathlib.Path, otherwise: tuple[str, ...] = ()) -> Found:
             left_out[os.path.splitext(file)[1].lower()] += 1
     if images:
         left_out.update(os.path.splitext(file)[1].lower() for file in others)
+    problem = _cannot_be_listed(unlisted)
     if not images and not others:
         suffixes = " ".join(IMAGE_SUFFIXES + otherwise)
-        there = counted(left_out) or "no files"
+        there = problem or counted(left_out) or "no files"
         raise ValueError(
             f"path must hold images ({suffixes}). Received: {folder}, with {there}"
         )
+    if problem:
+        _log.warning("%s: left out %s", printable(folder), problem)
     return Found(sorted(images or others), left_out)
+
+
+def _cannot_be_listed(errors):
+    """The folders of some errors in words; empty without errors."""
+    if not errors:
+        return ""
+    folders = f"{len(errors)} folder{'s' if errors[1:] else ''}"
+    name, reason = printable(errors[0].filename), errors[0].strerror
+    return f"{folders} that cannot be listed, first {name} ({reason})"
 
 
 def counted(counts: collections.Counter) -> str:
@@ -230,12 +243,16 @@ def file_rows(
     )
 
 
-def _files(folder) -> Iterator[str]:
-    """Relative paths, with "/", of the files that are not hidden."""
+def _files(folder, note: Callable[[OSError], None]) -> Iterator[str]:
+    """Relative paths, with "/", of the files that are not hidden.
+
+    Args:
+        note: called with the error of each folder that cannot be listed.
+    """
     # Folder to visit -> the real folders on the way to it, which a link in it must not
     # lead back to.
     above = {os.fspath(folder): {os.path.realpath(folder)}}
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=note, followlinks=True):
         chain = above.pop(parent)
         inner = {}
         for name in folders:

@@ -1,6 +1,8 @@
 """Image files are found in a fixed order; the first readable ones give the channels."""
 
 import collections
+import errno
+import os
 import pathlib
 
 import numpy as np
@@ -137,6 +139,39 @@ def test_channels_do_not_depend_on_unreadable_images(tmp_path):
 def test_folders_of_systems_are_left_out(tmp_path, folder):
     write_pngs(tmp_path, "a/1.png", f"{folder}/2.png", f"a/{folder}/3.png")
     assert image_files.find_images(tmp_path) == (["a/1.png"], {})
+
+
+def forbid(monkeypatch, *folders):
+    """Lets these folders fail like those that a user may not list."""
+    scandir = os.scandir
+
+    def refusing(path):
+        if pathlib.Path(path) in folders:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+def test_folder_that_cannot_be_listed_is_left_out_with_a_warning(
+    tmp_path, monkeypatch, caplog
+):
+    write_pngs(tmp_path, "a/1.png", "b/2.png", "c/3.png")
+    forbid(monkeypatch, tmp_path / "b")
+    assert image_files.find_images(tmp_path).files == ["a/1.png", "c/3.png"]
+    (line,) = caplog.messages
+    reason = f"1 folder that cannot be listed, first {tmp_path}/b (Permission denied)"
+    assert line == f"{tmp_path}: left out {reason}"
+
+
+def test_images_in_folders_that_cannot_be_listed_are_none(tmp_path, monkeypatch):
+    write_pngs(tmp_path, "a/1.png", "b/2.png")
+    for folders in ((tmp_path,), (tmp_path / "a", tmp_path / "b")):
+        forbid(monkeypatch, *folders)
+        rule = "folders? that cannot be listed, first .* \\(Permission denied\\)"
+        with pytest.raises(ValueError, match=f"must hold images .* with . {rule}"):
+            image_files.find_images(tmp_path)
+        monkeypatch.undo()
 
 
 def test_only_the_most_frequent_endings_are_named():
