@@ -14,7 +14,12 @@ import numpy as np
 
 from byol_keras.data import image_files
 from byol_keras.data.image_data import ImageData
-from byol_keras.data.published_folder import PublishedFolder, malformed, read_list
+from byol_keras.data.published_folder import (
+    PublishedFolder,
+    malformed,
+    read_lines,
+    read_list,
+)
 
 # In the published, alphabetical order.
 VOC_CLASSES = (
@@ -263,7 +268,7 @@ def _numbers(labels) -> tuple[str, ...]:
 def _read_voc_list(path: pathlib.Path) -> tuple[list[str], list[int]]:
     """Image ids, and their labels for the class of the file."""
     ids, labels = [], []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         name, _, label = line.strip().partition(" ")
         if label.strip() not in _VOC_LABELS:
             raise malformed(path, "of an image id and 1, -1 or 0", number, line)

@@ -113,6 +113,20 @@ def read_list(path: pathlib.Path) -> tuple[list[str], list[int]]:
 
 def malformed(path: pathlib.Path, rule: str, number: int, line: str) -> ValueError:
     """The error for a line of a list that breaks the rule."""
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a list in UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: if the file has another encoding.
+    """
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path.name} must be text in UTF-8. Received: {path} ({error})"
+        ) from error
+
+
     return ValueError(
         f"{path.name} must hold lines {rule}. "
         f"Received: {line.strip()!r} in line {number} of {path}"

@@ -7,6 +7,7 @@ import gin
 import numpy as np
 
 from byol_keras.data.image_data import ImageData
+from byol_keras.data.published_folder import read_lines
 from byol_keras.runtime.argument_checks import check_int
 
 
@@ -21,7 +22,8 @@ def stratified_subset(
 
     The choice is a pure function of the labels and the seed. With the same seed, a
     smaller subset is contained in every larger one. Unreadable images are chosen as
-    others are, and left out where the subset is evaluated.
+    others are, and left out where the subset is evaluated: so one broken file changes
+    no other choice, and no image is read for it.
 
     Args:
         data: `ImageData` with one label per image.
@@ -89,7 +91,7 @@ def listed_subset(data: ImageData, names_file: str | os.PathLike) -> ImageData:
         raise ValueError(
             f"listed_subset.names_file must be an existing file. Received: {path}"
         )
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_lines(path))
     names = sorted({line for line in lines if line})
     if not names:
         raise ValueError(

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from byol_keras.data.published_folder import PublishedFolder, malformed, read_list
+from byol_keras.data.published_folder import (
+    PublishedFolder,
+    malformed,
+    read_lines,
+    read_list,
+)
 
 from support.datasets import numbers, write_jpeg, write_text
 
@@ -81,3 +86,15 @@ def test_a_malformed_line_is_named_by_number_and_file(tmp_path):
     write_text(path, ["1.jpg 0", "2.jpg"])
     with pytest.raises(ValueError, match=r"Received: '2.jpg' in line 2 of "):
         read_list(path)
+
+
+def test_lines_have_no_byte_order_mark(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf1.jpg\r\n2.jpg")
+    assert read_lines(tmp_path / "a.txt") == ["1.jpg", "2.jpg"]
+
+
+def test_list_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "a.txt").write_bytes("1.jpg\n".encode("utf-16"))
+    rule = r"^a\.txt must be text in UTF-8\. Received: .*a\.txt \("
+    with pytest.raises(ValueError, match=rule):
+        read_lines(tmp_path / "a.txt")

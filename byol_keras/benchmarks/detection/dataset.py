@@ -24,7 +24,7 @@ from byol_keras.benchmarks.detection.examples import (
 )
 from byol_keras.benchmarks.detection.masks import read_segmentation
 from byol_keras.data.published import VOC_CLASSES
-from byol_keras.data.published_folder import PublishedFolder
+from byol_keras.data.published_folder import PublishedFolder, read_lines
 from byol_keras.runtime.regular_files import check_regular
 
 # What reading JSON of another content raises.
@@ -73,7 +73,7 @@ def voc_detection(
     for year, split in splits:
         file = f"VOC{year}/ImageSets/Main/{split}.txt"
         listing = source.first_file(file, f"VOCdevkit/{file}")
-        for line in listing.read_text("utf-8-sig").splitlines():
+        for line in read_lines(listing):
             if line.strip():
                 image_id = line.split()[0]
                 root = listing.parents[2]
@@ -88,7 +88,7 @@ def voc_detection(
             if size is None:
                 raise ValueError(f"no readable image at {image_path}")
             examples.append(_read_voc(annotation, image_path, image_id, size, bad))
-        except (OSError, ValueError, ElementTree.ParseError) as error:
+        except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
             bad.append(f"{annotation}: left out, {error}")
     name = f"VOC {' + '.join(' '.join(pair) for pair in splits)} in {source.root}"
     _report(name, examples, bad, source)

@@ -53,7 +53,9 @@ def voc_detection_ap(
     Source: mmdetection 2.x, core/evaluation/mean_ap.py; detectron2,
         evaluation/pascal_voc_evaluation.py.
     Deviation: classes without an object are left out of the mean, as in mmdetection;
-        detectron2 counts them as 0. Equal scores rank in the order of image ids.
+        detectron2 counts them as 0. Equal scores rank in the order of image ids, and
+        not in that of a list. They share no threshold as in `average_precision`: with
+        detectron2's rounding many scores are equal, so published values would change.
     """
     if convention not in CONVENTIONS:
         raise ValueError(

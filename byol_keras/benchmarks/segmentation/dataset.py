@@ -14,7 +14,7 @@ from byol_keras.benchmarks.segmentation.examples import (
 )
 from byol_keras.benchmarks.segmentation.metrics import IGNORED
 from byol_keras.data.published import VOC_CLASSES
-from byol_keras.data.published_folder import PublishedFolder
+from byol_keras.data.published_folder import PublishedFolder, read_lines
 
 CITYSCAPES_CLASSES = (
     "road",
@@ -187,7 +187,7 @@ def _sbd(source, folder):
 
 
 def _names(listing: pathlib.Path) -> list[str]:
-    names = listing.read_text("utf-8-sig").split()
+    names = " ".join(read_lines(listing)).split()
     if not names:
         raise ValueError(
             f"{listing.name} must list images, one name in a line. "

@@ -129,13 +129,16 @@ def test_parts_of_an_object_are_not_read_as_objects(voc):
 
 
 @pytest.mark.parametrize(
-    "harm", ["xml", "no xml", "xml pipe", "image", "no image", "image pipe"]
+    "harm",
+    ["xml", "no xml", "xml pipe", "encoding", "image", "no image", "image pipe"],
 )
 def test_voc_image_that_cannot_be_read_is_left_out_and_counted(voc, harm):
     xml = voc / "VOC2007" / "Annotations" / "000002.xml"
     image = voc / "VOC2007" / "JPEGImages" / "000002.jpg"
     if harm == "xml":
         xml.write_text("<annotation><object>")
+    elif harm == "encoding":
+        xml.write_text('<?xml version="1.0" encoding="none"?><annotation/>')
     elif harm == "no xml":
         xml.unlink()
     elif harm == "image":
