@@ -111,8 +111,6 @@ def read_list(path: pathlib.Path) -> tuple[list[str], list[int]]:
     return files, labels
 
 
-def malformed(path: pathlib.Path, rule: str, number: int, line: str) -> ValueError:
-    """The error for a line of a list that breaks the rule."""
 def read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a list in UTF-8, with or without a byte order mark.
 
@@ -127,6 +125,8 @@ def read_lines(path: pathlib.Path) -> list[str]:
         ) from error
 
 
+def malformed(path: pathlib.Path, rule: str, number: int, line: str) -> ValueError:
+    """The error for a line of a list that breaks the rule."""
     return ValueError(
         f"{path.name} must hold lines {rule}. "
         f"Received: {line.strip()!r} in line {number} of {path}"
