@@ -35,10 +35,9 @@ def decode(image, channels: int) -> tf.Tensor:
     """Pixels of an encoded image.
 
     For three channels, grey is repeated; for one channel, colour is converted to luma,
-    of which a JPEG stores its own.
-    Transparency and all frames but the first are dropped; of 16 bits, the upper 8 are
-    kept. The height and width of an image of more than `WHOLE_PIXELS` are halved or
-    quartered, here as in `decode_crops` and `shape`.
+    of which a JPEG stores its own. Transparency and all frames but the first are
+    dropped; of 16 bits, the upper 8 are kept. The height and width of an image of more
+    than `WHOLE_PIXELS` are halved or quartered, here as in `decode_crops` and `shape`.
 
     Args:
         image: string scalar: JPEG, PNG, GIF, WebP, or BMP of 24 or 32 bits.

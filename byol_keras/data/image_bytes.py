@@ -266,7 +266,7 @@ def _in_8_bits(image):
         excess = _stored_bits(image) - 8
         return Image.fromarray((np.asarray(image) >> excess).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise _Unusable("32 bits for each channel, whose range is unknown")
+        raise _Unusable("32 bits or signed values, whose range is unknown")
     if image.mode == "1":
         return image.convert("L")
     return image.convert("RGB")

@@ -147,7 +147,7 @@ def _broken():
         "half.tif": (encode(noise, "tiff")[:900], f"TIFF {damaged}"),
         "float.tif": (
             encode(Image.fromarray(np.zeros(SIZE, np.float32)), "tiff"),
-            "32 bits for each channel, whose range is unknown",
+            "32 bits or signed values, whose range is unknown",
         ),
         "bomb.png": (
             large + bytes(100),
