@@ -31,19 +31,21 @@ class BuildsBeforeFit(keras.Model):
         """`keras.Model.fit` on a dataset of `(view1, view2)`.
 
         Raises:
-            ValueError: for data that are not two views, a batch of one image, and an
-                optimizer that `check_optimizer` refuses.
+            ValueError: for data that are not two views, a batch of one image, an
+                optimizer that `check_optimizer` refuses, more than one `TargetEMA`,
+                weights of samples or classes, and losses and metrics of `compile`.
 
         Warns:
             UserWarning: without `TargetEMA`, since the target would never move.
         """
         if self.compiled:
             check_optimizer(self.optimizer, self.distribute_strategy)
+            _check_unused({**self.get_compile_config(), **kwargs})
         if batch_size is not None:
             replicas = self.distribute_strategy.num_replicas_in_sync
             check_images(batch_size // replicas, self.accumulation_steps)
         self._prepare(x)
-        _warn_without_target_ema(callbacks)
+        _check_target_ema(callbacks)
         with _errors_of_steps():
             return super().fit(
                 x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
@@ -66,6 +68,10 @@ class BuildsBeforeFit(keras.Model):
                 self.build(_view_shape(x, self.augment))
             if not self.compiled:
                 return
+            if not self.trainable_variables:
+                raise ValueError(
+                    f"{self.name} must have trainable weights. Received: none"
+                )
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
             if int(ops.convert_to_numpy(self.optimizer.iterations)) == 0:
@@ -77,6 +83,19 @@ class BuildsBeforeFit(keras.Model):
         pass
 
 
+def _check_unused(given):
+    """Refuses arguments of Keras that the step of BYOL does not use."""
+    for name in (
+        *("loss", "loss_weights", "metrics", "weighted_metrics"),
+        *("sample_weight", "class_weight"),
+    ):
+        if given.get(name) is not None:
+            raise ValueError(
+                f"{name} must be None: BYOL has its own loss, and no labels. "
+                f"Received: {given[name]!r}"
+            )
+
+
 def _copy_newly_frozen(online, target):
     """Copies layers that were frozen after the target was made."""
     for source, copy in zip(online.weights, target.weights, strict=True):
@@ -84,12 +103,18 @@ def _copy_newly_frozen(online, target):
             copy.assign(source)
 
 
-def _warn_without_target_ema(callbacks):
+def _check_target_ema(callbacks):
     # A `CallbackList` has its callbacks in an attribute of this name.
     found = getattr(callbacks, "callbacks", callbacks) or ()
     found = found if isinstance(found, (list, tuple)) else (found,)
-    if not any(getattr(callback, "moves_target", False) for callback in found):
-        names = ", ".join(type(callback).__name__ for callback in found) or "none"
+    names = ", ".join(type(callback).__name__ for callback in found) or "none"
+    number = sum(bool(getattr(callback, "moves_target", False)) for callback in found)
+    if number > 1:
+        raise ValueError(
+            "callbacks of fit must contain one TargetEMA: each of them moves the "
+            f"target. Received: {names}"
+        )
+    if not number:
         warnings.warn(
             "callbacks of fit must contain TargetEMA: the target never moves unless a "
             f"callback calls update_target. Received: {names}",
@@ -223,7 +248,11 @@ def share_overflow(optimizer, gradients):
 
     Under loss scaling Keras decides by the first replica's gradients whether to skip a
     step. It would still add the other replicas' gradients.
+
+    Raises:
+        ValueError: see `check_optimizer`; here for loops without `fit`.
     """
+    check_optimizer(optimizer, tf.distribute.get_strategy())
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return gradients
     finite = ops.all([ops.all(ops.isfinite(g)) for g in gradients if g is not None])

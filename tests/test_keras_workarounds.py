@@ -202,6 +202,21 @@ def test_fit_refuses_clipping_on_two_replicas():
         train(model, batches(8, 8))
 
 
+@pytest.mark.parametrize("name", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize("loop", ["train_on_batch", "strategy.run"])
+def test_loops_without_fit_refuse_clipping_on_two_replicas(name, loop):
+    strategy = two_replicas()
+    with strategy.scope():
+        model = compiled(keras.optimizers.SGD(0.1, **{name: 1.0}))
+        model.optimizer.build(model.trainable_variables)
+    (batch,) = batches(8, 8)
+    with pytest.raises(ValueError, match=rf"SGD\.{name} must be None on more"):
+        if loop == "strategy.run":
+            strategy.run(tf.function(model.train_step), args=(batch,))
+        else:
+            model.train_on_batch(batch)
+
+
 def test_gradient_accumulation_of_keras_is_refused_by_name():
     model = compiled(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     with pytest.raises(ValueError) as error:
@@ -225,6 +240,36 @@ def test_fit_warns_once_where_nothing_moves_the_target():
         "callbacks of fit must contain TargetEMA: the target never moves unless a "
         "callback calls update_target. Received: TerminateOnNaN"
     ]
+
+
+@pytest.mark.parametrize(
+    ("of_compile", "of_fit"),
+    [
+        ({"loss": "mse"}, {}),
+        ({"metrics": ["accuracy"]}, {}),
+        ({}, {"sample_weight": np.ones(8)}),
+        ({}, {"class_weight": {0: 1.0}}),
+    ],
+)
+def test_fit_refuses_what_the_step_would_not_use(of_compile, of_fit):
+    model = compiled(eager=True)
+    model.compile("sgd", **of_compile)
+    (name,) = {**of_compile, **of_fit}
+    with pytest.raises(ValueError, match=f"^{name} must be None: BYOL has its own"):
+        train(model, batches(8, 4), **of_fit)
+
+
+def test_fit_refuses_a_model_without_trainable_weights():
+    model = compiled(eager=True)
+    model.trainable = False
+    with pytest.raises(ValueError, match="must have trainable weights"):
+        train(model, batches(8, 4))
+
+
+def test_fit_refuses_to_move_the_target_twice_a_step():
+    emas = [TargetEMA(0.9, total_steps=10) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"one TargetEMA: .*TargetEMA, TargetEMA$"):
+        train(compiled(eager=True), batches(8, 4), callbacks=emas)
 
 
 @pytest.mark.parametrize("as_list", [True, False])
