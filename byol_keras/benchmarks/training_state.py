@@ -10,6 +10,7 @@ import numpy as np
 from byol_keras.checkpoints.files import write_arrays
 from byol_keras.checkpoints.variables import by_position, copies_of
 from byol_keras.export.digest import backbone_digest
+from byol_keras.runtime.run_folder import check_local
 
 
 class TrainingState:
@@ -77,6 +78,7 @@ def resumable_folder(
     """
     if not output_dir:
         return None
+    check_local("output_dir", output_dir)
     parts = (backbone_digest(backbone), data.digest(), *settings)
     name = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     return pathlib.Path(output_dir) / f"run-{name}"

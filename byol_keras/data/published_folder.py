@@ -11,6 +11,7 @@ from byol_keras.data import image_files
 from byol_keras.data.folder_contents import log_classes
 from byol_keras.data.image_data import ImageData
 from byol_keras.runtime.argument_checks import check_choice
+from byol_keras.runtime.run_folder import check_local
 
 # A file and its label, separated by blanks, or by ";" or "," in some releases.
 _LINE = re.compile(r"(.+?)[ \t;,]+(\d+)")
@@ -26,6 +27,7 @@ class PublishedFolder:
     """
 
     def __init__(self, function: str, path: str | os.PathLike, address: str):
+        check_local(f"{function}.path", path)
         self.function = function
         self.root = pathlib.Path(path).expanduser()
         self.address = address

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from byol_keras.runtime.atomic_files import write_whole
+from byol_keras.runtime.run_folder import check_local
 
 SUFFIXES = (".npz", ".parquet")
 # Rows per block when reading.
@@ -33,8 +34,9 @@ def check_out(out: str | os.PathLike) -> pathlib.Path:
     """The path of a file of embeddings, to write or to read.
 
     Raises:
-        ValueError: for an unknown ending, and for Parquet without pyarrow.
+        ValueError: for a URL, an unknown ending, and for Parquet without pyarrow.
     """
+    check_local("out", out)
     path = pathlib.Path(out)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"out must end in {' or '.join(SUFFIXES)}. Received: {path}")

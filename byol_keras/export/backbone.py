@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from byol_keras.data.decoding import to_float
 from byol_keras.runtime.atomic_files import write_whole
-from byol_keras.runtime.run_folder import ExportFolder, RunFolder
+from byol_keras.runtime.run_folder import ExportFolder, RunFolder, check_local
 
 
 def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
@@ -63,6 +63,7 @@ def load_backbone(path: str | os.PathLike) -> keras.Model:
     Raises:
         ValueError: if no model is found at `path`, or if it does not load.
     """
+    check_local("backbone", path)
     path = Path(path)
     found = find_backbone(path)
     try:

@@ -11,6 +11,7 @@ from byol_keras.interop.export_torchvision import torchvision_arrays
 from byol_keras.interop.files import import_safetensors, read_file
 from byol_keras.interop.import_resnet import Imported, import_backbone
 from byol_keras.runtime.atomic_files import write_whole
+from byol_keras.runtime.run_folder import check_local
 
 
 class Written(NamedTuple):
@@ -65,6 +66,7 @@ def to_safetensors(source: str | os.PathLike, target: str | os.PathLike) -> Writ
 
 
 def _write(target, write: Callable[[pathlib.Path], object]) -> None:
+    check_local("target", target)
     path = pathlib.Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, write)

@@ -16,6 +16,7 @@ from byol_keras.report import chart_kinds, charts
 from byol_keras.report.stored_run import StoredRun, read_run
 from byol_keras.results import records, table
 from byol_keras.runtime.atomic_files import write_text
+from byol_keras.runtime.run_folder import check_local
 
 # A map with more classes has no legend: it would be longer than the map.
 MOST_CLASSES = 20
@@ -42,6 +43,7 @@ def write_page(
         ValueError: for a folder without a run.
     """
     runs = _with_own_names([read_run(folder) for folder in folders], folders)
+    check_local("path", path)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render(runs))

@@ -36,6 +36,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
+        check_local("model_dir", path)
         self.path = path = pathlib.Path(path)
         self.config = path / "config.gin"
         self.operative_config = path / "operative_config.gin"

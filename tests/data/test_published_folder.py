@@ -98,3 +98,8 @@ def test_list_in_another_encoding_is_named(tmp_path):
     rule = r"^a\.txt must be text in UTF-8\. Received: .*a\.txt \("
     with pytest.raises(ValueError, match=rule):
         read_lines(tmp_path / "a.txt")
+
+
+def test_url_is_no_folder_of_a_dataset():
+    with pytest.raises(ValueError, match=r"^f\.path must be a local path; .* gs://b"):
+        PublishedFolder("f", "gs://b", "example.org")

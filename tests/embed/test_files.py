@@ -81,3 +81,8 @@ def test_missing_pyarrow_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"pip install \"byol_keras\[embed\]\""):
         files.check_out("embeddings.parquet")
     assert files.check_out("embeddings.npz").name == "embeddings.npz"
+
+
+def test_url_is_no_file_of_embeddings():
+    with pytest.raises(ValueError, match=r"^out must be a local path; .*: gs://b/a"):
+        files.check_out("gs://b/a.npz")

@@ -359,3 +359,8 @@ def test_pretrained_backbone_that_cannot_be_trained_is_refused(tmp_path):
     export_backbone(backbone, tmp_path)
     with pytest.raises(ValueError, match=r"must be a \.keras file"):
         pretrained_backbone(3, str(tmp_path / "saved_model"))
+
+
+def test_url_is_no_backbone():
+    with pytest.raises(ValueError, match=r"^backbone must be a local path"):
+        load_backbone("https://host/backbone.keras")

@@ -281,3 +281,8 @@ def test_page_is_one_file_with_its_pictures(run):
     read(written.read_text())
     assert PIXEL in written.read_text()
     assert not list(run.glob("*.tmp"))
+
+
+def test_url_is_no_place_for_a_page():
+    with pytest.raises(ValueError, match=r"^path must be a local path"):
+        page.write_page([], "gs://bucket/report.html")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -129,6 +130,13 @@ def test_run_folder_must_not_be_a_url(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^model_dir must be a local .* gs://b/run$"):
         RunFolder.make("gs://b/run")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3", "file", "hdfs", "https", "abfs+x"])
+def test_paths_of_a_url_are_refused(scheme):
+    rule = rf"^model_dir must be a local path; .* Received: {re.escape(scheme)}://b/run"
+    with pytest.raises(ValueError, match=rule):
+        RunFolder(f"{scheme}://b/run")
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.runtime.run_folder import check_local
+
 
 def computation_digest(function: Callable, *inputs: tf.TensorSpec) -> str:
     """Hex digest of what a function computes: its graph, constants and variables.
@@ -83,6 +85,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | os.PathLike):
+        check_local("cache_dir", folder)
         self.folder = pathlib.Path(folder)
 
     def path(self, key: str) -> pathlib.Path:

@@ -213,3 +213,8 @@ def test_rows_stored_before_a_file_broke_are_not_mixed_with_later_ones(
         found = extract(Mean(), tmp_path / "cache", source, features, double)
         np.testing.assert_allclose(found.features[:, 0] * 510, [0, 4, 1, 3], atol=1e-5)
     assert readings == [["avgpool"], ["feature5"], ["feature5", "avgpool"]]
+
+
+def test_url_is_no_folder_of_features():
+    with pytest.raises(ValueError, match=r"^cache_dir must be a local path"):
+        FeatureCache("s3://bucket/features")
