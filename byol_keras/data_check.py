@@ -21,10 +21,17 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras.data import decoding
+from byol_keras.data import decoding, value_range
 from byol_keras.data.folder_contents import left_out
-from byol_keras.data.image_bytes import SUFFIXES, bits_of, format_of, readable
+from byol_keras.data.image_bytes import (
+    SUFFIXES,
+    bits_of,
+    format_of,
+    orientation_of,
+    readable,
+)
 from byol_keras.data.image_files import find_images
+from byol_keras.data.orientation import upright_size
 from byol_keras.data.unreadable import load_image
 from byol_keras.runtime import cli
 from byol_keras.runtime.argument_checks import existing_folder
@@ -38,9 +45,6 @@ EXIT_UNREADABLE = 1
 _BLOCK = 1024
 # Entries printed per table; the JSON file has all of them.
 _SHOWN = 20
-# Images of more than 8 bits that use less than a quarter of the range are reported:
-# values of 12 or 14 bits, of cameras and microscopes, in files of 16 bits.
-_DARK = 64
 
 
 class Image(NamedTuple):
@@ -54,6 +58,7 @@ class Image(NamedTuple):
         digest: hash of the contents.
         useless: why a model cannot learn from it, or None.
         dark: which values it has if these are a small part of more than 8 bits.
+        orientation: see `image_bytes.orientation_of`.
     """
 
     flaw: str | None
@@ -63,6 +68,7 @@ class Image(NamedTuple):
     digest: bytes = b""
     useless: str | None = None
     dark: str | None = None
+    orientation: int = 1
 
 
 def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
@@ -78,9 +84,10 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
         `width` have `min`, `median` and `max`. `unreadable` maps paths to reasons, and
         so do `useless`, of images of one pixel or one colour, and `dark`, of images of
         more than 8 bits with values in the lowest quarter of the range: only the upper
-        8 bits are used, so scale such values to the whole range first. `misnamed` lists
+        8 bits are used unless `image_folder.bits` says otherwise. `misnamed` lists
         files with the suffix of another format; `duplicates` lists groups of paths of
-        equal files. `left_out` counts the other files by ending.
+        equal files. `left_out` counts the other files by ending. `turned` counts the
+        JPEG, PNG and WebP images whose EXIF orientation is not 1.
 
     Raises:
         ValueError: if there is no such folder, or no image in it.
@@ -91,7 +98,7 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
     has_classes = all("/" in file for file in files)
     counts = {name: collections.Counter() for name in ("class", "format", "channels")}
     sizes, first, equal = [], {}, collections.defaultdict(list)
-    unreadable, useless, dark, misnamed = {}, {}, {}, []
+    unreadable, useless, dark, misnamed, turned = {}, {}, {}, [], 0
     for file, image in zip(files, _inspected(folder, files, threads), strict=True):
         if image.flaw:
             unreadable[file] = image.flaw
@@ -100,6 +107,7 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
         counts["format"][image.form] += 1
         counts["channels"][str(image.channels)] += 1
         sizes.append(image.size)
+        turned += image.orientation != 1
         if image.useless:
             useless[file] = image.useless
         if image.dark:
@@ -123,6 +131,7 @@ def check_folder(path: str | os.PathLike, threads: int | None = None) -> dict:
         "misnamed": misnamed,
         "duplicates": [[origin, *others] for origin, others in equal.items()],
         "left_out": dict(found.left_out.most_common()),
+        "turned": turned,
     }
 
 
@@ -131,8 +140,9 @@ def inspect(path: str) -> Image:
     data, flaw = load_image(path)
     if flaw:
         return Image(flaw)
+    turn = orientation_of(data)
     with tf.device("CPU"):
-        (height, width, channels), pixels = _decoded(readable(data))
+        (height, width, channels), pixels = _decoded(readable(data), turn)
     useless = None
     if height * width == 1:
         useless = "1 pixel"
@@ -140,9 +150,11 @@ def inspect(path: str) -> Image:
         useless = "one colour"
     digest = hashlib.blake2b(data, digest_size=16).digest()
     size, dark = (height, width), None
-    if useless is None and pixels.max() < _DARK and bits_of(data) > 8:
-        dark = f"{bits_of(data)} bits, but at most {pixels.max()} of 255 as it is read"
-    return Image(None, format_of(data), size, channels, digest, useless, dark)
+    bits, most = bits_of(data), int(pixels.max())
+    if useless is None and value_range.is_dark(most, bits):
+        dark = f"{bits} bits, but at most {most} of 255 as it is read"
+        dark += f"; {value_range.remedy(most)}" if bits == 16 else ""
+    return Image(None, format_of(data), size, channels, digest, useless, dark, turn)
 
 
 def print_report(report: dict, console: Console) -> None:
@@ -160,6 +172,7 @@ def print_report(report: dict, console: Console) -> None:
     for name in ("height", "width"):
         values = (f"{key} {value:,}" for key, value in report[name].items())
         table.add_row(name, ", ".join(values))
+    table.add_row("turned by EXIF", f"{report['turned']:,}")
     console.print(table)
     others = left_out(collections.Counter(report["left_out"]))
     if others:
@@ -186,11 +199,12 @@ def _inspected(folder, files: Sequence[str], threads) -> Iterator[Image]:
                 yield image
 
 
-def _decoded(data):
-    """The stored height, width and channels; the pixels without transparency."""
+def _decoded(data, turn):
+    """Upright height and width, stored channels; the pixels without transparency."""
     if format_of(data) == "JPEG":
-        shape = tf.io.extract_jpeg_shape(data).numpy()
-        return map(int, shape), decoding.decode(data, 3).numpy()
+        height, width, channels = tf.io.extract_jpeg_shape(data).numpy().tolist()
+        size = upright_size((height, width), turn)
+        return (*size, channels), decoding.decode(data, 3).numpy()
     pixels = decoding.decode_as_stored(data).numpy()
     return pixels.shape, pixels[..., : 3 if pixels.shape[-1] >= 3 else 1]
 

@@ -141,13 +141,32 @@ def test_other_files_are_counted_by_ending(tmp_path):
     assert "3 files are no images that can be read: 2 .heicx, 1 .txt" in text
 
 
+def test_images_that_are_turned_are_counted(tmp_path):
+    for number in (1, 6):
+        exif = PillowImage.Exif()
+        exif[0x0112] = number
+        image = PillowImage.fromarray(images.gradient((20, 30)))
+        write(tmp_path / f"{number}.jpg", images.encode(image, "jpeg", exif=exif))
+        write(tmp_path / f"{number}.png", images.encode(image, "png", exif=exif))
+    report = data_check.check_folder(tmp_path)
+    assert report["turned"] == 2
+    assert report["height"] == {"min": 20, "median": 25, "max": 30}
+
+
+def dark_line(most, bits):
+    return (
+        f"16 bits, but at most {most} of 255 as it is read; values of {bits} bits need "
+        f"image_folder.bits = {bits}"
+    )
+
+
 @pytest.mark.parametrize(
     ("highest", "form", "dark"),
     [
-        (4095, "png", "16 bits, but at most 15 of 255 as it is read"),
-        (4095, "tiff", "16 bits, but at most 15 of 255 as it is read"),
-        (4095, "pgm", "16 bits, but at most 15 of 255 as it is read"),
-        (16383, "png", "16 bits, but at most 63 of 255 as it is read"),
+        (4095, "png", dark_line(15, 12)),
+        (4095, "tiff", dark_line(15, 12)),
+        (4095, "pgm", dark_line(15, 12)),
+        (16383, "png", dark_line(63, 14)),
         (16384, "png", None),
     ],
 )

@@ -27,6 +27,11 @@ ROOTS = (
 )
 # Parameters on the place of the data; their content is in the digest.
 NEUTRAL = ("data_dir", "download", "list_file", "manual_dir", "names_file", "path")
+# Parameters that a later version added, and the values that leave a run as it was.
+ADDED = {
+    "image_folder.bits": "None",
+    "image_folder.exif_orientation": "True",
+}
 WHY = {
     "train.epochs": "learning rate and tau depend on the length of the run",
     "train.batch_size": "learning rate and steps per epoch depend on it",
@@ -44,9 +49,14 @@ def fingerprint(**facts: object) -> dict[str, str]:
 
     Returns:
         `scope/name.parameter` -> value as gin writes it, macros resolved, for all
-        values that `ROOTS` reach; and `data.<fact>` -> fact.
+        values that `ROOTS` reach, but for those in `ADDED`; and `data.<fact>` -> fact.
     """
     values = graph.operative_values(RUN, ROOTS, without=NEUTRAL)
+    values = {
+        name: value
+        for name, value in values.items()
+        if ADDED.get(name.rpartition("/")[2]) != value
+    }
     return values | {f"data.{name}": str(value) for name, value in facts.items()}
 
 

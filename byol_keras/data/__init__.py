@@ -11,11 +11,13 @@ from byol_keras.data import (
     folder_contents,
     image_bytes,
     image_files,
+    orientation,
     published,
     published_folder,
     sources,
     subsets,
     unreadable,
+    value_range,
 )
 from byol_keras.data.arrays import (
     FASHION_MNIST_CLASSES,
@@ -40,6 +42,7 @@ __all__ = [
     "image_bytes",
     "image_files",
     "image_folder",
+    "orientation",
     "published",
     "published_folder",
     "read_fashion_mnist_idx",
@@ -48,4 +51,5 @@ __all__ = [
     "tfds_dataset",
     "tfds_folder",
     "unreadable",
+    "value_range",
 ]

@@ -2,6 +2,14 @@
 
 import tensorflow as tf
 
+from byol_keras.data.orientation import (
+    is_marked,
+    mark_of,
+    stored_box,
+    turned,
+    turned_size,
+)
+
 # Larger images are not decoded: one of them could fill the memory.
 MAX_PIXELS = 1 << 27
 # Larger images are decoded at half or a quarter of their height and width: crops are
@@ -23,10 +31,11 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 def shape(image, channels: int) -> tf.Tensor:
     """int32 `[3]` of `decode(image, channels)`; of JPEG and PNG without decoding."""
-    size = tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: _reduced_size(tf.io.extract_jpeg_shape(image)[:2]),
+    size = _of_kind(
+        image,
         lambda: _other_size(image),
+        lambda: _jpeg_size(image),
+        lambda: turned_size(_jpeg_size(image), mark_of(image)),
     )
     return tf.concat([size, [channels]], axis=0)
 
@@ -37,10 +46,12 @@ def decode(image, channels: int) -> tf.Tensor:
     For three channels, grey is repeated; for one channel, colour is converted to luma,
     of which a JPEG stores its own. Transparency and all frames but the first are
     dropped; of 16 bits, the upper 8 are kept. The height and width of an image of more
-    than `WHOLE_PIXELS` are halved or quartered, here as in `decode_crops` and `shape`.
+    than `WHOLE_PIXELS` are halved or quartered, and a JPEG that `image_bytes.readable`
+    has marked is turned upright, here as in `decode_crops` and `shape`.
 
     Args:
-        image: string scalar: JPEG, PNG, GIF, WebP, or BMP of 24 or 32 bits.
+        image: string scalar, a result of `image_bytes.readable`: JPEG, PNG, GIF, WebP,
+            or BMP of 24 or 32 bits.
         channels: int. Of the result. Values other than 1 and 3 must be the stored
             number of channels.
 
@@ -50,10 +61,11 @@ def decode(image, channels: int) -> tf.Tensor:
     Deviation: torchvision decodes large images whole, and refuses those of more than
         179 million pixels. Pillow's colours of a CMYK JPEG differ by 1 in places.
     """
-    return tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: _decode_jpeg(image, channels),
+    return _of_kind(
+        image,
         lambda: _decode_other(image, channels),
+        lambda: _decode_jpeg(image, channels),
+        lambda: turned(_decode_jpeg(image, channels), mark_of(image)),
     )
 
 
@@ -79,7 +91,16 @@ def decode_crops(image, boxes, channels: int) -> list[tf.Tensor]:
         whole = _decode_other(image, channels)
         return [cut(whole, box[:2], box[2:]) for box in boxes]
 
-    return tf.cond(tf.io.is_jpeg(image), of_jpeg, of_other)
+    def of_marked():
+        orientation = mark_of(image)
+        size = turned_size(_jpeg_size(image), orientation)
+        crops = []
+        for box in boxes:
+            crop = _decode_jpeg(image, channels, stored_box(box, size, orientation))
+            crops.append(turned(crop, orientation))
+        return crops
+
+    return _of_kind(image, of_other, of_jpeg, of_marked)
 
 
 def to_float(images) -> tf.Tensor:
@@ -123,6 +144,17 @@ def _ratio_index(size):
     pixels = tf.reduce_prod(tf.cast(size, tf.int64))
     too_many = [pixels > WHOLE_PIXELS * ratio**2 for ratio in _RATIOS[:-1]]
     return tf.reduce_sum(tf.cast(too_many, tf.int32))
+
+
+def _of_kind(image, other, jpeg, marked_jpeg):
+    """The value of one of three functions, by the kind of the encoded image."""
+    of_jpeg = tf.cast(tf.io.is_jpeg(image), tf.int32)
+    kind = of_jpeg + tf.cast(is_marked(image), tf.int32)
+    return tf.switch_case(kind, [other, jpeg, marked_jpeg])
+
+
+def _jpeg_size(image):
+    return _reduced_size(tf.io.extract_jpeg_shape(image)[:2])
 
 
 def _reduced_size(size):

@@ -12,13 +12,14 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
-from byol_keras.data import decoding
-from byol_keras.runtime.host_calls import host_function
+from byol_keras.data import decoding, orientation
 
 
 def _optional_readers() -> dict[str, Callable]:
@@ -39,6 +40,8 @@ def _optional_readers() -> dict[str, Callable]:
 # Pillow's readers of headers. Unlike `Image.open`, they do not warn of images that are
 # large but within our own limit.
 _PILLOW_READERS = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
@@ -61,7 +64,7 @@ _ALL_SUFFIXES = {
 SUFFIXES = {
     kind: suffixes
     for kind, suffixes in _ALL_SUFFIXES.items()
-    if kind in ("JPEG", "PNG", *_PILLOW_READERS)
+    if kind in _PILLOW_READERS
 }
 # First bytes of a file -> format. WebP, AVIF and HEIC have their names further on.
 _SIGNATURES = {
@@ -85,8 +88,12 @@ _PNG_MODES = ("L", "LA", "RGB", "RGBA")
 _OF_PILLOW = ("GIF", "TIFF", "PPM", "AVIF", "HEIC")
 # Pillow's words on images that are not damaged, but of a kind that it does not read.
 _UNSUPPORTED = ("Unsupported", "not supported", "unknown pixel mode")
-# The first two bytes of TIFF in both byte orders, of BMP, GIF and the kinds of PPM.
-_STARTS = (b"II", b"MM", b"BM", b"GI", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
+# Words without which Pillow finds no orientation in a file that TensorFlow reads.
+_ORIENTATION_WORDS = {
+    "JPEG": (b"Exif\0\0", b"tiff:Orientation"),
+    "PNG": (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp"),
+    "WebP": (b"EXIF", b"XMP "),
+}
 # The segment of a CMYK JPEG with which all readers take its values as inverted. Without
 # it, Pillow and browsers do, but not TensorFlow.
 _ADOBE_MARKER = rb"\xff\xee..Adobe"
@@ -131,39 +138,47 @@ def flaw_of(data: bytes, channels: int = 3) -> str | None:
     return None
 
 
-def readable(data: bytes) -> bytes:
-    """The same bytes, or a BMP or PNG where TensorFlow cannot read the image.
+def readable(
+    data: bytes, exif_orientation: bool = True, bits: int | None = None
+) -> bytes:
+    """The same bytes, or others that `decoding` reads as the image is meant.
 
     Converts GIF, TIFF (its first page), PPM, AVIF, HEIC, BMP with a palette, 16 bits,
     an unusual order of channels or bytes after its pixels, and animated WebP: asked for
-    one frame of it, TensorFlow 2.21 writes beyond its buffer.
+    one frame of it, TensorFlow 2.21 writes beyond its buffer. A JPEG that is not
+    upright is marked, see `orientation`; PNG and WebP are turned.
+
+    Args:
+        data: contents of an image file without a flaw.
+        exif_orientation: bool. Whether the image is turned as its EXIF data say. Pillow
+            turns TIFF and HEIC in both cases.
+        bits: int in 8..16 or None; see `image_folder.image_folder`.
 
     Raises:
         ValueError: if the range of the pixels is unknown, or there are too many pixels.
     """
     kind = format_of(data)
-    if kind in _OF_PILLOW or (kind == "WebP" and _is_animated(data)):
-        with _opened(data, kind) as image:
-            return _converted(image)
-    if kind == "BMP":
-        with _opened(data, kind) as image:
-            return data if _is_plain_bmp(image, len(data)) else _converted(image)
-    return data
+    turn = orientation_of(data) if exif_orientation else 1
+    if kind == "JPEG":
+        return data if turn == 1 else orientation.marked(data, turn)
+    is_scaled = bits is not None and bits_of(data) == 16
+    if turn == 1 and not is_scaled and not _must_be_converted(data, kind):
+        return data
+    with _opened(data, kind) as image:
+        pixels = _of_bits(data, image, bits) if is_scaled else None
+        return _converted(image, exif_orientation, pixels)
 
 
-def readable_in_graph(data: tf.Tensor) -> tf.Tensor:
-    """`readable` of a string scalar; most images do not leave the graph."""
-    start, media, webp = (
-        tf.strings.substr(data, place, length)
-        for place, length in ((0, 2), (4, 4), (12, 4))
-    )
-    may_need = tf.reduce_any(start == tf.constant(_STARTS))
-    may_need |= (media == _ISO_MEDIA) | (webp == _WEBP_EXTENDED)
+def orientation_of(data: bytes) -> int:
+    """1..8: the orientation of a JPEG, PNG or WebP by its EXIF data.
 
-    def converted():
-        return host_function(readable, [data], tf.string, stateful=False)
-
-    return tf.ensure_shape(tf.cond(may_need, converted, lambda: data), [])
+    1 for other formats, and for images without EXIF data or with damaged ones.
+    """
+    kind = format_of(data)
+    if any(word in data for word in _ORIENTATION_WORDS.get(kind, ())):
+        with contextlib.suppress(Exception), _opened(data, kind) as image:
+            return orientation.orientation_of(image)
+    return 1
 
 
 def format_of(data: bytes) -> str | None:
@@ -201,9 +216,13 @@ def bits_of(data: bytes) -> int:
 
 
 def _stored_bits(image):
+    """Bits of a Pillow image in TIFF or PPM that is not decoded yet."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
-    return 16 if image.mode.startswith("I") else 8
+    how = image.tile[0][3]
+    if isinstance(how, tuple):
+        return how[1].bit_length()
+    return 16 if image.mode == "I" else 8
 
 
 def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -240,30 +259,57 @@ def _is_animated(webp: bytes) -> bool:
     return webp[12:16] == _WEBP_EXTENDED and bool(webp[20:21] and webp[20] & 2)
 
 
+def _must_be_converted(data, kind):
+    if kind == "BMP":
+        with _opened(data, kind) as image:
+            return not _is_plain_bmp(image, len(data))
+    return kind in _OF_PILLOW or (kind == "WebP" and _is_animated(data))
+
+
 def _is_plain_bmp(image, length):
     """Whether TensorFlow reads a BMP of this length in bytes as Pillow does."""
     _, _, offset, (layout, row, *_) = image.tile[0]
     return layout in _BMP_OF_TENSORFLOW and length == offset + row * image.height
 
 
-def _converted(image):
+def _converted(image, exif_orientation, pixels=None):
+    """Encodes a Pillow image, or these pixels of it."""
     _check_size((image.height, image.width))
     ratio = int(decoding.ratio_of(image.size))
-    image = _in_8_bits(image).reduce(ratio)
+    pixels = (pixels or _in_8_bits(image)).reduce(ratio)
+    if exif_orientation:
+        # Looked for after decoding, which turns TIFF and forgets its orientation.
+        pixels = orientation.upright(pixels, orientation.orientation_of(image))
     encoded = io.BytesIO()
     # BMP is written and read several times as fast.
-    form = "bmp" if image.mode == "RGB" else "png"
-    image.save(encoded, form, compress_level=1)
+    form = "bmp" if pixels.mode == "RGB" else "png"
+    pixels.save(encoded, form, compress_level=1)
     return encoded.getvalue()
+
+
+def _of_bits(data, image, bits):
+    """A Pillow image of 8 bits from values of `bits` bits in an image of 16."""
+    if image.format == "PNG":
+        with tf.device("CPU"):
+            values = tf.io.decode_png(data, dtype=tf.uint16).numpy()
+        values = values[..., 0] if values.shape[-1] == 1 else values
+    elif image.mode.startswith("I"):
+        values = np.asarray(image)
+    else:
+        raise _Unusable(
+            f"{image.format} in colour with 16 bits, of which Pillow reads only the "
+            "upper 8; image_folder.bits needs PNG"
+        )
+    return Image.fromarray(np.minimum(values >> (bits - 8), 255).astype(np.uint8))
 
 
 def _in_8_bits(image):
     """A Pillow image in one of `_PNG_MODES`."""
     if image.mode in _PNG_MODES and image.format != "GIF":
         return image
-    of_16_bits = image.mode == "I" and image.format == "PPM"  # scaled by Pillow
-    if image.mode.startswith("I;16") or of_16_bits:
-        excess = _stored_bits(image) - 8
+    is_ppm = image.mode == "I" and image.format == "PPM"  # scaled by Pillow
+    if image.mode.startswith("I;16") or is_ppm:
+        excess = _stored_bits(image) - 8 if image.format == "TIFF" else 8
         return Image.fromarray((np.asarray(image) >> excess).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise _Unusable("32 bits or signed values, whose range is unknown")

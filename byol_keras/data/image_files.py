@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -216,6 +216,7 @@ def file_rows(
     channels: int,
     max_bad_share: float = MAX_BAD_SHARE,
     load: Callable[[str, int], tuple[Any, str | None]] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Rows:
     """A source that reads a file when its example is needed.
 
@@ -226,18 +227,27 @@ def file_rows(
         channels: int. Of the decoded images.
         max_bad_share: see `unreadable.ReadableFiles`.
         load: see `unreadable.ReadableFiles`.
+        reading: arguments of `image_bytes.readable` besides the image, those that are
+            not at their defaults.
     """
-    files = ReadableFiles(paths, channels, max_bad_share, load)
+    reading = reading or {}
+    convert = functools.partial(readable, **reading)
+    files = ReadableFiles(paths, channels, max_bad_share, load, convert)
+
+    def contents():
+        yield from file_stamps(paths)
+        if reading:
+            yield repr(sorted(reading.items())).encode()
+
     if labels is None:
-        stamps = functools.partial(file_stamps, paths)
-        return Rows(len(paths), lambda place: {}, contents=stamps, files=files)
+        return Rows(len(paths), lambda place: {}, contents=contents, files=files)
     labels = np.asarray(labels, np.int64)
     with tf.device("CPU"):
         stored = tf.constant(labels)
     return Rows(
         len(paths),
         lambda place: {"label": stored[place]},
-        contents=lambda: (*file_stamps(paths), labels.tobytes()),
+        contents=lambda: (*contents(), labels.tobytes()),
         labels=lambda: labels,
         files=files,
     )

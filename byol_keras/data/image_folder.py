@@ -1,5 +1,6 @@
 """A folder of image files, or of arrays, as `ImageData`."""
 
+import functools
 import os
 
 import gin
@@ -8,7 +9,8 @@ from byol_keras.data import array_files, image_files
 from byol_keras.data.folder_contents import log_contents, why_no_classes
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.unreadable import MAX_BAD_SHARE
-from byol_keras.runtime.argument_checks import existing_folder
+from byol_keras.data.value_range import warn_of_dark_images
+from byol_keras.runtime.argument_checks import existing_folder, is_int
 from byol_keras.runtime.printable import printable
 
 
@@ -17,6 +19,8 @@ def image_folder(
     path: str | os.PathLike,
     channels: int | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
+    exif_orientation: bool = True,
+    bits: int | None = None,
 ) -> ImageData:
     """All images below a folder, in the order of their relative paths.
 
@@ -34,6 +38,13 @@ def image_folder(
             `image_files.common_channels`. Arrays keep their own.
         max_bad_share: float in 0..1. Reading ends with an error as soon as more than
             this share of the images is known to be unreadable.
+        exif_orientation: bool. Whether images are turned as their EXIF data say, as
+            viewers and the reader of mmselfsup 0.x do, but not torchvision and Keras.
+            TIFF and HEIC are always turned, by Pillow.
+        bits: int in 8..16. Bits of the values in images stored with 16 bits: values of
+            0 to `2^bits - 1` are scaled to 0..255, larger ones are clipped. In colour
+            for PNG only. Defaults to all 16, of which the upper 8 are kept, as in
+            TensorFlow and OpenCV; see `value_range` for a warning of dark images.
 
     Returns:
         `ImageData` of encoded images of any size.
@@ -44,18 +55,26 @@ def image_folder(
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: {channels!r}")
+    reading = _reading(exif_orientation, bits)
     folder = existing_folder("path", path)
     contents = image_files.find_images(folder, otherwise=array_files.SUFFIXES)
     files = contents.files
     paths = [os.path.join(folder, file) for file in files]
-    of_arrays = files[0].lower().endswith(array_files.SUFFIXES)
-    reader = array_files if of_arrays else image_files
-    found = reader.common_channels(paths, folder, max_bad_share)
-    if of_arrays and channels not in (None, found):
-        raise ValueError(
-            f"channels must be None or those of the arrays, {found}. "
-            f"Received: {channels}"
-        )
+    if files[0].lower().endswith(array_files.SUFFIXES):
+        found = array_files.common_channels(paths, folder, max_bad_share)
+        if channels not in (None, found):
+            raise ValueError(
+                f"channels must be None or those of the arrays, {found}. "
+                f"Received: {channels}"
+            )
+        if bits is not None:
+            raise ValueError(f"bits must be None for arrays. Received: {bits}")
+        file_rows = array_files.file_rows
+    else:
+        found = image_files.common_channels(paths, folder, max_bad_share)
+        file_rows = functools.partial(image_files.file_rows, reading=reading)
+        if bits is None:
+            warn_of_dark_images(paths, folder)
     channels = channels or found
     class_names, labels = _classes(files)
     log_contents(folder, contents, class_names)
@@ -68,9 +87,21 @@ def image_folder(
         channels,
         None,
         class_names,
-        reader.file_rows(paths, labels, channels, max_bad_share),
+        file_rows(paths, labels, channels, max_bad_share),
         names=[_in_utf_8(file) for file in files],
     )
+
+
+def _reading(exif_orientation, bits):
+    """Arguments of `image_bytes.readable` that are not at their defaults."""
+    if not isinstance(exif_orientation, bool):
+        raise ValueError(
+            f"exif_orientation must be a bool. Received: {exif_orientation!r}"
+        )
+    if bits is not None and not (is_int(bits, least=8) and bits <= 16):
+        raise ValueError(f"bits must be None or an int in 8..16. Received: {bits!r}")
+    given = {"exif_orientation": exif_orientation, "bits": bits}
+    return {name: value for name, value in given.items() if value not in (True, None)}
 
 
 def _classes(files):

@@ -37,7 +37,8 @@ def tfds_dataset(
             splits are held in memory and shuffled completely.
 
     Returns:
-        `ImageData` of the split.
+        `ImageData` of the split. Images are decoded as TFDS does: EXIF orientation is
+        not applied, unlike in `image_folder`.
 
     Raises:
         ValueError: if the name, the split or a feature does not exist, or the dataset

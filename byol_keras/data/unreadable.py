@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.data.image_bytes import flaw_of, readable_in_graph
+from byol_keras.data.image_bytes import flaw_of, readable
 from byol_keras.runtime.host_calls import host_function
 from byol_keras.runtime.printable import printable
 from byol_keras.runtime.progress import tracked
@@ -35,6 +35,8 @@ from byol_keras.runtime.regular_files import check_regular
 MAX_BAD_SHARE = 0.05
 
 _UNKNOWN = -1
+# Digests of contents are smaller; added to those of contents that must be converted.
+_CONVERTED = 1 << 62
 # Of `tf.io.matching_files`.
 _WILDCARDS = rb"*?[\\"
 # Files that are queued for examination at a time.
@@ -73,6 +75,9 @@ class ReadableFiles:
         load: of files of decoded images: (path, channels) -> uint8 `[h, w, channels]`,
             and why the file cannot be used or None. Defaults to `load_image`, for files
             of encoded images.
+        convert: contents of an encoded image -> contents that TensorFlow decodes as
+            they are meant, the same object where nothing needs to be changed; raises a
+            `ValueError` for what cannot be used. Defaults to `image_bytes.readable`.
 
     Raises:
         ValueError: if `max_bad_share` is out of its range.
@@ -84,9 +89,11 @@ class ReadableFiles:
         channels: int,
         max_bad_share: float,
         load: Callable[[str, int], tuple[Any, str | None]] | None = None,
+        convert: Callable[[bytes], bytes] = readable,
     ):
         check_share(max_bad_share)
         self._load = load
+        self._convert = convert
         self.paths = paths
         self.channels = channels
         self.max_bad_share = max_bad_share
@@ -98,7 +105,8 @@ class ReadableFiles:
         # over devices.
         with tf.init_scope(), tf.device("CPU"):
             self._names = tf.constant(names)
-            # Place -> digest of the contents that were found to be readable.
+            # Place -> digest of the contents that were found to be readable, with
+            # `_CONVERTED` added if they must be converted.
             self._digests = _table()
             # Place of an unreadable file -> the place that is read for it.
             self._replacements = _table()
@@ -118,13 +126,22 @@ class ReadableFiles:
         # What was not examined yet may be a pipe, which is read for ever.
         name = tf.where(digest == _UNKNOWN, os.devnull, self._names[source])
         contents = self._contents_or_empty(name)
-        is_unchanged = _digest(contents) == digest
-        source, contents = tf.cond(
-            is_unchanged,
-            lambda: (source, contents),
-            lambda: self._examined(place, tf.string, []),
+        beyond = digest - _digest(contents)
+        is_other = tf.cast(beyond != 0, tf.int32)
+        must_be_converted = tf.cast(beyond == _CONVERTED, tf.int32)
+
+        def converted():
+            image = host_function(self._convert, [contents], tf.string, stateful=False)
+            return source, tf.ensure_shape(image, [])
+
+        return tf.switch_case(
+            is_other + must_be_converted,
+            [
+                lambda: (source, contents),
+                lambda: self._examined(place, tf.string, []),
+                converted,
+            ],
         )
-        return source, readable_in_graph(contents)
 
     def readable_places(self) -> np.ndarray:
         """Places of all readable files, int64; examines those that were not read yet.
@@ -146,7 +163,9 @@ class ReadableFiles:
     def subset(self, places: np.ndarray) -> "ReadableFiles":
         """The files at these places, which only replace each other."""
         paths = [self.paths[place] for place in places]
-        subset = ReadableFiles(paths, self.channels, self.max_bad_share, self._load)
+        subset = ReadableFiles(
+            paths, self.channels, self.max_bad_share, self._load, self._convert
+        )
         digests = self._digests.lookup(places).numpy()
         (known,) = np.nonzero(digests != _UNKNOWN)
         subset._digests.insert(known, digests[known])
@@ -189,15 +208,14 @@ class ReadableFiles:
         raise self._too_many(self.paths[place])
 
     def _examine(self, place):
-        """Contents of a file; None if it is unreadable."""
+        """The image of a file, converted; None if it is unreadable."""
         path = self.paths[place]
         if path in self._flaws:
             return None
-        contents, flaw = (self._load or load_image)(path, self.channels)
+        image, digest, flaw = self._load_and_convert(path)
         if flaw is None:
-            digest = _digest(contents) if self._load is None else np.int64(0)
             self._digests.insert(np.int64(place), digest)
-            return contents
+            return image
         with self._lock:
             if path not in self._flaws:
                 self._flaws[path] = flaw
@@ -205,6 +223,18 @@ class ReadableFiles:
         if len(self._flaws) > self.max_bad_share * len(self.paths):
             raise self._too_many(path)
         return None
+
+    def _load_and_convert(self, path):
+        """The converted image, the digest of its contents, and a flaw or None."""
+        contents, flaw = (self._load or load_image)(path, self.channels)
+        if flaw is not None or self._load is not None:
+            return contents, np.int64(0), flaw
+        try:
+            image = self._convert(contents)
+        except ValueError as error:
+            return contents, np.int64(0), str(error)
+        converted = 0 if image is contents else _CONVERTED
+        return image, _digest(contents) + converted, None
 
     def _too_many(self, path):
         return TooManyBadImages(
@@ -222,8 +252,8 @@ def _table():
 
 
 def _digest(contents):
-    """int64 scalar of at least 0."""
-    return tf.strings.to_hash_bucket_fast(contents, tf.int64.max)
+    """int64 scalar of at least 0, and smaller than `_CONVERTED`."""
+    return tf.strings.to_hash_bucket_fast(contents, _CONVERTED)
 
 
 def check_share(max_bad_share: float) -> None:

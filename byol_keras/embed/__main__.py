@@ -14,7 +14,7 @@ from absl import app, flags
 
 from byol_keras.embed import files, search
 from byol_keras.embed.embed_folder import embed_images, images_for
-from byol_keras.embed.embedder import make_embedder
+from byol_keras.embed.embedder import make_embedder, trained_reading
 from byol_keras.preview.contact_sheet import require_matplotlib
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
@@ -41,19 +41,18 @@ def print_similar(embedder, images, out, query, count, picture) -> None:
         embedder: `Embedder`.
         images: `ImageData` of the folder.
         out: file of its embeddings.
-        query: file of an image.
+        query: uint8 `[h, w, C]`.
         count: int. Number of similar images.
         picture: PNG file, or None.
     """
-    image = search.read_query(query, images)
-    (embedding,) = embedder(embedder.transform(image)[None])
+    (embedding,) = embedder(embedder.transform(query)[None])
     found = search.most_similar(embedding, files.read_blocks(out), count)
     for cosine, name in found:
         print(f"{cosine:.4f}  {name}")
     if picture:
         places = {name: place for place, name in enumerate(images.names)}
         similar = images.subset([places[name] for _, name in found], "neighbours")
-        pixels = [image, *(example["image"] for example in similar.ordered())]
+        pixels = [query, *(example["image"] for example in similar.ordered())]
         gone = {file.place for file in similar.unreadable()}
         found = [pair for place, pair in enumerate(found) if place not in gone]
         first, *others = [np.asarray(embedder.transform(x)) for x in pixels]
@@ -71,16 +70,18 @@ def main(_):
         embedder, sizes = make_embedder(
             given.model_dir, given.backbone, given.feature, given.size, given.resize
         )
-        images = images_for(embedder.backbone, given.images)
-        if given.search:
-            search.read_query(given.search, images)  # before the long part
+        reading = trained_reading(given.model_dir)
+        images = images_for(embedder.backbone, given.images, **reading)
+        query = None
+        if given.search:  # before the long part
+            query = search.read_query(given.search, images, **reading)
     with cli.user_errors((ValueError, OSError)):
         bad = embed_images(embedder, images, out, sizes)
         if bad:
             print(f"{len(bad)} images could not be read; see {_listed(bad, out)}")
         print(f"embeddings in {out}")
         if given.search:
-            print_similar(embedder, images, out, given.search, given.top, given.picture)
+            print_similar(embedder, images, out, query, given.top, given.picture)
 
 
 def _listed(bad, out):

@@ -26,14 +26,20 @@ from byol_keras.runtime.progress import ProgressBar
 PART_BATCHES = 16
 
 
-def images_for(backbone, path: str) -> ImageData:
+def images_for(backbone, path: str, **reading: Any) -> ImageData:
     """The images of a folder, with the channels of a backbone.
 
     Any share of them may be unreadable.
+
+    Args:
+        backbone: `keras.Model`.
+        path: the folder.
+        **reading: how the images of its training were read, see
+            `embedder.trained_reading`.
     """
     shape = getattr(backbone, "input_shape", None)
     channels = shape[-1] if isinstance(shape, tuple) else None
-    return image_folder(path, channels=channels, max_bad_share=1.0)
+    return image_folder(path, channels=channels, max_bad_share=1.0, **reading)
 
 
 def embed_images(

@@ -5,6 +5,7 @@ import functools
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -109,6 +110,24 @@ def trained_size(model_dir: str | os.PathLike) -> int:
             f"size. Received: none, and {sorted(found) or 'no size'} in {file}"
         )
     return size
+
+
+def trained_reading(model_dir: str | os.PathLike | None) -> dict[str, Any]:
+    """The arguments of `image_folder` on orientation and bits that a run has bound.
+
+    Only those that are not at their defaults; none without a run.
+    """
+    if not model_dir:
+        return {}
+    file = RunFolder(model_dir).operative_config
+    text = file.read_text() if file.exists() else ""
+    found = {}
+    for name, default in (("exif_orientation", True), ("bits", None)):
+        pattern = rf"^(?:\w+/)*image_folder\.{name} = (\w+)$"
+        values = {ast.literal_eval(value) for value in re.findall(pattern, text, re.M)}
+        if len(values) == 1 and values != {default}:
+            found[name] = values.pop()
+    return found
 
 
 def default_resize(size: int) -> int:

@@ -1,7 +1,9 @@
 """Searches a file of embeddings for the images that are most similar to a query."""
 
+import functools
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,24 +17,26 @@ _TINY = 1e-12
 _COLUMNS = 6
 
 
-def read_query(query: str, like: ImageData) -> np.ndarray:
+def read_query(query: str, like: ImageData, **reading: Any) -> np.ndarray:
     """Reads one image, uint8 `[h, w, C]`, with the channels of other images.
 
     Args:
         query: file of an image, or of an array in one of the formats of `array_files`.
         like: images whose channels to use.
+        **reading: see `embed_folder.images_for`.
 
     Raises:
         ValueError: if the file cannot be read.
     """
     if query.lower().endswith(array_files.SUFFIXES):
-        reader, examine = array_files, array_files.flaw_of_array
+        rows, examine = array_files.file_rows, array_files.flaw_of_array
     else:
-        reader, examine = image_files, flaw_of_file
+        rows = functools.partial(image_files.file_rows, reading=reading)
+        examine = flaw_of_file
     flaw = examine(query, like.channels)
     if flaw:
         raise ValueError(f"query must be a readable image. Received: {query} ({flaw})")
-    (element,) = reader.file_rows([query], None, like.channels).ordered()
+    (element,) = rows([query], None, like.channels).ordered()
     return like.decode(element["image"]).numpy()
 
 

@@ -137,6 +137,19 @@ def test_binding_that_does_not_change_the_result_is_no_part(name):
     assert changes(of(BINDINGS), of(new)) == []
 
 
+def test_parameter_that_was_added_counts_where_it_is_not_at_its_default(monkeypatch):
+    monkeypatch.setattr(module, "ADDED", {"photos.channels": "3", "apply.rate": "0.5"})
+    earlier = of(BINDINGS)
+    assert "photos.channels" not in earlier
+    assert earlier["often/apply.rate"] == "0.8"
+    assert changes(earlier, of({**BINDINGS, "often/apply.rate": "0.5"})) == [
+        "often/apply.rate: 0.8 in the checkpoint, not there now"
+    ]
+    assert changes(earlier, of({**BINDINGS, "photos.channels": "1"})) == [
+        "photos.channels: not there in the checkpoint, 1 now"
+    ]
+
+
 def test_another_length_is_explained():
     (line,) = changes({"train.epochs": "3"}, {"train.epochs": "4"})
     assert "learning rate and tau depend on the length" in line

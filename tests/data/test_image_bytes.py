@@ -6,7 +6,6 @@ import struct
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image, features
 
 from byol_keras.data import decoding, image_bytes
@@ -43,8 +42,6 @@ def test_only_what_tensorflow_cannot_read_is_converted(name):
     encoded, _ = images.ODD[name]
     found = image_bytes.readable(encoded)
     assert (found != encoded) == (name in CONVERTED)
-    in_graph = tf.function(image_bytes.readable_in_graph)(tf.constant(encoded))
-    assert in_graph.numpy() == found
 
 
 def animation_of_one_frame(pixels):
@@ -169,8 +166,6 @@ def test_avif_and_heic_are_read_where_pillow_can(form, mode):
     assert image_bytes.flaw_of(encoded) is None
     pixels = decoding.decode(image_bytes.readable(encoded), 3).numpy()
     np.testing.assert_array_equal(pixels, images.as_pillow_reads(encoded))
-    in_graph = tf.function(image_bytes.readable_in_graph)(tf.constant(encoded))
-    assert in_graph.numpy() == image_bytes.readable(encoded)
 
 
 def test_a_format_without_a_reader_is_named(monkeypatch):

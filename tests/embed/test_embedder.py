@@ -9,6 +9,7 @@ from byol_keras.embed.embedder import (
     Embedder,
     default_resize,
     make_embedder,
+    trained_reading,
     trained_size,
 )
 
@@ -44,6 +45,21 @@ def test_default_size_is_that_of_the_views_of_the_run(text, tmp_path):
 def test_size_must_be_given_if_the_run_has_none_or_several(text, tmp_path):
     with pytest.raises(ValueError, match="size must be given unless"):
         trained_size(write_run(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("image_folder.bits = None\nimage_folder.exif_orientation = True\n", {}),
+        ("", {}),
+        ("a/image_folder.bits = 12\n", {"bits": 12}),
+        ("image_folder.exif_orientation = False\n", {"exif_orientation": False}),
+        ("a/image_folder.bits = 12\nb/image_folder.bits = 10\n", {}),
+    ],
+)
+def test_images_are_read_as_in_the_run(text, reading, tmp_path):
+    assert trained_reading(write_run(tmp_path, text)) == reading
+    assert trained_reading(None) == {}
 
 
 def test_short_side_is_a_seventh_larger_except_for_thumbnails():

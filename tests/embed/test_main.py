@@ -145,7 +145,7 @@ def test_similar_image_that_was_deleted_is_not_drawn(tmp_path, monkeypatch):
     embedder = Embedder(lambda x, training: x, in_0_to_1, "avgpool")
     (tmp_path / "2.png").unlink()
     picture = tmp_path / "picture.png"
-    query = str(tmp_path / "0.png")
+    query = np.zeros((8, 8, 3), np.uint8)
     command.print_similar(embedder, source, None, query, 3, picture)
     ((_, images, captions, _),) = drawn
     assert captions == ["0.9000  1.png", "0.7000  3.png"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from byol_keras import data
 from byol_keras.embed import search
@@ -67,6 +68,18 @@ def test_query_is_read_with_the_channels_of_the_folder(tmp_path):
     grey = data.image_folder(tmp_path, channels=1)
     image = search.read_query(str(tmp_path / "rgb.tif"), grey)
     assert image.shape == (*odd_images.SIZE, 1)
+
+
+def test_query_is_read_as_the_images_of_the_run(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(odd_images.gradient((20, 30)))
+    image.save(tmp_path / "1.jpg", exif=exif)
+    folder = data.image_folder(tmp_path)
+    query = str(tmp_path / "1.jpg")
+    assert search.read_query(query, folder).shape == (30, 20, 3)
+    stored = search.read_query(query, folder, exif_orientation=False)
+    assert stored.shape == (20, 30, 3)
 
 
 def test_query_of_many_channels_is_read_from_an_array_file(tmp_path):

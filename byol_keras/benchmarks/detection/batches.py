@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from byol_keras.benchmarks.detection.masks import cropped_mask
 from byol_keras.data.decoding import to_float
+from byol_keras.data.orientation import turned
 from byol_keras.data.sources import PARALLEL, Rows
 from byol_keras.runtime.host_calls import host_function
 from byol_keras.views.pipeline import reproducible, uniforms_of
@@ -71,7 +72,8 @@ def training_batches(
     def prepare(element):
         draws = uniforms_of(element, seed, 2)
         side = sides[tf.cast(draws[0] * len(short_sides), tf.int32)]
-        image, boxes = decode_image(element["image"]), element["boxes"]
+        image = decode_image(element["image"], element["orientation"])
+        boxes = element["boxes"]
         mirrored = tf.logical_and(flip, draws[1] < 0.5)
         width = tf.cast(tf.shape(image)[1], tf.float32)
         image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
@@ -117,9 +119,11 @@ def test_batches(
     """
     count = len(data.examples)
     paths = tf.constant([example.image_path for example in data.examples])
+    orientations = tf.constant([example.orientation for example in data.examples])
 
     def prepare(number):
-        image = decode_image(tf.io.read_file(paths[tf.minimum(number, count - 1)]))
+        index = tf.minimum(number, count - 1)
+        image = decode_image(tf.io.read_file(paths[index]), orientations[index])
         image, info = _on_canvas(
             image, short_side, max_long_side, image_size, padding_color
         )
@@ -176,17 +180,19 @@ class _Objects:
         self.kept, self.mask_size = kept, mask_size
         with tf.device("CPU"):
             self._paths = tf.constant(self.paths)
+            self._orientations = tf.constant([x.orientation for x, _ in kept])
             self._stops = tf.constant(np.cumsum([len(objects) for _, objects in kept]))
             self._boxes = tf.constant(np.concatenate([x.boxes[o] for x, o in kept]))
             labels = np.concatenate([x.labels[o] for x, o in kept])
             self._classes = tf.constant(labels + 1, tf.int32)
 
     def fetch(self, place):
-        """Encoded image, boxes, classes and masks of one example, as stored."""
+        """Encoded image, orientation, boxes, classes and masks of one example."""
         start = tf.where(place > 0, self._stops[tf.maximum(place - 1, 0)], 0)
         stop = self._stops[place]
         example = {
             "image": tf.io.read_file(self._paths[place]),
+            "orientation": self._orientations[place],
             "boxes": self._boxes[start:stop],
             "classes": self._classes[start:stop],
         }
@@ -216,11 +222,17 @@ def _key(element, seed):
     return key
 
 
-def decode_image(encoded) -> tf.Tensor:
-    """Pixels of a file, uint8 `[h, w, 3]`; missing parts of a JPEG are gray."""
-    return tf.io.decode_jpeg(
+def decode_image(encoded, orientation=1) -> tf.Tensor:
+    """Pixels of a file, uint8 `[h, w, 3]`; missing parts of a JPEG are gray.
+
+    Args:
+        encoded: string scalar.
+        orientation: int32 scalar in 1..8; see `Annotated`.
+    """
+    image = tf.io.decode_jpeg(
         encoded, channels=3, try_recover_truncated=True, acceptable_fraction=0.0
     )
+    return turned(image, orientation)
 
 
 def _mirror(boxes, width):

@@ -189,7 +189,8 @@ def _predict(detector, data, setting, padding_color, folder):
 
 def _draw_picture(data, place, found, folder):
     example = data.examples[place]
-    image = decode_image(tf.io.read_file(example.image_path)).numpy()
+    encoded = tf.io.read_file(example.image_path)
+    image = decode_image(encoded, example.orientation).numpy()
     path = folder / "pictures" / f"{example.image_id}.png"
     draw_detections(image, found, data.class_names, path)
 

@@ -18,11 +18,13 @@ from byol_keras.benchmarks.detection.coco_values import as_box, as_flag, as_id
 from byol_keras.benchmarks.detection.examples import (
     Annotated,
     DetectionData,
+    FileSize,
     agreed_size,
     clipped_box,
     object_arrays,
 )
 from byol_keras.benchmarks.detection.masks import read_segmentation
+from byol_keras.data.orientation import orientation_of
 from byol_keras.data.published import VOC_CLASSES
 from byol_keras.data.published_folder import PublishedFolder, read_lines
 from byol_keras.runtime.regular_files import check_regular
@@ -52,7 +54,7 @@ def voc_detection(
     Returns:
         `DetectionData`, which lists bad annotations in `bad`. One warning counts them.
         An image whose size is not that of its annotation is left out; a size that is
-        missing or 0 is read from the file.
+        missing or 0 is read from the file. See `examples.agreed_size` on orientation.
 
     Raises:
         ValueError: if a list is missing, contains a path outside its folder, or has no
@@ -110,8 +112,9 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
         `DetectionData`, including images without objects. Labels are positions in the
         sorted category ids. Crowds are "difficult": excluded from training and ignored
         in evaluation. An object without a usable mask counts for its box. An image
-        whose size is not that of its annotation is left out. Bad annotations are listed
-        in `bad`. One warning counts them.
+        whose size is not that of its annotation is left out; see
+        `examples.agreed_size` on orientation. Bad annotations are listed in `bad`. One
+        warning counts them.
 
     Raises:
         ValueError: if the JSON file is missing or has another format, contains a path
@@ -138,12 +141,13 @@ def coco_detection(path: str | os.PathLike, split: str = "train2017") -> Detecti
             if of_file is None:
                 raise ValueError(f"no readable image at {folder / file}")
             stated = record.get("height"), record.get("width")
-            size = agreed_size(stated, of_file)
+            *size, orientation = agreed_size(stated, of_file)
         except ValueError as error:
             bad.append(f"image {file}: left out, {error}")
             continue
         found = _read_coco_objects(found, size, label_of, bad)
-        examples.append(Annotated(str(folder / file), *size, record["id"], *found))
+        example = Annotated(str(folder / file), *size, record["id"], *found)
+        examples.append(example._replace(orientation=orientation))
     bad += [f"image {i}: {len(objects[i])} objects of no image" for i in objects]
     name = f"COCO {split} in {source.root}"
     _report(name, examples, bad, source)
@@ -162,14 +166,17 @@ def _below(folder, file):
     return file
 
 
-def _image_sizes(paths) -> list[tuple[int, int] | None]:
-    """Height and width of each file; None if it is missing, or cannot be decoded."""
+def _image_sizes(paths) -> list[FileSize | None]:
+    """The size of each file; None if it is missing, or cannot be decoded."""
 
     def read(path):
         try:
             check_regular(path)
             with Image.open(path, formats=("JPEG", "PNG")) as image:
-                size = image.height, image.width
+                # Of a PNG, Pillow would decode the pixels to look for EXIF behind them.
+                has_exif = image.format != "PNG" or "exif" in image.info
+                orientation = orientation_of(image) if has_exif else 1
+                size = FileSize(image.height, image.width, orientation)
                 # Of a truncated JPEG the first part is decoded, of a PNG nothing.
                 if image.format == "PNG":
                     image.verify()
@@ -206,7 +213,8 @@ def _read_voc(annotation, image_path, image_id, size, bad) -> Annotated:
     if root.tag != "annotation":
         raise ValueError(f"its root is {root.tag}, not annotation")
     stated = root.findtext("size/height"), root.findtext("size/width")
-    objects = _Objects(agreed_size(stated, size), bad)
+    *size, orientation = agreed_size(stated, size)
+    objects = _Objects(size, bad)
     for item in root.findall("object"):
         name = (item.findtext("name") or "").strip()
         where = f"{annotation}: {name}"
@@ -223,7 +231,7 @@ def _read_voc(annotation, image_path, image_id, size, bad) -> Annotated:
         difficult = as_flag(item.findtext("difficult", "0"))
         objects.add(box, VOC_CLASSES.index(name), difficult, None, where)
     found = Annotated(image_path, *size, image_id, *objects.fields())
-    return found._replace(masks=None)
+    return found._replace(masks=None, orientation=orientation)
 
 
 class _Objects:

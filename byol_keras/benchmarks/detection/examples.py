@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_keras.data.orientation import upright_size
 from byol_keras.data.sources import file_stamps
 
 # Rounding in the files moves edges beyond the image by less than this.
@@ -19,7 +20,7 @@ class Annotated(NamedTuple):
 
     Args:
         image_path: str.
-        height, width: int. Of the image in pixels, from its annotation.
+        height, width: int. Of the image in pixels, after turning by `orientation`.
         image_id: id in the dataset, a str in VOC and an int in COCO.
         boxes: float32 `[n, 4]`: ymin, xmin, ymax, xmax in pixels. These are edges: a
             box of the whole image is `(0, 0, height, width)`.
@@ -32,6 +33,8 @@ class Annotated(NamedTuple):
             the image, which evaluation uses. None if they equal `boxes`.
         lost: labels of objects to find whose boxes have no area in the image.
             Evaluation counts them as not found.
+        orientation: int in 1..8. How the image of the file is turned; see
+            `agreed_size`.
     """
 
     image_path: str
@@ -44,6 +47,7 @@ class Annotated(NamedTuple):
     masks: list | None
     listed_boxes: np.ndarray | None = None
     lost: tuple[int, ...] = ()
+    orientation: int = 1
 
     @property
     def true_boxes(self) -> np.ndarray:
@@ -90,6 +94,8 @@ class DetectionData:
         for example in self.examples:
             parts = (example.height, example.width, example.image_id, example.masks)
             digest.update(repr(parts).encode())
+            if example.orientation != 1:
+                digest.update(repr(example.orientation).encode())
             for array in (example.boxes, example.labels, example.difficult):
                 digest.update(array.tobytes())
             if example.lost or not np.array_equal(
@@ -102,23 +108,46 @@ class DetectionData:
         return digest.hexdigest()
 
 
-def agreed_size(annotated: Sequence, of_file: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of an image by its annotation and its file.
+class FileSize(NamedTuple):
+    """The size of an image file.
+
+    Args:
+        height, width: int. As stored.
+        orientation: int in 1..8, by EXIF.
+    """
+
+    height: int
+    width: int
+    orientation: int = 1
+
+
+def agreed_size(annotated: Sequence, file: FileSize) -> tuple[int, int, int]:
+    """Height and width of an image by its annotation and its file, and how to turn it.
+
+    Annotations are of the upright image, which detectron2 and mmdetection read, or of
+    the stored one. The annotated size decides. If it fits both, as for a square, or
+    is not known, the image is turned upright.
 
     Args:
         annotated: height and width. One that is None, 0 or no number is not known.
-        of_file: ints.
+        file: of the file.
+
+    Returns:
+        Height, width and the orientation to turn the image by, 1 for none.
 
     Raises:
-        ValueError: if they differ.
+        ValueError: if the annotation fits neither size.
     """
-    size = tuple(map(_known_side, annotated, of_file))
-    if size != of_file:
-        raise ValueError(
-            f"the annotation is of {size[1]} x {size[0]} pixels, the file of "
-            f"{of_file[1]} x {of_file[0]}"
-        )
-    return size
+    stored = (file.height, file.width)
+    for orientation in dict.fromkeys((file.orientation, 1)):
+        size = upright_size(stored, orientation)
+        if tuple(map(_known_side, annotated, size)) == size:
+            return *size, orientation
+    size = tuple(map(_known_side, annotated, stored))
+    raise ValueError(
+        f"the annotation is of {size[1]} x {size[0]} pixels, the file of "
+        f"{file.width} x {file.height}"
+    )
 
 
 def _known_side(annotated, of_file):

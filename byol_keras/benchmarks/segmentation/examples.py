@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from byol_keras.data.orientation import orientation_of, upright, upright_size
 from byol_keras.data.sources import Rows, file_stamps
 from byol_keras.runtime.host_calls import host_function
 from byol_keras.runtime.regular_files import check_regular
@@ -59,7 +60,7 @@ class SegmentationData:
             return f"unreadable ({type(error).__name__})"
         path = self.images[place]
         try:
-            size = _read_image(path).shape[:2]
+            size = _read_image(path, mask.shape).shape[:2]
         except Exception as error:
             return f"on an unreadable image, {path} ({type(error).__name__})"
         if mask.shape != size:
@@ -96,9 +97,13 @@ class SegmentationData:
         ), bad
 
     def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image uint8 `[h, w, 3]`, and its mask uint8 `[h, w]`: class, or 255."""
-        pixels = _read_image(self.images[place])
-        return pixels, self.values[_read_values(self.masks[place])]
+        """Image uint8 `[h, w, 3]`, and its mask uint8 `[h, w]`: class, or 255.
+
+        An image is turned as its EXIF data say, as by mmsegmentation, unless only the
+        stored image has the size of the mask.
+        """
+        mask = _read_values(self.masks[place])
+        return _read_image(self.images[place], mask.shape), self.values[mask]
 
     def rows(self) -> Rows:
         """The examples as dicts of `image` and `mask`; see `read`."""
@@ -141,11 +146,15 @@ def scipy_io():
     return io
 
 
-def _read_image(path: str) -> np.ndarray:
-    """The pixels of an image file, uint8 `[h, w, 3]`."""
+def _read_image(path: str, size: tuple[int, ...]) -> np.ndarray:
+    """The pixels of an image file, uint8 `[h, w, 3]`, for a mask of this size."""
     check_regular(path)
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+        pixels, orientation = image.convert("RGB"), orientation_of(image)
+    stored = (pixels.height, pixels.width)
+    if size == stored != upright_size(stored, orientation):
+        return np.asarray(pixels)
+    return np.asarray(upright(pixels, orientation))
 
 
 def _read_values(path: str) -> np.ndarray:

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
+from byol_keras.benchmarks.detection import batches
 from byol_keras.benchmarks.detection.batches import decode_image
 from byol_keras.benchmarks.detection.dataset import coco_detection, voc_detection
 from byol_keras.benchmarks.detection.masks import bitmap
@@ -375,6 +376,43 @@ def test_jpeg_with_further_pictures_is_read(coco):
     picture.save(path, "mpo", save_all=True, append_images=[picture])
     assert coco_detection(coco).bad == []
     assert decode_image(path.read_bytes()).shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("fmt", ["jpeg", "png"])
+@pytest.mark.parametrize("of_stored", [True, False])
+@pytest.mark.parametrize("number", [1, 2, 6])
+def test_annotation_decides_whether_its_image_is_turned(coco, number, of_stored, fmt):
+    path = coco / "train2017" / f"{107:012}.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = number
+    Image.open(path).copy().save(path, fmt, exif=exif)
+    is_stored = of_stored or number < 5
+    width, height = (128, 96) if is_stored else (96, 128)
+
+    def change(content):
+        for image in content["images"]:
+            if image["id"] == 107:
+                image |= {"width": width, "height": height}
+
+    edit_json(coco, change)
+    data = coco_detection(coco)
+    example = data.examples[1]
+    assert example.image_id == 107
+    assert (example.height, example.width) == (height, width)
+    with Image.open(path) as stored:
+        turned = (
+            stored if is_stored and number == 6 else ImageOps.exif_transpose(stored)
+        )
+        expected = np.asarray(turned)
+    found = decode_image(path.read_bytes(), example.orientation).numpy()
+    assert found.shape == expected.shape
+    # TensorFlow's faster transform of JPEG differs from Pillow's by rounding.
+    assert np.abs(found - expected.astype(float)).mean() <= (
+        1.0 if fmt == "jpeg" else 0.0
+    )
+    for batch in batches.test_batches(data, image_size=(128, 128), short_side=width):
+        if int(batch["place"][0]) == 1:
+            assert batch["image_info"][0, 0].numpy().tolist() == [height, width]
 
 
 @pytest.mark.parametrize("fmt", ["gif", "bmp", "webp", "tiff"])

@@ -6,6 +6,7 @@ import pytest
 from byol_keras.benchmarks.detection.examples import (
     Annotated,
     DetectionData,
+    FileSize,
     agreed_size,
     clipped_box,
     object_arrays,
@@ -45,20 +46,35 @@ def test_box_without_area_or_numbers_is_refused(box, problem):
 
 @pytest.mark.parametrize("side", [None, 0, "0", "", "wide", -1, float("nan")])
 def test_side_that_is_not_known_is_that_of_the_file(side):
-    assert agreed_size((side, 20), (10, 20)) == (10, 20)
-    assert agreed_size((10, side), (10, 20)) == (10, 20)
-    assert agreed_size((side, side), (10, 20)) == (10, 20)
+    for stated in ((side, 20), (10, side), (side, side)):
+        assert agreed_size(stated, FileSize(10, 20)) == (10, 20, 1)
 
 
 @pytest.mark.parametrize("stated", [(10, 20), ("10", "20.0"), (10.0, 20)])
 def test_size_of_the_annotation_may_be_text_or_a_float(stated):
-    assert agreed_size(stated, (10, 20)) == (10, 20)
+    assert agreed_size(stated, FileSize(10, 20)) == (10, 20, 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_annotated_size_decides_whether_an_image_is_turned(orientation):
+    file = FileSize(10, 20, orientation)
+    is_turned = orientation >= 5
+    upright = (20, 10) if is_turned else (10, 20)
+    assert agreed_size(upright, file) == (*upright, orientation)
+    assert agreed_size((None, None), file) == (*upright, orientation)
+    assert agreed_size((None, upright[1]), file) == (*upright, orientation)
+    if is_turned:
+        assert agreed_size((10, 20), file) == (10, 20, 1)
+    with pytest.raises(ValueError, match=r"of 20 x 11 pixels, the file of 20 x 10"):
+        agreed_size((11, 20), file)
+    square = FileSize(9, 9, orientation)
+    assert agreed_size((9, 9), square) == (9, 9, orientation)
 
 
 @pytest.mark.parametrize("stated", [(20, 10), (10, 21), ("11", None)])
 def test_sizes_that_differ_are_refused_with_both(stated):
     with pytest.raises(ValueError, match=r"annotation is of .* the file of 20 x 10"):
-        agreed_size(stated, (10, 20))
+        agreed_size(stated, FileSize(10, 20))
 
 
 def test_arrays_of_no_object_have_their_shapes_and_types():

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from byol_keras.benchmarks.segmentation.dataset import voc_segmentation
 from byol_keras.benchmarks.segmentation.examples import UNKNOWN, describe
@@ -142,6 +142,26 @@ def test_palette_image_is_read_as_three_channels_and_mask_as_numbers(voc):
     assert image.shape == (24, 32, 3)
     assert mask.shape == (24, 32)
     assert UNKNOWN not in mask
+
+
+@pytest.mark.parametrize("number", [1, 3, 6, 8])
+@pytest.mark.parametrize("of_stored", [True, False])
+def test_mask_decides_whether_its_image_is_turned(voc, number, of_stored):
+    data = voc_segmentation(voc, splits=("train",))
+    exif = Image.Exif()
+    exif[0x0112] = number
+    with Image.open(data.images[0]) as image:
+        image.save(data.images[0], exif=exif, quality=95)
+    with Image.open(data.images[0]) as image:
+        stored = np.asarray(image)
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    mask = np.zeros(stored.shape[:2] if of_stored else upright.shape[:2], np.uint8)
+    Image.fromarray(mask).save(data.masks[0])
+    assert data.problem(0) is None
+    is_stored = of_stored and number >= 5
+    image, found = data.read(0)
+    np.testing.assert_array_equal(image, stored if is_stored else upright)
+    np.testing.assert_array_equal(found, mask)
 
 
 def test_long_list_of_bad_masks_is_cut():
