@@ -52,5 +52,5 @@ def test_url_is_no_existing_folder():
 
 
 def test_empty_text_is_not_the_working_directory():
-    with pytest.raises(ValueError, match="^path must be an existing .*: none$"):
+    with pytest.raises(ValueError, match=r"^path must be an existing .*: none$"):
         existing_folder("path", "")
