@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +32,8 @@ from byol_keras.data.image_bytes import (
 )
 from byol_keras.data.image_files import find_images
 from byol_keras.data.orientation import upright_size
-from byol_keras.data.unreadable import load_image
+from byol_keras.data.reach import Reach
+from byol_keras.data.unreadable import UNOPENED, load_image
 from byol_keras.runtime import cli
 from byol_keras.runtime.argument_checks import existing_folder
 from byol_keras.runtime.atomic_files import write_text
@@ -189,12 +190,21 @@ def print_report(report: dict, console: Console) -> None:
 
 def _inspected(folder, files: Sequence[str], threads) -> Iterator[Image]:
     paths = [os.path.join(folder, file) for file in files]
+    reach = Reach(paths)
+
+    def inspected(path):
+        image = inspect(path)
+        if image.flaw and image.flaw.startswith(UNOPENED):
+            reach.wait(path)
+            image = inspect(path)
+        return image
+
     with (
         ThreadPoolExecutor(threads or os.cpu_count()) as pool,
         ProgressBar("images", len(paths), stderr=True, transient=True) as bar,
     ):
         for start in range(0, len(paths), _BLOCK):
-            for image in pool.map(inspect, paths[start : start + _BLOCK]):
+            for image in pool.map(inspected, paths[start : start + _BLOCK]):
                 bar.advance()
                 yield image
 
@@ -256,4 +266,4 @@ def main(_):
 if __name__ == "__main__":
     flags.DEFINE_string("path", None, "folder of images.")
     flags.DEFINE_string("json", None, "file for the complete report.")
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import gin
 import keras
-from absl import app, flags
+from absl import flags
 
 from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
 from byol_keras.config import operative, parse
@@ -190,4 +190,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "replay_step", None, "repeat this step, at which the run has stopped."
     )
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

@@ -6,14 +6,13 @@ Each result is written to DIR/benchmarks/<name>.json as soon as it is there, and
 table to DIR/benchmarks/table.md. The same command again runs only what is missing.
 """
 
-import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gin
-from absl import app, flags
+from absl import flags
 
 from byol_keras import gin_names  # noqa: F401, registers names
 from byol_keras.benchmarks import measure
@@ -71,8 +70,8 @@ def benchmark(
         seeds: int. Number of consecutive seeds that these run with.
 
     Raises:
-        SystemExit: with code 2, after a line on stderr, for a user's mistake, and if a
-            result cannot be stored.
+        SystemExit: after a line on stderr, with code 2 for a user's mistake, and if a
+            result cannot be stored; 1 if the user did not cause it, as on a full disk.
     """
     with cli.user_errors():
         references = value_of(SELECTOR, "benchmarks")
@@ -85,18 +84,17 @@ def benchmark(
     selectors = {task.selector for task in tasks}
     setting = Setting(trained, digest, list(baselines), seed, seeds, selectors)
     measured = {}
-    is_complete = place is None or place.is_writable
+    codes = {place.failure if place else 0}
     for task in tasks:
         # Other errors than these are bugs, and end the command.
         try:
             _run(task, setting, place, backbone_path, measured)
         except (ValueError, OSError) as error:
-            _print_error(task.name, error)
-            is_complete = False
+            codes.add(_print_error(task.name, error))
     if measured:
-        is_complete &= _print_table(measured, place)
-    if not is_complete:
-        sys.exit(cli.EXIT_USER_ERROR)
+        codes.add(_print_table(measured, place))
+    if any(codes):
+        sys.exit(min(code for code in codes if code))
 
 
 class Place(NamedTuple):
@@ -105,12 +103,17 @@ class Place(NamedTuple):
     Args:
         run: the run folder.
         folder: in it, for results of the run's own backbone or of another one.
-        is_writable: bool. Whether results can be stored there, or only read.
+        failure: int. 0 if results can be stored there; the exit code if they can only
+            be read.
     """
 
     run: RunFolder
     folder: BenchmarkFolder
-    is_writable: bool
+    failure: int = 0
+
+    @property
+    def is_writable(self) -> bool:
+        return not self.failure
 
 
 def _place(run, backbone_path, digest) -> Place:
@@ -126,22 +129,23 @@ def _place(run, backbone_path, digest) -> Place:
         with tempfile.TemporaryFile(dir=folder.path):
             pass
     except OSError as error:
-        _print_error(
+        failure = _print_error(
             "model_dir must be a folder that can be written, and results are only "
             f"printed. Received: {folder.path}",
             error,
         )
-        return Place(run, folder, is_writable=False)
+        return Place(run, folder, failure)
     if "cache_dir" not in gin.get_bindings("extract_all"):
         with gin.unlock_config():
             gin.bind_parameter(measure.CACHE, str(run.features))
-    return Place(run, folder, is_writable=True)
+    return Place(run, folder)
 
 
 def _run(task, setting, place, backbone_path, measured) -> None:
     """Adds the record of a benchmark to `measured`, prints it, and stores a new one."""
-    identity = measure.identity_of(task, _arguments(task), setting)
-    stored = _stored(task, identity, place)
+    arguments = _arguments(task)
+    identity = measure.identity_of(task, arguments, setting)
+    stored = _stored(task, identity, arguments, place)
     record = stored or _measured(task, identity, setting, place, backbone_path)
     measured[task.name] = record
     plain_console().print(table.of_record(record, task.name))
@@ -149,7 +153,7 @@ def _run(task, setting, place, backbone_path, measured) -> None:
         print(f"written to {records.write(place.folder.path, task.name, record)}")
 
 
-def _stored(task, identity, place) -> dict | None:
+def _stored(task, identity, arguments, place) -> dict | None:
     """The stored record of a benchmark; None if there is none of this identity."""
     stored = place and records.read(place.folder.path, task.name)
     if not stored:
@@ -157,6 +161,9 @@ def _stored(task, identity, place) -> dict | None:
     changed = records.changed_entries(stored, identity)
     if changed:
         print(f"{task.name} runs again: other {', '.join(changed)} than stored")
+        return None
+    if measure.has_unreadable(stored, arguments):
+        print(f"{task.name} runs again: without images that cannot be read")
         return None
     print(f"{task.name}: stored in {place.folder.result(task.name)}")
     return stored
@@ -192,14 +199,17 @@ def _arguments(task: Task) -> dict[str, Any]:
         raise ValueError(str(error)) from error
 
 
-def _print_error(name, error):
-    """Prints a user's mistake in one line, without ending the command."""
-    with contextlib.suppress(SystemExit), cli.user_errors():
-        raise ValueError(f"{name}: {measure.reason(error)}") from error
+def _print_error(name, error) -> int:
+    """Prints an error in one line; the exit code, without ending the command."""
+    try:
+        with cli.user_errors():
+            raise ValueError(f"{name}: {measure.reason(error)}") from error
+    except SystemExit as ending:
+        return ending.code
 
 
-def _print_table(measured, place) -> bool:
-    """Prints all results and stores them; returns whether that was possible."""
+def _print_table(measured, place) -> int:
+    """Prints all results and stores them; 0, or the exit code if that fails."""
     text = table.markdown(measured)
     print(f"\n{text}")
     if place and place.is_writable:
@@ -207,10 +217,9 @@ def _print_table(measured, place) -> bool:
             write_text(place.folder.table, text + "\n")
             rewrite_scores(place.run.path)
         except OSError as error:
-            _print_error("results", error)
-            return False
+            return _print_error("results", error)
         rewrite_page(place.run.path)
-    return True
+    return 0
 
 
 def check_configuration() -> None:
@@ -242,4 +251,4 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "backbone", None, "backbone to evaluate instead of the run folder's export."
     )
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

@@ -166,6 +166,20 @@ def _bindings(task, selectors) -> list[str]:
     return [line for line in kept if CACHE not in line]
 
 
+def has_unreadable(record: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
+    """Whether a record is from a version that did not leave out unreadable images.
+
+    Args:
+        record: that is stored.
+        arguments: the values that gin passes to the benchmark. Data of such a record
+            are examined.
+    """
+    if "left_out_images" in record:
+        return False
+    data = [value for value in arguments.values() if hasattr(value, "readable")]
+    return any(value.readable() is not value for value in data)
+
+
 def measured_record(
     task: Task,
     identity: Mapping[str, Any],

@@ -4,9 +4,12 @@ import os
 import signal
 import sys
 
-from byol_keras.runtime import cli
+import tensorflow as tf
 
-EXIT_FAILED = 1
+from byol_keras.data.reach import OutOfReach
+from byol_keras.runtime import cli
+from byol_keras.runtime.errors import os_error_of
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -35,9 +38,9 @@ class StopSignals:
         self.received = None
 
     @property
-    def exit_code(self) -> int:
-        """The exit code that a shell reports for a process killed by the signal."""
-        return 128 + (self.received or signal.SIGINT)
+    def exit_code(self) -> int | None:
+        """What a shell reports for a process killed by the signal; None without one."""
+        return self.received and 128 + self.received
 
     def __enter__(self):
         self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -85,24 +88,27 @@ class OneLineEnding:
         return self
 
     def __exit__(self, kind, error, traceback):
+        if isinstance(error, tf.errors.OpError) and not isinstance(error, self.lost):
+            error = os_error_of(error) or error
         if isinstance(error, Interrupted):
             line = f"step {error.step} is saved; {self.resume} there"
             self.exit_code = self.signals.exit_code
         elif isinstance(error, KeyboardInterrupt):
             line = f"interrupted; {self.resume} at the newest checkpoint"
-            self.exit_code = self.signals.exit_code
+            self.exit_code = self.signals.exit_code or cli.exit_code_of(error)
+        elif isinstance(error, OutOfReach):
+            line = f"error: {error}; {self.resume} at the newest checkpoint"
+            self.exit_code = cli.EXIT_FAILED
         elif isinstance(error, OSError):
             line = (
                 "error: model_dir must be writable; when it is, "
                 f"{self.resume} at the newest checkpoint. Received: {error}"
             )
-            self.exit_code = EXIT_FAILED
+            self.exit_code = cli.EXIT_FAILED
         elif isinstance(error, self.lost):
             line = f"error: another worker has left; on all of them, {self.resume}"
             line += f" at the newest checkpoint. Received: {_first_line(error)}"
-            self.exit_code = (
-                self.signals.exit_code if self.signals.received else EXIT_FAILED
-            )
+            self.exit_code = self.signals.exit_code or cli.EXIT_FAILED
         if self.exit_code is None:
             return False
         print(f"\n{cli.with_flags(line)}", file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 from byol_keras.data.decoding import MAX_PIXELS
 from byol_keras.data.image_files import file_rows as rows_of_files
 from byol_keras.data.sources import Rows
-from byol_keras.data.unreadable import MAX_BAD_SHARE, check_share
+from byol_keras.data.unreadable import MAX_BAD_SHARE, UNOPENED, check_share
 from byol_keras.runtime.regular_files import check_regular
 
 SUFFIXES = (".npy",)
@@ -80,7 +80,7 @@ def flaw_of_array(path: str, channels: int | None = None) -> str | None:
         check_regular(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        return f"cannot be opened: {error.strerror or error}"
+        return f"{UNOPENED}: {error.strerror or error}"
     except (EOFError, ValueError):
         return "NPY that is damaged, cut short or of Python objects"
     return _flaw(array, channels)

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import tensorflow as tf
 
+from byol_keras.data.reach import Reach
 from byol_keras.data.unreadable import ReadableFiles, UnreadableFile
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
@@ -270,19 +271,30 @@ class Share:
         return self.whole.unreadable(start, stop)
 
 
-def file_stamps(paths: Iterable[str | os.PathLike]) -> Iterator[bytes]:
+def file_stamps(paths: Sequence[str | os.PathLike]) -> Iterator[bytes]:
     """Name, size and modification time of each file, for `Source.contents`.
 
     A file that cannot be found, as a link to nothing, counts with its name.
+
+    Raises:
+        OutOfReach: see `reach.Reach.wait`.
     """
+    reach = Reach(paths)
     for path in paths:
-        name = os.path.basename(path)
-        try:
-            status = os.stat(path)
-        except OSError:
-            yield repr((name, "missing")).encode()
-        else:
-            yield repr((name, status.st_size, status.st_mtime_ns)).encode()
+        status = _status(path)
+        if status is None:
+            reach.wait(path)
+            status = _status(path)
+        yield repr((os.path.basename(path), *(status or ("missing",)))).encode()
+
+
+def _status(path):
+    """Size and modification time; None if the file cannot be found."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _key(seed, number):

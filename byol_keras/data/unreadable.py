@@ -8,7 +8,8 @@ interrupted, and the position in a run is still one integer. Evaluation leaves o
 unreadable images, since a replacement would count twice.
 
 A file is examined when a process first needs it, and again when its contents change. A
-file that was found unreadable once stays unreadable for the rest of the process.
+file that was found unreadable once stays unreadable for the rest of the process. If no
+image can be opened, they are out of reach instead, see `reach`.
 """
 
 import concurrent.futures
@@ -25,6 +26,8 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.image_bytes import flaw_of, readable
+from byol_keras.data.reach import OutOfReach, Reach
+from byol_keras.runtime.errors import os_error_of
 from byol_keras.runtime.host_calls import host_function
 from byol_keras.runtime.printable import printable
 from byol_keras.runtime.progress import tracked
@@ -34,6 +37,8 @@ from byol_keras.runtime.regular_files import check_regular
 # as an interrupted copy.
 MAX_BAD_SHARE = 0.05
 
+# Start of the flaws of files that may be within reach again later.
+UNOPENED = "cannot be opened"
 _UNKNOWN = -1
 # Digests of contents are smaller; added to those of contents that must be converted.
 _CONVERTED = 1 << 62
@@ -97,6 +102,7 @@ class ReadableFiles:
         self.paths = paths
         self.channels = channels
         self.max_bad_share = max_bad_share
+        self._reach = Reach(paths)
         self._flaws: dict[str, str] = {}  # by path, of the unreadable files so far
         self._lock = threading.Lock()
         names = [os.fsencode(path) for path in paths]
@@ -213,6 +219,9 @@ class ReadableFiles:
         if path in self._flaws:
             return None
         image, digest, flaw = self._load_and_convert(path)
+        if flaw is not None and flaw.startswith(UNOPENED):
+            self._reach.wait(path)
+            image, digest, flaw = self._load_and_convert(path)
         if flaw is None:
             self._digests.insert(np.int64(place), digest)
             return image
@@ -276,7 +285,7 @@ def load_image(path: str, channels: int = 3) -> tuple[bytes, str | None]:
         check_regular(path)
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
-        return b"", f"cannot be opened: {error.strerror}"
+        return b"", f"{UNOPENED}: {error.strerror}"
     return data, flaw_of(data, channels)
 
 
@@ -313,23 +322,41 @@ def listed_in(path: pathlib.Path | None) -> Iterator[None]:
 
     Raises:
         TooManyBadImages: in place of TensorFlow's error, if there are too many.
+        OutOfReach: likewise, if no image can be opened any more, or an image that was
+            read before cannot be opened.
+        OSError: in place of TensorFlow's other errors of the file system.
     """
     if path is not None:
         _lists.append(pathlib.Path(path))
     try:
         yield
     except tf.errors.OpError as error:
-        # TensorFlow includes the message of a Python exception in its own.
-        raised = re.search(rf"{TooManyBadImages.__name__}: (.*)", str(error))
-        if not raised:
+        found = _cause_of(error)
+        if found is None:
             raise
-        raise TooManyBadImages(raised[1]) from error
+        raise found from error
     finally:
         if path is not None:
             _lists.remove(pathlib.Path(path))
             count = len(_paths_in(path))
             if count:
                 _log.warning("%d images could not be read; see %s", count, path)
+
+
+def _cause_of(error):
+    """The error of this package or of the file system behind one of TensorFlow's."""
+    # TensorFlow includes the message of a Python exception in its own.
+    kinds = {kind.__name__: kind for kind in (TooManyBadImages, OutOfReach)}
+    raised = re.search(rf"({'|'.join(kinds)}): (.*)", str(error))
+    if raised:
+        return kinds[raised[1]](raised[2])
+    found = os_error_of(error)
+    if found and "Iterator" in str(error):
+        return OutOfReach(
+            f"images must be within reach. Received: {printable(found.filename)} "
+            f"({found.strerror})"
+        )
+    return found
 
 
 def _report(path, flaw, first):
@@ -342,9 +369,11 @@ def _report(path, flaw, first):
             "".join(f"; see {printable(file)}" for file in _lists),
         )
     for file in _lists:
-        if printable(path) not in _paths_in(file):
-            with file.open("a") as stream:
-                stream.write(f"{printable(path)}\t{printable(flaw)}\n")
+        # A list that cannot be written must not end reading.
+        with contextlib.suppress(OSError):
+            if printable(path) not in _paths_in(file):
+                with file.open("a") as stream:
+                    stream.write(f"{printable(path)}\t{printable(flaw)}\n")
 
 
 def _paths_in(listing):

@@ -10,8 +10,9 @@ The same command again resumes a killed run, and leaves a complete file unchange
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from byol_keras.data.unreadable import listed_in
 from byol_keras.embed import files, search
 from byol_keras.embed.embed_folder import embed_images, images_for
 from byol_keras.embed.embedder import make_embedder, trained_reading
@@ -75,7 +76,7 @@ def main(_):
         query = None
         if given.search:  # before the long part
             query = search.read_query(given.search, images, **reading)
-    with cli.user_errors((ValueError, OSError)):
+    with cli.user_errors((ValueError, OSError)), listed_in(None):
         bad = embed_images(embedder, images, out, sizes)
         if bad:
             print(f"{len(bad)} images could not be read; see {_listed(bad, out)}")
@@ -104,4 +105,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("top", 10, "number of similar images.", lower_bound=1)
     flags.DEFINE_string("picture", None, "PNG file for the similar images.")
     cli.rename_arguments(query="search")
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

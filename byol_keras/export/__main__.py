@@ -7,7 +7,7 @@ Formats: keras, saved_model, onnx, tflite (LiteRT). The command compares the out
 the export with those of the model on random images.
 """
 
-from absl import app, flags
+from absl import flags
 
 from byol_keras.export import formats, networks
 from byol_keras.export.export_network import export_network
@@ -40,4 +40,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("size", 224, "pixels of the images.", lower_bound=1)
     flags.DEFINE_string("licence", None, "of the weights, for the model card.")
     cli.rename_arguments(file_format="format")
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

@@ -7,6 +7,7 @@ import keras
 from byol_keras.checkpoints.files import CheckpointFolder
 from byol_keras.export import load_backbone
 from byol_keras.networks import mlp_head
+from byol_keras.results import provenance
 from byol_keras.runtime.argument_checks import check_choice
 from byol_keras.runtime.run_folder import RunFolder
 
@@ -23,7 +24,8 @@ def network_of_run(
 
     Args:
         model_dir: run folder, with the exported backbone and, unless the online
-            backbone is requested, a checkpoint.
+            backbone of a finished run is requested, a checkpoint. The export of a run
+            that was continued and has not ended is of an earlier step.
         network: "online" or "target".
         part: "backbone", images -> features; or "projector", images -> a dict with
             `projection`, float32 `[B, P]`, computed by backbone and projector.
@@ -38,7 +40,8 @@ def network_of_run(
     check_choice("network", network, NETWORKS)
     check_choice("part", part, PARTS)
     backbone = load_backbone(model_dir)
-    if (network, part) == ("online", "backbone"):
+    is_exported = not provenance.is_underway(provenance.starts(model_dir))
+    if (network, part) == ("online", "backbone") and is_exported:
         return backbone
     arrays = _arrays(model_dir, network)
     own, rest = arrays[: len(backbone.variables)], arrays[len(backbone.variables) :]

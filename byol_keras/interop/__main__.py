@@ -13,7 +13,7 @@ import collections
 import json
 import pathlib
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -132,4 +132,4 @@ def _define_flags():
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

@@ -10,12 +10,13 @@ import json
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
 from byol_keras.config import graph, parse
+from byol_keras.data.unreadable import listed_in
 from byol_keras.preview.contact_sheet import plot_contact_sheet, require_matplotlib
 from byol_keras.preview.inspection import Preview, for_json, inspect_views
 from byol_keras.runtime import cli
@@ -69,7 +70,7 @@ def print_report(found: Preview, console: Console) -> None:
 def main(_):
     """Parses flags and gin, measures the views, plots them and prints the numbers."""
     given = flags.FLAGS
-    with cli.user_errors():
+    with cli.user_errors(), listed_in(None):
         if not given.out:
             raise ValueError("--out must name a PNG file. Received: none")
         require_matplotlib()
@@ -100,4 +101,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("json", None, "file for the numbers.")
     flags.DEFINE_integer("images", 256, "images to measure.", lower_bound=2)
     flags.DEFINE_integer("rows", 8, "images to show.", lower_bound=1)
-    app.run(main, flags_parser=cli.parse_flags)
+    cli.run(main)

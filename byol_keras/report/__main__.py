@@ -7,9 +7,7 @@ opened without a network. It is RUN/report.html for one run and comparison.html 
 several, unless --out names another file.
 """
 
-import functools
-
-from absl import app, flags
+from absl import flags
 
 from byol_keras.report import callback
 from byol_keras.runtime import cli
@@ -38,4 +36,4 @@ def main(argv):
 if __name__ == "__main__":
     flags.DEFINE_string("out", None, "file to write the page to.")
     flags.FLAGS.set_gnu_getopt(True)
-    app.run(main, flags_parser=functools.partial(cli.parse_flags, with_paths=True))
+    cli.run(main, with_paths=True)

@@ -53,6 +53,8 @@ class Neighbours(NamedTuple):
 def take_sample(backbone, data, shape, count: int, pictures: int, seed: int) -> Sample:
     """Reads images in the order of a run, and computes their features.
 
+    Unreadable images are left out, where they are known by their places.
+
     Args:
         backbone: `keras.Model`; not changed.
         data: `data.ImageData`.
@@ -62,7 +64,7 @@ def take_sample(backbone, data, shape, count: int, pictures: int, seed: int) -> 
         seed: int. Of the order of the images.
     """
     count = min(count, data.num_examples)
-    images = data.stream(seed).take(count).map(_prepared(data, shape))
+    images = _examples(data, count, seed).map(_prepared(data, shape))
     images = images.batch(min(count, BATCH_SIZE)).prefetch(2)
     # Traced for any batch size: the last batch is smaller.
     specification = tf.TensorSpec((None, *shape), tf.float32)
@@ -217,6 +219,15 @@ def _in_unit_square(points):
     points = np.asarray(points, np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     return (points - low) / np.where(high > low, high - low, 1.0)
+
+
+def _examples(data, count, seed):
+    """The first images of the run's order, none of them twice."""
+    places = data.places(seed, 0, data.num_examples, count)
+    if places is None:
+        return data.stream(seed).take(count)
+    # One that replaces an unreadable image has its own place, too.
+    return data.subset(np.array([*dict.fromkeys(places)]), data.name).ordered()
 
 
 def _prepared(data, shape):

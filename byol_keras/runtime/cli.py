@@ -1,20 +1,51 @@
 """Command line: flags, and errors of the library in terms of these flags."""
 
 import contextlib
+import functools
 import logging as std_logging
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from absl import flags, logging
+from absl import app, flags, logging
 
-from byol_keras.runtime.errors import KINDS, lines_of
+from byol_keras.runtime.errors import KINDS, is_outside, lines_of
 from byol_keras.runtime.run_folder import check_local
 
+EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
 # Argument of a function -> flag, where their names differ.
 _renamed: dict[str, str] = {}
+
+
+def run(main: Callable, with_paths: bool = False) -> None:
+    """Runs a command, and ends it after SIGINT and SIGTERM in one line.
+
+    The files that it is writing are removed then, those that are complete stay.
+
+    Args:
+        main: (arguments) -> None.
+        with_paths: see `parse_flags`.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app.run(
+            main, flags_parser=functools.partial(parse_flags, with_paths=with_paths)
+        )
+    except KeyboardInterrupt as error:
+        print("\ninterrupted; run the same command again", file=sys.stderr)
+        sys.exit(exit_code_of(error))
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt(number)
+
+
+def exit_code_of(error: KeyboardInterrupt) -> int:
+    """What a shell reports for a process that the signal has killed."""
+    return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 
 def define_flags() -> None:
@@ -83,7 +114,8 @@ def _own_flags():
 def user_errors(kinds: tuple[type[Exception], ...] = KINDS):
     """Prints a user's mistakes on stderr, one line each, and exits with code 2.
 
-    Arguments in the messages are shown as the flags of the command, see `with_flags`.
+    The code is 1 for what the user did not cause, see `errors.is_outside`. Arguments in
+    the messages are shown as the flags of the command, see `with_flags`.
 
     Args:
         kinds: exceptions that are a user's mistake. The default suits set-up code,
@@ -94,7 +126,7 @@ def user_errors(kinds: tuple[type[Exception], ...] = KINDS):
     except kinds as error:
         for line in lines_of(error):
             print(f"error: {with_flags(line)}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        sys.exit(EXIT_FAILED if is_outside(error) else EXIT_USER_ERROR)
 
 
 def with_flags(message: str) -> str:

@@ -1,6 +1,8 @@
 """A user's mistakes: collected, then reported together, one line each."""
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +10,24 @@ from collections.abc import Iterator, Sequence
 # value of the wrong type causes a TypeError somewhere, and gin raises RuntimeError for
 # a missing binding.
 KINDS = (ValueError, TypeError, RuntimeError, OSError)
+# Errors of disks and of networks, which no argument causes.
+_OUTSIDE = {
+    errno.ECONNABORTED,
+    errno.ECONNRESET,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EIO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENOSPC,
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+}
+_CODES = {os.strerror(code): code for code in errno.errorcode}
 
 
 class Mistakes(ValueError):
@@ -20,6 +40,35 @@ class Mistakes(ValueError):
     def __init__(self, lines: Sequence[str]):
         super().__init__("\n".join(lines))
         self.lines = tuple(lines)
+
+
+class OutsideFailure(OSError):
+    """A failure that the user did not cause, as a disk that is gone."""
+
+
+def is_outside(error: BaseException | None) -> bool:
+    """Whether a failure that the user did not cause is behind an error."""
+    while error is not None:
+        if isinstance(error, OutsideFailure):
+            return True
+        if isinstance(error, OSError) and error.errno in _OUTSIDE:
+            return True
+        error = error.__cause__
+    return False
+
+
+def os_error_of(error: Exception) -> OSError | None:
+    """The error of the file system that an error of TensorFlow reports.
+
+    Args:
+        error: with "<path>; <words of the system>" in its message.
+
+    Returns:
+        An `OSError` with `errno` and `filename`; None for other errors.
+    """
+    words = "|".join(map(re.escape, _CODES))
+    found = re.search(rf"(?:.*(?:: |\}}\}} ))?(\S.*); ({words})\b", str(error))
+    return found and OSError(_CODES[found[2]], found[2], found[1])
 
 
 class Findings:

@@ -30,12 +30,12 @@ class _Calls:
         self._lock = threading.Lock()
         self._under_way = 0
         self._last = float("-inf")
-        self._is_ending = False
+        self._ending = threading.Event()
 
     def __enter__(self):
         with self._lock:
             self._last = time.monotonic()
-            if self._is_ending:
+            if self._ending.is_set():
                 # TensorFlow reads it as the end of the data, without a warning.
                 raise StopIteration
             self._under_way += 1
@@ -47,10 +47,15 @@ class _Calls:
 
     def end(self):
         """Ends all later calls at once, and waits until no more arrive."""
-        self._is_ending = True
+        self._ending.set()
         deadline = time.monotonic() + _LONGEST_WAIT
         while time.monotonic() < deadline and not self._are_idle():
             time.sleep(0.01)
+
+    def pause(self, seconds):
+        """Waits; a call that waits when the process ends is ended, too."""
+        if self._ending.wait(seconds):
+            raise StopIteration
 
     def _are_idle(self):
         with self._lock:
@@ -60,6 +65,11 @@ class _Calls:
 
 _calls = _Calls()
 atexit.register(_calls.end)
+
+
+def pause(seconds: float) -> None:
+    """Waits, also within a function of a pipeline, but not beyond the process's end."""
+    _calls.pause(seconds)
 
 
 def host_function(

@@ -14,7 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.decoding import to_float
+from byol_keras.data.reach import OutOfReach
+from byol_keras.data.unreadable import TooManyBadImages
 from byol_keras.runtime.argument_checks import check_positive_ints
+from byol_keras.runtime.errors import lines_of
 
 
 @gin.register(module="byol_keras")
@@ -59,12 +62,30 @@ class BenchmarkEachEpochs(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         with _same_random_state():
             for function in self.benchmarks:
-                results = function(self.model.online.backbone)
+                with _named(function, epoch):
+                    results = function(self.model.online.backbone)
                 _check_new_keys(results, logs)
                 logs.update(results)
 
     def _is_last(self, epoch):
         return self.model.stop_training or epoch + 1 == self.params["epochs"]
+
+
+class EvaluationError(ValueError):
+    """A benchmark cannot be run, such as where its data are gone."""
+
+
+@contextlib.contextmanager
+def _named(function, epoch):
+    """Names the benchmark in an error that its arguments or its data cause."""
+    try:
+        yield
+    except (TooManyBadImages, OutOfReach):
+        raise
+    except (ValueError, OSError) as error:
+        name = getattr(function, "__name__", repr(function))
+        (line, *_) = lines_of(error)
+        raise EvaluationError(f"{name} after epoch {epoch + 1}: {line}") from error
 
 
 @contextlib.contextmanager

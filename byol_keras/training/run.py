@@ -24,6 +24,7 @@ from byol_keras.runtime import cli, workers
 from byol_keras.runtime.console import plain_console
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.build import Run
+from byol_keras.training.evaluation import EvaluationError
 
 EXIT_STOPPED = 3
 
@@ -101,7 +102,8 @@ def _training(run, meter, folder):
     started = time.monotonic()
     for watcher in run.watchers:
         watcher.step = run.position.step
-    with cli.user_errors((TooManyBadImages,)), listed_in(listing):
+    kinds = (TooManyBadImages, EvaluationError)
+    with cli.user_errors(kinds), listed_in(listing):
         with run.checkpoints.signals, contextlib.ExitStack() as shown:
             logs = _logs(run, folder, shown) if is_chief else []
             yield _callbacks(run, meter, logs)

@@ -133,10 +133,10 @@ def stored(model_dir, name):
     return json.loads((model_dir / f"benchmarks/{name}.json").read_text())
 
 
-def error_line(capsys, run, *arguments, **keywords):
+def error_line(capsys, run, *arguments, code=cli.EXIT_USER_ERROR, **keywords):
     with pytest.raises(SystemExit) as stop:
         run(*arguments, **keywords)
-    assert stop.value.code == cli.EXIT_USER_ERROR
+    assert stop.value.code == code
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
@@ -271,7 +271,7 @@ def test_full_disk_ends_no_other_benchmark(run_folder, tmp_path, capsys, monkeyp
     stored_by = records.write
     monkeypatch.setattr(records, "write", write)
     both = "benchmark.benchmarks = [@toy, @seeded_toy]"
-    line = error_line(capsys, toys, run_folder, tmp_path, both)
+    line = error_line(capsys, toys, run_folder, tmp_path, both, code=1)
     assert line == "error: toy: [Errno 28] No space left on device"
     assert stored(tmp_path, "seeded_toy")["results"]["trained"]
     # The result that could not be stored is in the table.

@@ -5,11 +5,14 @@ import importlib
 
 import gin
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from byol_keras.benchmarks import measure
-from byol_keras.data import unreadable
+from byol_keras.data import image_folder, unreadable
+
+from support.datasets import write
 
 
 @gin.register(module="tests")
@@ -203,3 +206,20 @@ def test_tasks_of_a_list_have_the_names_of_their_functions():
 def test_wrong_shared_settings_are_refused_by_name(arguments, name):
     with pytest.raises(ValueError, match=rf"^benchmark\.{name} must be .* Received: "):
         measure.check_shared(*arguments)
+
+
+@pytest.mark.parametrize(
+    "record, is_broken, expected",
+    [({}, True, True), ({}, False, False), ({"left_out_images": {}}, True, False)],
+)
+def test_record_of_before_unreadable_images_were_left_out_is_found(
+    record, is_broken, expected, tmp_path
+):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    for number in range(3):
+        write(tmp_path / f"{number}.png", tf.io.encode_png(pixels))
+    images = image_folder(tmp_path, max_bad_share=0.5)
+    if is_broken:
+        write(tmp_path / "1.png", b"no image")
+    arguments = {"images": images, "k": 20}
+    assert measure.has_unreadable(record, arguments) is expected

@@ -2,8 +2,10 @@ import os
 import signal
 
 import pytest
+import tensorflow as tf
 
 from byol_keras.checkpoints.signals import Interrupted, OneLineEnding, StopSignals
+from byol_keras.data.reach import OutOfReach
 
 
 def ending(error, capsys, received=None):
@@ -41,6 +43,29 @@ def test_full_disk_is_one_line_and_exit_code_1(capsys):
     assert code == 1
     assert line.startswith("error: model_dir must be writable")
     assert line.endswith("Received: [Errno 28] No space left on device")
+
+
+def test_full_disk_that_tensorflow_reports_is_the_same_line(capsys):
+    words = "{{function_node F}} runs/a/logs/events; No space left on device [Op:Write]"
+    error = tf.errors.ResourceExhaustedError(None, None, words)
+    code, line = ending(error, capsys)
+    assert code == 1
+    assert line.startswith("error: model_dir must be writable")
+    assert line.endswith("[Errno 28] No space left on device: 'runs/a/logs/events'")
+
+
+def test_images_out_of_reach_are_no_fault_of_the_run_folder(capsys):
+    code, line = ending(OutOfReach("images must be within reach"), capsys)
+    assert code == 1
+    assert line == (
+        "error: images must be within reach; the same command with model_dir=runs/a "
+        "resumes at the newest checkpoint"
+    )
+
+
+def test_signal_before_or_after_training_has_its_exit_code(capsys):
+    code, _ = ending(KeyboardInterrupt(signal.SIGTERM), capsys)
+    assert code == 143
 
 
 def test_run_without_an_error_does_not_exit():

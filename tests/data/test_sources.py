@@ -112,10 +112,13 @@ def test_file_stamps_change_with_name_size_and_time(tmp_path):
 def test_stamp_of_a_missing_file_is_its_name(tmp_path):
     link = tmp_path / "1.txt"
     link.symlink_to(tmp_path / "nothing")
-    gone, other = sources.file_stamps([link, tmp_path / "2.txt"])
+    (tmp_path / "3.txt").write_bytes(b"a")
+    paths = [link, tmp_path / "2.txt", tmp_path / "3.txt"]
+    gone, other, there = sources.file_stamps(paths)
     assert gone != other
     (tmp_path / "nothing").write_bytes(b"a")
-    assert list(sources.file_stamps([link])) != [gone]
+    found = list(sources.file_stamps(paths))
+    assert found[0] != gone and found[1:] == [other, there]
 
 
 def test_a_missing_record_file_is_refused(sharded, tmp_path):

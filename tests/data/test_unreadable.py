@@ -273,17 +273,6 @@ def test_a_replacement_that_is_deleted_is_replaced_too(tmp_path):
     assert [n for n, _ in numbers_of(source, one_pass(source))] == [0, 3, 3, 3]
 
 
-def test_a_folder_that_is_gone_ends_reading_with_one_line(tmp_path):
-    numbered(tmp_path / "images", 40)
-    source = data.image_folder(tmp_path / "images", channels=1)
-    with pytest.raises(TooManyBadImages) as stop, listed_in(None):
-        list(one_pass(source))
-        (tmp_path / "images").rename(tmp_path / "elsewhere")
-        list(one_pass(source))
-    assert "such as " in str(stop.value) and "\n" not in str(stop.value)
-    assert "(cannot be opened: No such file or directory)" in str(stop.value)
-
-
 def test_a_link_to_nothing_is_one_unreadable_image(tmp_path):
     numbered(tmp_path, 6)
     (tmp_path / "003" / "003.png").unlink()

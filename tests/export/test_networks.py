@@ -1,10 +1,12 @@
 """Networks of a run compute what the networks of training compute."""
 
+import json
+
 import numpy as np
 import pytest
 
 from byol_keras.checkpoints.files import CheckpointFolder
-from byol_keras.export import export_backbone
+from byol_keras.export import export_backbone, load_backbone
 from byol_keras.export.formats import outputs_of
 from byol_keras.export.networks import NETWORKS, network_of_run
 
@@ -50,6 +52,23 @@ def test_run_without_a_checkpoint_has_only_the_online_backbone(model, tmp_path):
     assert network_of_run(tmp_path).name == "resnet18"
     with pytest.raises(ValueError, match="must hold a checkpoint"):
         network_of_run(tmp_path, "target")
+
+
+def test_online_backbone_of_an_interrupted_run_is_that_of_its_checkpoint(
+    model, run_folder, tmp_path
+):
+    copy_with_changes(run_folder, tmp_path, lambda arrays: arrays)
+    other = load_backbone(run_folder)
+    other.set_weights([0.5 * weight for weight in other.get_weights()])
+    export_backbone(other, tmp_path / "export")  # of an earlier step
+    start = {"step": 0, "total_steps": 9, "seconds": 1.0}
+    for starts, expected in (
+        ([start], other),
+        ([start, {"step": 9, "total_steps": 18}], model.online.backbone),
+    ):
+        (tmp_path / "environment.json").write_text(json.dumps(starts))
+        found = outputs_of(network_of_run(tmp_path), IMAGES)
+        assert_close(found, outputs_of(expected, IMAGES), 1e-6)
 
 
 def copy_with_changes(run_folder, folder, change):

@@ -11,6 +11,8 @@ from byol_keras import data
 from byol_keras.report import representation
 from byol_keras.report.representation import find_neighbours
 
+from support.datasets import write
+
 
 def mean_colour(size=(None, None), channels=3, feature5=True):
     """A backbone that represents an image by its mean colour."""
@@ -51,6 +53,16 @@ def test_sample_of_several_batches_is_no_larger_than_the_data(monkeypatch, flat_
     np.testing.assert_allclose(
         take(flat_images, count=99).features, take(flat_images, count=10).features
     )
+
+
+def test_unreadable_images_are_left_out_and_none_is_there_twice(tmp_path):
+    for number in range(6):
+        pixels = np.full((8, 8, 3), 10 * number, np.uint8)
+        write(tmp_path / f"{number}.png", tf.io.encode_png(pixels))
+    source = data.image_folder(tmp_path, max_bad_share=0.5)
+    write(tmp_path / "2.png", b"no image")
+    sample = take(source, count=6)
+    assert sorted(sample.thumbnails[:, 0, 0, 0] // 10) == [0, 1, 3, 4, 5]
 
 
 def test_images_are_resized_for_the_backbone(flat_images):

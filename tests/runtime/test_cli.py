@@ -1,5 +1,7 @@
 """Command line: flags, exit codes, and arguments shown as flags."""
 
+import errno
+import os
 import shlex
 import subprocess
 import sys
@@ -158,3 +160,39 @@ app.run(main, flags_parser=cli.parse_flags)
     for line in ("80 images in DIR", "3 images could not be read"):
         assert done.stderr.count(line) == 1
     assert "not shown" not in done.stderr
+
+
+@pytest.mark.parametrize("code, expected", [(errno.ENOSPC, 1), (errno.EACCES, 2)])
+def test_full_disk_has_another_exit_code_than_a_mistake(code, expected, capsys):
+    with pytest.raises(SystemExit) as ending, cli.user_errors():
+        raise OSError(code, os.strerror(code), "out.npz")
+    assert ending.value.code == expected
+    assert capsys.readouterr().err.count("error: ") == 1
+
+
+INTERRUPTED = """
+import os, pathlib, signal, sys
+from byol_keras.runtime import atomic_files, cli
+
+def main(argv):
+    def interrupted(path):
+        path.write_text("half")
+        os.kill(os.getpid(), getattr(signal, argv[2]))
+        signal.pause()
+
+    atomic_files.write_whole(pathlib.Path(argv[1]), interrupted)
+
+cli.run(main, with_paths=True)
+"""
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signal_ends_a_command_in_one_line_without_half_a_file(name, code, tmp_path):
+    file = tmp_path / "out.json"
+    command = [sys.executable, "-c", INTERRUPTED, str(file), name]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == code
+    lines = result.stderr.splitlines()
+    assert lines[-1] == "interrupted; run the same command again"
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

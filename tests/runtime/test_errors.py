@@ -1,9 +1,19 @@
 """Mistakes are collected and reported together, one line each."""
 
+import errno
+import os
+
 import pytest
 import tensorflow as tf
 
-from byol_keras.runtime.errors import Findings, Mistakes, lines_of
+from byol_keras.runtime.errors import (
+    Findings,
+    Mistakes,
+    OutsideFailure,
+    is_outside,
+    lines_of,
+    os_error_of,
+)
 
 
 def test_findings_note_every_mistake_once():
@@ -59,3 +69,40 @@ def test_error_in_a_traced_function_is_shown_without_the_source():
     with pytest.raises(ValueError) as error:
         tf.data.Dataset.range(1).map(fail)
     assert lines_of(error.value) == ("a must be b. Received: c",)
+
+
+def system_error(code):
+    return OSError(code, os.strerror(code), "file")
+
+
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        (system_error(errno.ENOSPC), True),
+        (system_error(errno.EIO), True),
+        (system_error(errno.ESTALE), True),
+        (OutsideFailure("gone"), True),
+        (system_error(errno.EACCES), False),
+        (system_error(errno.ENOENT), False),
+        (ValueError("a must be b"), False),
+    ],
+    ids=repr,
+)
+def test_full_disks_and_lost_networks_are_no_mistake_of_the_user(error, expected):
+    assert is_outside(error) is expected
+    with pytest.raises(ValueError) as caught:
+        raise ValueError("out must be writable") from error
+    assert is_outside(caught.value) is expected
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_error_of_the_file_system_is_found_in_that_of_tensorflow(is_traced, tmp_path):
+    names = tf.data.Dataset.from_tensors(str(tmp_path))
+    with pytest.raises(tf.errors.OpError) as caught:
+        if is_traced:
+            list(names.map(tf.io.read_file))
+        else:
+            tf.io.read_file(str(tmp_path))
+    found = os_error_of(caught.value)
+    assert (found.errno, found.filename) == (errno.EISDIR, str(tmp_path))
+    assert os_error_of(tf.errors.InternalError(None, None, "a bug; of ours")) is None

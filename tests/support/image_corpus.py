@@ -6,7 +6,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 
 from support.images import encode, gif_that_covers_a_part, gradient
 
@@ -253,6 +253,18 @@ def photos():
         yield f"{mode}.{form}", encode(colour.convert(mode), form)
 
 
+def turned():
+    """Images of the formats that keep an orientation, in all of its values."""
+    colour = Image.fromarray(gradient((20, 31)))
+    forms = ["jpeg", "png", "webp", "tiff"] + ["avif"] * features.check("avif")
+    for form, value in itertools.product(forms, range(10)):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = value
+        yield f"{form} of orientation {value}.{form}", encode(colour, form, exif=exif)
+        name = f"grey {form} of orientation {value}.{form}"
+        yield name, encode(colour.convert("L"), form, exif=exif)
+
+
 # Format -> its images: pairs of a name and of bytes.
 WRITERS = {
     "PNG": pngs,
@@ -263,4 +275,5 @@ WRITERS = {
     "TIFF": tiffs,
     "PPM": ppms,
     "AVIF and HEIC": photos,
+    "EXIF orientation": turned,
 }

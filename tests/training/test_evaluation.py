@@ -16,7 +16,11 @@ from byol_keras.data.image_data import ImageData
 from byol_keras.data.sources import Rows
 from byol_keras.export import load_backbone
 from byol_keras.runtime import cli
-from byol_keras.training.evaluation import BenchmarkEachEpochs, OnlineProbe
+from byol_keras.training.evaluation import (
+    BenchmarkEachEpochs,
+    EvaluationError,
+    OnlineProbe,
+)
 from byol_keras.views.augmented_view import AugmentedView
 from byol_keras.views.crops import RandomResizedCrop
 
@@ -151,6 +155,15 @@ def test_bad_argument_of_benchmark_each_epochs_is_refused(arguments):
     wrong = list(arguments)[-1]
     with pytest.raises(ValueError, match=f"^{wrong} must be .* Received: [^\n]*$"):
         BenchmarkEachEpochs(**arguments)
+
+
+def test_error_of_a_benchmark_is_one_line_that_names_it():
+    def lacking(backbone):
+        raise FileNotFoundError(2, "No such file or directory", "labels.txt")
+
+    found = r"^lacking after epoch 1: \[Errno 2\] No such .*: 'labels.txt'$"
+    with pytest.raises(EvaluationError, match=found):
+        fit(small_byol(), BenchmarkEachEpochs([lacking]))
 
 
 def test_two_benchmarks_with_the_same_key_are_refused():

@@ -77,6 +77,12 @@ def _inputs(tensors, places):
     return repr([(places[node], *output) for node, *output in split]).encode()
 
 
+def _reserve(path):
+    """Reserves the space of a sparse file: on a full disk, filling it would crash."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 class FeatureCache:
     """A folder of feature files, each of them complete.
 
@@ -113,6 +119,7 @@ class FeatureCache:
         partial = self.folder / f"{key}.{os.getpid()}.partial"
         try:
             array = np.lib.format.open_memmap(partial, "w+", dtype, shape)
+            _reserve(partial)
             yield array
             array.flush()
             if rows() < len(array):

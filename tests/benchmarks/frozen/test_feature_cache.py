@@ -218,3 +218,15 @@ def test_rows_stored_before_a_file_broke_are_not_mixed_with_later_ones(
 def test_url_is_no_folder_of_features():
     with pytest.raises(ValueError, match=r"^cache_dir must be a local path"):
         FeatureCache("s3://bucket/features")
+
+
+def test_full_disk_is_an_error_before_features_are_written(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    cache = FeatureCache(tmp_path)
+    stored = cache.write("key", (4, 2), np.float32, lambda: 4)
+    with pytest.raises(OSError, match="No space left"), stored:
+        pytest.fail("features were written")
+    assert list(tmp_path.iterdir()) == []
