@@ -31,6 +31,21 @@ def interleaved(functions: dict, repeats: int) -> dict[str, list[float]]:
     return times
 
 
+def seconds_per_batch(dataset, warm_up: int, least: float) -> float:
+    """Seconds per batch of a dataset, over at least `least` seconds and four batches.
+
+    The first `warm_up` batches, such as prefetched ones, are not measured.
+    """
+    batches = iter(dataset)
+    for _ in range(warm_up):
+        next(batches)
+    start, count = time.perf_counter(), 0
+    while count < 4 or time.perf_counter() - start < least:
+        next(batches)
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
 def median_ratio(numerators, denominators) -> float:
     """Median of the ratios of times that were measured in the same repeat."""
     pairs = zip(numerators, denominators, strict=True)

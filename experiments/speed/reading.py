@@ -13,7 +13,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 SECONDS = 3.0  # minimum of one measurement
 REPEATS = 7
@@ -37,7 +36,7 @@ def measure() -> dict[str, float]:
 
 def _rate(kind, size, count, view_size):
     import tensorflow as tf
-    from measuring import ours, photographs
+    from measuring import ours, photographs, seconds_per_batch
 
     from byol_keras.data import image_folder
 
@@ -51,18 +50,8 @@ def _rate(kind, size, count, view_size):
             batches = ours(view_size).dataset(data, 64, seed=0)
         else:
             batches = data.ordered().repeat().ragged_batch(64).prefetch(2)
-        return _images_per_second(iter(batches))
-
-
-def _images_per_second(batches):
-    # The first pass examines each file; what is measured is every later one.
-    for _ in range(12):
-        next(batches)
-    start, count = time.perf_counter(), 0
-    while count < 4 or time.perf_counter() - start < SECONDS:
-        next(batches)
-        count += 1
-    return 64 * count / (time.perf_counter() - start)
+        # The first pass examines each file; what is measured is every later one.
+        return 64 / seconds_per_batch(batches, 12, SECONDS)
 
 
 def compare(other: pathlib.Path) -> dict:

@@ -13,7 +13,6 @@ import json
 import pathlib
 import sys
 import tempfile
-import time
 
 import keras_cv
 import numpy as np
@@ -25,6 +24,7 @@ from measuring import (
     medians,
     ours,
     photographs,
+    seconds_per_batch,
     write,
 )
 
@@ -122,24 +122,12 @@ def compare(datasets: dict, batch_size: int) -> dict:
     seconds = {name: [] for name in datasets}
     for _ in range(REPEATS):
         for name, dataset in datasets.items():
-            seconds[name].append(seconds_per_batch(dataset))
+            seconds[name].append(seconds_per_batch(dataset, 6, SECONDS))
     rates = {n: batch_size / t for n, t in medians(seconds).items()}
     found = {f"{name}_pairs_per_second": rate for name, rate in rates.items()}
     for other in [name for name in datasets if name != "ours"]:
         found[f"ratio_to_{other}"] = median_ratio(seconds[other], seconds["ours"])
     return found
-
-
-def seconds_per_batch(dataset) -> float:
-    """Seconds per batch of a dataset, after its prefetched batches are consumed."""
-    batches = iter(dataset)
-    for _ in range(6):
-        next(batches)
-    start, count = time.perf_counter(), 0
-    while count < 4 or time.perf_counter() - start < SECONDS:
-        next(batches)
-        count += 1
-    return (time.perf_counter() - start) / count
 
 
 def from_arrays(size, source, batch_size) -> dict:
