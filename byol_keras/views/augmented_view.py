@@ -20,6 +20,9 @@ from byol_keras.views.resizing import channels_last
 _CACHE_VALUES = 2**18
 # A batch of more values is split among threads, at the cost of a copy.
 _CALL_VALUES = 5 * 2**19
+# Views of more bytes are made one by one from crops of different sizes: copying crops
+# into batches costs more there than a call per view.
+_PACKED_BYTES = 2**17
 # TensorFlow uses an array without a copy if its address is a multiple of this.
 _ALIGNMENT = 64
 
@@ -170,20 +173,44 @@ class AugmentedView:
             return self.augment_arrays(images, uniforms)
         return self.augment(to_float(images), uniforms)
 
-    def prepare_one(self, crop) -> tuple[tf.Tensor, ...]:
+    def prepare_one(self, crop, uniforms) -> tuple[tf.Tensor, ...]:
         """What is computed per image of any size; `finish` does the rest in batches.
 
         Args:
             crop: uint8 `[h, w, C]`, cut out at `box`.
+            uniforms: float32 `[draws]`.
         """
-        first = self.layers[0]
-        return first.pack(crop) if self.has_arrays else (first.resize(crop),)
+        if self._is_packed(crop.shape[-1]):
+            return self.layers[0].pack(crop)
+        if self.has_arrays:
+            return (self._augment_crop(crop, uniforms),)
+        return (self.layers[0].resize(crop),)
 
     def finish(self, parts, uniforms, channels: int) -> tf.Tensor:
         """The view of a batch of what `prepare_one` returned."""
-        if self.has_arrays:
+        if self._is_packed(channels):
             return self.augment_packed(*parts, uniforms, channels)
-        return self.augment(*parts, uniforms, cropped=True)
+        (images,) = parts
+        if self.has_arrays:
+            return images
+        return self.augment(images, uniforms, cropped=True)
+
+    def _is_packed(self, channels):
+        size = 4 * channels * math.prod(self.layers[0].height_width)
+        return self.has_arrays and size <= _PACKED_BYTES
+
+    def _augment_crop(self, crop, uniforms):
+        """The view of one crop, float32 `[S, S, C]`, equal to that of `finish`."""
+        channels = crop.shape[-1]
+
+        def compute(crop, uniforms):
+            def resized(_, planes):
+                box = np.int32([[0, 0, *crop.shape[:2]]])
+                self.layers[0].resize_arrays(crop[None], box, planes)
+
+            return self._compute(resized, channels, uniforms)
+
+        return self._on_host(compute, [crop, uniforms[None]], channels)[0]
 
     def images_at_once(self, batch_size: int) -> int:
         """Images that one thread augments at once, a divisor of `batch_size`."""
@@ -239,7 +266,7 @@ class AugmentedView:
             uniforms = uniforms_of(element, seed, self.draws)
             if by_itself:
                 (crop,) = crops_of(data, element["image"], {self: uniforms})
-                return self.prepare_one(crop), element["label"], uniforms
+                return self.prepare_one(crop, uniforms), element["label"], uniforms
             image = data.decode(element["image"])
             image = self.transform(image) if self.transform else image
             return image, element["label"], uniforms

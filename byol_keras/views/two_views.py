@@ -169,10 +169,11 @@ class TwoViews:
             first, second = self._split(uniforms)
             parts = {self.view1: first, self.view2: second}
             crops = crops_of(data, element["image"], parts)
-            pairs = zip(parts, crops, strict=True)
             if self.place == "device":
+                pairs = zip(parts, crops, strict=True)
                 return *(view.layers[0].resize(crop) for view, crop in pairs), uniforms
-            return *(view.prepare_one(crop) for view, crop in pairs), uniforms
+            triples = zip(parts, crops, parts.values(), strict=True)
+            return *(view.prepare_one(*rest) for view, *rest in triples), uniforms
 
         return prepare
 

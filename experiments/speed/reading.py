@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-SECONDS = 3.0  # minimum of one measurement
-REPEATS = 7
+SECONDS = 2.0  # minimum of one measurement
+REPEATS = 5
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 # Format, size of the images, number of files, size of the views (None: whole images).
 CASES = {

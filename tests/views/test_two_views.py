@@ -9,7 +9,7 @@ from byol_keras import data
 from byol_keras.backbones import resnet18
 from byol_keras.byol import BYOL
 from byol_keras.callbacks import TargetEMA
-from byol_keras.views import TwoViews
+from byol_keras.views import TwoViews, augmented_view
 from byol_keras.views.augmentations import RandomApply, RandomHorizontalFlip
 from byol_keras.views.colors import ColorJitter, Solarize
 from byol_keras.views.crops import RandomResizedCrop
@@ -114,6 +114,17 @@ def test_images_of_different_sizes_are_cropped_separately(tmp_path):
         # tf.image's bicubic reads its kernel from a table of 1024 entries.
         np.testing.assert_allclose(view1[place], first[0], atol=4e-3)
         np.testing.assert_allclose(view2[place], second[0], atol=4e-3)
+
+
+@pytest.mark.parametrize("packed_bytes", [0, 2**30])
+def test_views_made_singly_and_in_batches_are_the_same_bits(
+    packed_bytes, tmp_path, monkeypatch
+):
+    write_jpegs(tmp_path)
+    source = data.image_folder(tmp_path)
+    expected = take(make_views().dataset(source, batch_size=4, seed=2), 3)
+    monkeypatch.setattr(augmented_view, "_PACKED_BYTES", packed_bytes)
+    assert_same(take(make_views().dataset(source, batch_size=4, seed=2), 3), expected)
 
 
 def test_separate_cropping_can_be_resumed(tmp_path):
