@@ -61,8 +61,8 @@ class BYOL(BuildsBeforeFit):
             into. Their gradients are averaged into one update. BatchNormalization
             uses the statistics of one micro-batch, as in mmselfsup.
         target_init: "copy" (the target starts as the online network) or "random"
-            (its own draw, as DeepMind; frozen layers and a backbone that comes with
-            trained weights are copied nevertheless).
+            (its own draw, as DeepMind; frozen layers are copied nevertheless, and all
+            of it if the backbone comes with trained weights).
         head_initializer: "deepmind" or "mmselfsup"; see `mlp_head`.
         projector: optional `keras.Model` that replaces the MLP, `[B, D]` -> `[B, P]`.
         predictor: optional `keras.Model` that replaces the MLP, `[B, P]` -> `[B, P]`.

@@ -119,28 +119,30 @@ def start_at_random(target: EncoderProjector, online: EncoderProjector) -> None:
     """Copies to a target of random weights what must not be random.
 
     These are the weights that training never changes (frozen layers, and statistics
-    such as those of `Normalization`), and the whole backbone if it comes with trained
-    weights: its moving average with random ones would undo them.
+    such as those of `Normalization`), and everything if the backbone comes with trained
+    weights: a moving average with random ones would undo them, and a random projector
+    in the target would have the trained backbone predict noise.
 
     Args:
         target: built, with its initial weights.
         online: built; the network that the target averages.
     """
     if is_trained(online.backbone, target.backbone):
-        target.backbone.set_weights(online.backbone.get_weights())
+        copy_weights(target, online)
+        return
     for copy, source in zip(target.weights, online.weights, strict=True):
         if not source.trainable:
             copy.assign(source)
-    _take_statistics(target)
+    take_statistics(target)
 
 
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
     """Assigns the weights of a model of the same architecture."""
     model.set_weights(source.get_weights())
-    _take_statistics(model)
+    take_statistics(model)
 
 
-def _take_statistics(model):
+def take_statistics(model: keras.Model) -> None:
     """Lets `Normalization` compute with the statistics that it was assigned."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
