@@ -1,4 +1,4 @@
-"""Callbacks of a run: the moving average of the target, and the current position."""
+"""Callbacks of a run: the target's moving average, a warm-up of heads, the position."""
 
 import bisect
 import math
@@ -133,6 +133,84 @@ def _check_reference(reference_batch_size, batch_size):
             f"positive int. Received: reference_batch_size={reference_batch_size!r}, "
             f"batch_size={batch_size!r}"
         )
+
+
+class HeadWarmup(keras.callbacks.Callback):
+    """Holds a pre-trained backbone for the first steps, while fresh heads are trained.
+
+    After each of these steps the online backbone gets back the trainable weights of the
+    target's backbone, with which it started. `TargetEMA`, later in the list, then finds
+    both equal, so that the target's backbone does not move either. The heads, and the
+    target's projector, are trained as in any other step.
+
+    The update of the backbone is undone, not withheld: the optimizer has its averages
+    over past gradients from the first step, as Adam's correction of their start needs.
+    The statistics of BatchNormalization move. The step normalizes by the statistics of
+    the new images, the heads learn from features of that kind, and inference needs the
+    same: a backbone that keeps the statistics of other images would return other
+    features than the heads have learned from.
+
+    Args:
+        steps: int. Steps that hold the backbone, at least 1.
+
+    Attributes:
+        step: int. Batches fed before this process; set it to resume.
+
+    Raises:
+        ValueError: if `steps` is not a positive int; and for a model whose target
+            starts with another backbone than the online network.
+    """
+
+    async_safe = False
+    stateless = True
+
+    def __init__(self, steps):
+        super().__init__()
+        check_positive_ints(steps=steps)
+        self.steps = steps
+        self.step = 0
+
+    def set_model(self, model):
+        super().set_model(model)
+        if model.built and self.step < self.steps and not _have_same_backbone(model):
+            raise ValueError(
+                "steps of HeadWarmup need a pre-trained backbone, in which online and "
+                "target network are equal at the start. Received: "
+                f"{self.steps} steps, and two networks that differ"
+            )
+
+    def on_train_begin(self, logs=None):
+        self._hold = tf.function(self._hold_backbone)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step <= self.steps:
+            with self.model.distribute_strategy.scope():
+                self._hold()
+
+    def _hold_backbone(self):
+        update = self.model.distribute_strategy.extended.update
+        for online, target in _backbone_weights(self.model):
+            update(
+                online.value,
+                lambda weight, held: weight.assign(held),
+                args=(target.value,),
+                group=False,
+            )
+
+
+def _backbone_weights(model):
+    """Pairs of a trainable weight of the online backbone and that of the target's."""
+    networks = model.online.backbone, model.target.backbone
+    pairs = zip(*(network.variables for network in networks), strict=True)
+    return [pair for pair in pairs if pair[0].trainable]
+
+
+def _have_same_backbone(model):
+    return all(
+        np.array_equal(*map(keras.ops.convert_to_numpy, pair))
+        for pair in _backbone_weights(model)
+    )
 
 
 class RunPosition(keras.callbacks.Callback):

@@ -5,7 +5,9 @@ import tensorflow as tf
 from keras import layers
 
 from byol_keras.byol import BYOL
-from byol_keras.callbacks import RunPosition, TargetEMA, target_tau
+from byol_keras.callbacks import HeadWarmup, RunPosition, TargetEMA, target_tau
+
+from support.small_byol import two_replicas
 
 # --- The schedule of tau --------------------------------------------------------------
 
@@ -159,6 +161,69 @@ def test_several_steps_per_execution_are_refused():
             verbose=0,
             callbacks=[TargetEMA(total_steps=2)],
         )
+
+
+# --- A warm-up of heads ---------------------------------------------------------------
+
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.5, momentum=0.9, weight_decay=0.1),
+    "adamw": lambda: keras.optimizers.AdamW(0.1, weight_decay=0.1),
+}
+
+
+def kernels_in_warm_up(model, optimizer, steps, before=0):
+    """Kernels of both backbones at the start and after each of four steps."""
+    model.compile(optimizer, run_eagerly=True)
+    warmup, recorder = HeadWarmup(steps), Recorder()
+    warmup.step = before
+    callbacks = [warmup, TargetEMA(0.5, total_steps=4), recorder]
+    model.fit(small_dataset(4), shuffle=False, verbose=0, callbacks=callbacks)
+    return recorder.online, recorder.target
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_backbones_are_bit_equal_in_the_warm_up_of_heads(name, accumulation_steps):
+    model = small_byol(accumulation_steps=accumulation_steps)
+    head = model.predictor.layers[-1].kernel.numpy()
+    found = kernels_in_warm_up(model, OPTIMIZERS[name](), steps=2)
+    for kernels in found:
+        np.testing.assert_array_equal(kernels[1], kernels[0])
+        np.testing.assert_array_equal(kernels[2], kernels[0])
+        assert np.abs(kernels[3] - kernels[0]).max() > 1e-3
+    assert np.abs(model.predictor.layers[-1].kernel.numpy() - head).max() > 1e-3
+
+
+def test_resumed_warm_up_holds_the_steps_that_remain():
+    online, _ = kernels_in_warm_up(small_byol(), "sgd", steps=3, before=2)
+    np.testing.assert_array_equal(online[1], online[0])
+    assert not np.array_equal(online[2], online[0])
+
+
+def test_backbone_is_held_on_every_replica():
+    strategy = two_replicas()
+    with strategy.scope():
+        model = small_byol()
+    callbacks = [HeadWarmup(1), TargetEMA(0.5, total_steps=2)]
+    before = model.online.backbone.get_weights()
+    for is_held in (True, False):
+        views = small_dataset(1)
+        model.fit(views, shuffle=False, verbose=0, callbacks=callbacks)
+        weights = zip(model.online.backbone.weights, before, strict=True)
+        for weight, start in weights:
+            parts = strategy.experimental_local_results(weight.value)
+            assert len(parts) == 2
+            for part in parts:
+                assert np.array_equal(part, start) == is_held
+
+
+def test_warm_up_without_steps_or_on_a_random_target_is_refused():
+    with pytest.raises(ValueError, match=r"^steps must be a positive int"):
+        HeadWarmup(0)
+    warmup = HeadWarmup(3)
+    with pytest.raises(ValueError, match=r"pre-trained backbone.* Received: 3 steps"):
+        warmup.set_model(small_byol(target_init="random"))
 
 
 # --- The position of a run ------------------------------------------------------------
