@@ -55,6 +55,8 @@ def train(
     batch_size: int = gin.REQUIRED,
     last_batch: str = "carry",
     seed: int = 0,
+    start_from: str | None = None,
+    head_warmup_epochs: int = 0,
     precision: str = "float32",
     jit_compile: bool = False,
     deterministic: bool = False,
@@ -86,6 +88,11 @@ def train(
         batch_size: int. Images per optimizer step, over all devices and micro-batches.
         last_batch: "carry" or "pad"; see `schedules.RunLength`.
         seed: int. Determines initial weights, data order and augmentations.
+        start_from: folder of a run whose newest checkpoint has the weights that all
+            networks start with; see `training.source`. Optimizer and schedules start
+            anew. None starts with the networks as they are built.
+        head_warmup_epochs: int. Epochs that train only the heads, which start at
+            random, and hold a pre-trained backbone; see `callbacks.HeadWarmup`.
         precision: Keras dtype policy; see `devices.set_precision`.
         jit_compile: bool. Compile the step with XLA.
         deterministic: bool. Use deterministic operations only; see
@@ -123,6 +130,8 @@ def train(
             jit_compile,
             deterministic,
             log_every_steps,
+            start_from,
+            head_warmup_epochs,
         )
         run = build_run(model_dir, strategy, parts, settings)
         _refuse_unused_bindings()

@@ -96,6 +96,10 @@ class CheckpointFolder:
         """Waits until the checkpoint is written and ends the thread; never raises."""
         self._thread.shutdown(wait=True)
 
+    def is_empty(self) -> bool:
+        """Whether there is no checkpoint, damaged or not."""
+        return not self._paths()
+
     def newest(self) -> Checkpoint | None:
         """Reads the newest undamaged checkpoint; None if the folder has none.
 

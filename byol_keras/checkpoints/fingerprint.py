@@ -16,12 +16,14 @@ ROOTS = (
     "batch_size",
     "dataset_fn",
     "epochs",
+    "head_warmup_epochs",
     "last_batch",
     "learning_rate_fn",
     "model_fn",
     "optimizer_fn",
     "precision",
     "seed",
+    "start_from",
     "target_ema_fn",
     "views_fn",
 )
@@ -31,6 +33,8 @@ NEUTRAL = ("data_dir", "download", "list_file", "manual_dir", "names_file", "pat
 ADDED = {
     "image_folder.bits": "None",
     "image_folder.exif_orientation": "True",
+    "train.head_warmup_epochs": "0",
+    "train.start_from": "None",
 }
 WHY = {
     "train.epochs": "learning rate and tau depend on the length of the run",

@@ -34,6 +34,13 @@ def load_arrays(
     """
     variables = variables_of(model)
     _check_same(variables, arrays, path)
+    assign(variables, arrays)
+
+
+def assign(
+    variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Assigns to each variable the array of its name, as read from a checkpoint."""
     for name, variable in variables.items():
         variable.assign(_as_dtype(arrays[name], variable.dtype))
 
@@ -41,15 +48,26 @@ def load_arrays(
 def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
     """All variables of a compiled `BYOL` and its optimizer, by part and position."""
     parts = {
-        "online": model.online.variables,
-        "target": model.target.variables,
-        "predictor": model.predictor.variables,
+        **_networks(model),
         "optimizer": model.optimizer.variables,
         "metrics": model.metrics_variables,
     }
     known = {id(v) for variables in parts.values() for v in variables}
     parts["others"] = [v for v in model.variables if id(v) not in known]
     return by_position(parts)
+
+
+def variables_of_networks(model: keras.Model) -> dict[str, keras.Variable]:
+    """All variables of online network, target and predictor, by part and position."""
+    return by_position(_networks(model))
+
+
+def _networks(model):
+    return {
+        "online": model.online.variables,
+        "target": model.target.variables,
+        "predictor": model.predictor.variables,
+    }
 
 
 def by_position(parts: dict[str, list]) -> dict[str, keras.Variable]:

@@ -8,15 +8,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from byol_keras.callbacks import RunPosition, TargetEMA
+from byol_keras.callbacks import HeadWarmup, RunPosition, TargetEMA
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.checkpoints.signals import StopSignals
 from byol_keras.keras_workarounds import check_optimizer
 from byol_keras.monitoring.replay import describe_batch
 from byol_keras.report import Report
 from byol_keras.runtime import devices, workers
-from byol_keras.runtime.argument_checks import check_positive_ints
+from byol_keras.runtime.argument_checks import check_int, check_positive_ints
 from byol_keras.schedules import RunLength
+from byol_keras.training.source import Source, find_source, take_over
 from byol_keras.views import TwoViews, checks
 
 # The doctor reads the images of one step, but no more than this.
@@ -28,7 +29,8 @@ class Settings:
     """Numbers and switches of a run; `train.train` documents each.
 
     Raises:
-        ValueError: if a count is not a positive int.
+        ValueError: if a count is not a positive int, or the warm-up of the heads is not
+            shorter than the run, or meets heads that are trained.
     """
 
     epochs: int
@@ -39,10 +41,24 @@ class Settings:
     jit_compile: bool
     deterministic: bool
     log_every_steps: int
+    start_from: str | None = None
+    head_warmup_epochs: int = 0
 
     def __post_init__(self):
         names = ("epochs", "batch_size", "log_every_steps")
         check_positive_ints(**{f"train.{name}": getattr(self, name) for name in names})
+        warmup = self.head_warmup_epochs
+        check_int("train.head_warmup_epochs", warmup, least=0)
+        if warmup >= self.epochs:
+            raise ValueError(
+                "train.head_warmup_epochs must be smaller than train.epochs "
+                f"({self.epochs}). Received: {warmup}"
+            )
+        if warmup and self.start_from is not None:
+            raise ValueError(
+                "train.head_warmup_epochs must be 0 with train.start_from, whose heads "
+                f"are trained. Received: {warmup}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +91,9 @@ class Run:
         length: in optimizer steps.
         position: current step and epoch; the first callback of the run.
         target_ema: moves the target.
+        source: networks that the run starts from, without their arrays; None for a run
+            that resumes or starts by itself.
+        head_warmup: holds the backbone at first; None without it.
         callbacks: further callbacks of the configuration.
         watchers: callbacks that may stop the run: guard and doctor.
         checkpoints: saves and restores the state.
@@ -89,6 +108,8 @@ class Run:
     length: RunLength
     position: RunPosition
     target_ema: TargetEMA
+    source: Source | None
+    head_warmup: HeadWarmup | None
     callbacks: Sequence[keras.callbacks.Callback]
     watchers: Sequence[keras.callbacks.Callback] = ()
     checkpoints: Checkpoints | None = None
@@ -113,10 +134,11 @@ def build_run(
     # Workers must connect before any of them uses TensorFlow.
     replicas = devices.make_strategy(strategy)
     devices.set_seed(settings.seed, settings.deterministic)
+    source = find_source(settings.start_from, model_dir)
     data, views = parts.dataset_fn(), parts.views_fn()
     checks.check_data(views, data)
     with replicas.scope():
-        model, length = _compiled_model(parts, settings, data, views)
+        model, length = _compiled_model(parts, settings, data, views, source)
     target_ema = parts.target_ema_fn(
         total_steps=length.total_steps, batch_size=length.batch_size
     )
@@ -130,12 +152,24 @@ def build_run(
         length,
         RunPosition(ends),
         target_ema,
+        source and source._replace(arrays={}),
+        _head_warmup(settings, length, model),
         callbacks=_make_callbacks(parts.callbacks, model),
     )
     return _with_writers(run, parts, model_dir)
 
 
-def _compiled_model(parts, settings, data, views):
+def _head_warmup(settings, length, model):
+    if not settings.head_warmup_epochs:
+        return None
+    steps = length.step_at_epoch(settings.head_warmup_epochs)
+    warmup = HeadWarmup(steps)
+    # `fit` sets the model too, but a model that it refuses must fail now.
+    warmup.set_model(model)
+    return warmup
+
+
+def _compiled_model(parts, settings, data, views, source):
     """The model with its optimizer, and the length of the run in its steps."""
     model = parts.model_fn(parts.backbone_fn(channels=data.channels))
     length = RunLength(
@@ -151,6 +185,8 @@ def _compiled_model(parts, settings, data, views):
     model.augment = views.on_device if views.place == "device" else None
     if not model.built:  # its backbone does not fix the shape of images
         model.build((None, *views.shape(data)))
+    if source is not None:
+        take_over(model, source, views.shape(data))
     check_optimizer(optimizer, strategy)
     model.compile(optimizer=optimizer, jit_compile=settings.jit_compile)
     model.optimizer.build(model.trainable_variables)

@@ -1,5 +1,6 @@
 """Plan of a run: its data, steps, batch, schedules and devices, in one table."""
 
+import functools
 from collections.abc import Mapping
 
 import keras
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from byol_keras.checkpoints.callback import has_state
 from byol_keras.runtime import devices
+from byol_keras.training import advice
 from byol_keras.views.pipeline import cores
 
 # Layers of these packages draw from generators that are variables of the model.
@@ -44,7 +46,8 @@ def rows(run) -> dict[str, str]:
         Topic, such as "batch" -> text.
     """
     length, model = run.length, run.model
-    rates = [_learning_rate(model.optimizer, step) for step in _probe_steps(length)]
+    rate = functools.partial(_learning_rate, model.optimizer)
+    rates = [rate(step) for step in _probe_steps(length)]
     taus = [float(run.target_ema.tau(step)) for step in _probe_steps(length)]
     size = run.data.image_size or ("any", "any")
     replicas = run.strategy.num_replicas_in_sync
@@ -52,6 +55,7 @@ def rows(run) -> dict[str, str]:
     return {
         "data": f"{run.data.name}: {run.data.num_examples} images of "
         f"{size[0]} x {size[1]} x {run.data.channels}",
+        **advice.rows(run, rate),
         "steps": f"{length.total_steps} = {length.epochs} epochs of about "
         f"{length.total_steps / length.epochs:.1f}",
         "batch": f"{length.batch_size} = {replicas} replicas x "

@@ -25,6 +25,7 @@ from byol_keras.runtime.console import plain_console
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.build import Run
 from byol_keras.training.evaluation import EvaluationError
+from byol_keras.training.source import describe_source
 
 EXIT_STOPPED = 3
 
@@ -81,7 +82,7 @@ def execute(
                 )
             console.print(meter.verdict() or "")
         if is_chief:
-            _export(run.model.online.backbone, folder)
+            _export(run, folder)
         workers.require_same(run.strategy, step=run.position.step)
         workers.linger(run.strategy)
         console.print(f"backbone exported to {folder.export}")
@@ -100,8 +101,8 @@ def _training(run, meter, folder):
     is_chief = workers.is_chief(run.strategy)
     listing = folder.bad_images if is_chief else None
     started = time.monotonic()
-    for watcher in run.watchers:
-        watcher.step = run.position.step
+    for counting in (*run.watchers, *_head_warmup(run)):
+        counting.step = run.position.step
     kinds = (TooManyBadImages, EvaluationError)
     with cli.user_errors(kinds), listed_in(listing):
         with run.checkpoints.signals, contextlib.ExitStack() as shown:
@@ -128,6 +129,7 @@ def _callbacks(run, meter, logs):
     """All callbacks of the run, in the order in which they read and add to the logs."""
     callbacks = [
         run.position,
+        *_head_warmup(run),
         run.target_ema,
         *run.watchers,
         *run.callbacks,
@@ -140,13 +142,18 @@ def _callbacks(run, meter, logs):
     return TensorLogs(callbacks, run.model, run.length.epochs, steps)
 
 
+def _head_warmup(run):
+    return [] if run.head_warmup is None else [run.head_warmup]
+
+
 def repeat(run: Run, step: int) -> str:
     """Repeats one step without its update; returns loss and gradients as text."""
     run.position.move_to(step)
     return str(replay_step(run.model, next(iter(_batches(run)))))
 
 
-def _export(backbone, folder):
+def _export(run, folder):
+    backbone = run.model.online.backbone
     export_backbone(backbone, folder.export)
     facts = {
         "file": f"{folder.backbone.name}, {folder.saved_model.name}",
@@ -154,6 +161,9 @@ def _export(backbone, folder):
         "input": f"[B, H, W, {image_shape(backbone)[-1]}], float32 in 0..1; the "
         "SavedModel takes uint8 too",
     }
+    source = run.checkpoints.about.get("started_from")
+    if source:
+        facts["started from"] = describe_source(source)
     write_card(folder, folder.export, "BYOL, online backbone", facts)
     rewrite_scores(folder)
     rewrite_table(folder)
@@ -179,12 +189,16 @@ def _resume(run, allow_config_change):
             digest=run.data.digest(),
         )
     }
+    if run.source is not None:
+        checkpoints.about["started_from"] = run.source.record()
     found = checkpoints.folder.newest()
     if found is not None:
         _refuse_changes(
             found.about["config"], checkpoints.about["config"], allow_config_change
         )
         checkpoints.restore(found)
+        if "started_from" in found.about:
+            checkpoints.about["started_from"] = found.about["started_from"]
         yield from found.damaged
         for name in checkpoints.starting_anew(found):
             yield f"{name} starts anew: the checkpoint has no state of it"
