@@ -39,6 +39,14 @@ VIEWS = {
     "jpeg_224": "224 px, from JPEG files of 500 x 375",
 }
 
+# Case in experiments/speed/reading.json -> title of its row.
+_READING = {
+    "jpeg_500x375": "JPEG of 500 x 375, whole",
+    "png_128x96": "PNG of 128 x 96, whole",
+    "jpeg_32x32": "JPEG of 32 x 32, whole",
+    "views_224_of_jpeg_500x375": "two views at 224 px of JPEG of 500 x 375",
+    "views_32_of_jpeg_32x32": "two views at 32 px of JPEG of 32 x 32",
+}
 # Case in experiments/speed/steps.json -> title of its rows.
 STEPS = {"resnet18_32px": "ResNet-18 at 32 px", "resnet50_96px": "ResNet-50 at 96 px"}
 
@@ -76,6 +84,18 @@ def views_table(folder: pathlib.Path) -> str:
         rows.append([title, *(x or "-" for x in cells)])
     header = ["views", "ours", "stock", "stock, no gates", "ratio", "ratio, no gates"]
     return markdown(header, rows)
+
+
+def reading_table(folder: pathlib.Path) -> str:
+    """One row per case of `reading.json`: images per second, ratio to an old commit."""
+    found = json.loads((folder / "reading.json").read_text())
+    rates = found["images_per_second"]
+    ratios = found["ratio_to_the_other_checkout"]
+    rows = [
+        [title, f"{rates[case]:.0f}", f"{ratios[case]:.2f}"]
+        for case, title in _READING.items()
+    ]
+    return markdown(["files", "images per second", "ratio"], rows)
 
 
 def ratios_table(folder: pathlib.Path) -> str:
@@ -321,7 +341,7 @@ TABLES = {
     "fashion_mnist_small_resnet18_36e": (scores_table, health_table),
     "method_resnet18_12e": (variants_table, health_table),
     "scenes_resnet18_dense": (scenes_table,),
-    "speed": (views_table, ratios_table),
+    "speed": (views_table, reading_table, ratios_table),
 }
 
 

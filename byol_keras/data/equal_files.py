@@ -11,6 +11,7 @@ import numpy as np
 
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.sources import IndexedSource
+from byol_keras.data.spread import spread_places
 
 # Beyond so many files, only those with the same name as one of the others are compared.
 _MOST_SIZES = 200_000
@@ -45,10 +46,7 @@ def shared_images(data: ImageData, other: ImageData) -> Shared:
     the count is then 0.
     """
     paths, others = _paths(data), _paths(other)
-    places = np.linspace(
-        0, data.num_examples - 1, min(_MOST_COMPARED, data.num_examples)
-    )
-    places = places.round().astype(int)
+    places = spread_places(data.num_examples, _MOST_COMPARED)
     if paths and others:
         chosen = [paths[place] for place in places]
         return _shared(_are_among(chosen, others), chosen)

@@ -17,6 +17,7 @@ from PIL import Image
 from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_bytes import SUFFIXES, readable
 from byol_keras.data.sources import Rows, file_stamps
+from byol_keras.data.spread import spread
 from byol_keras.data.unreadable import (
     MAX_BAD_SHARE,
     ReadableFiles,
@@ -146,8 +147,7 @@ def common_channels(
     """
     check_share(max_bad_share)
     found, unreadable = {}, {}
-    spread = _spread(paths, _SAMPLE_SIZE)
-    for path in dict.fromkeys([*spread, *paths]):
+    for path in dict.fromkeys([*spread(paths, _SAMPLE_SIZE), *paths]):
         data, flaw = load_image(path)
         if flaw is None:
             found[path] = channels_of(readable(data))
@@ -164,7 +164,7 @@ def common_channels(
             )
     if unreadable:
         _warn_of_unreadable(unreadable, len(found), folder)
-    more = [path for path in _spread(paths, _MOST_HEADERS) if path not in found]
+    more = [path for path in spread(paths, _MOST_HEADERS) if path not in found]
     with concurrent.futures.ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
         of_headers = pool.map(_channels_in_header, more)
     counts = collections.Counter([*found.values(), *of_headers])
@@ -191,12 +191,6 @@ def _warn_of_unreadable(unreadable, num_readable, folder):
         printable(folder),
         printable(", ".join(named)),
     )
-
-
-def _spread(paths, most):
-    """At most `most` paths at equal distances, the first and the last among them."""
-    places = np.linspace(0, len(paths) - 1, min(most, len(paths)))
-    return [paths[place] for place in places.round().astype(int)]
 
 
 def _channels_in_header(path):

@@ -10,8 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
+from byol_keras.data.spread import spread
 from byol_keras.runtime.errors import OutsideFailure
 from byol_keras.runtime.host_calls import pause
 from byol_keras.runtime.printable import printable
@@ -67,12 +66,9 @@ class Reach:
 
     def _outage(self, path):
         """Why no image can be opened; None if one can."""
-        count = min(_OTHERS, len(self._paths))
-        places = np.linspace(0, len(self._paths) - 1, count).astype(int)
         error = _error_of(path)
-        if error is None or any(
-            _error_of(self._paths[place]) is None for place in places
-        ):
+        others = spread(self._paths, _OTHERS)
+        if error is None or any(_error_of(other) is None for other in others):
             return None
         return error
 

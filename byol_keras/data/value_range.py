@@ -14,6 +14,7 @@ import numpy as np
 
 from byol_keras.data import decoding
 from byol_keras.data.image_bytes import bits_of, readable
+from byol_keras.data.spread import spread
 from byol_keras.runtime.printable import printable
 from byol_keras.runtime.regular_files import check_regular
 
@@ -51,7 +52,7 @@ def warn_of_dark_images(paths: Sequence[str], folder: str | os.PathLike) -> None
         paths: of image files, of which 16 are examined.
         folder: they are in.
     """
-    examined = paths[:: -(-len(paths) // _SAMPLE_SIZE)]
+    examined = spread(paths, _SAMPLE_SIZE)
     found = [most for path in examined if (most := _most_of_16_bits(path)) is not None]
     if found and is_dark(max(found), 16):
         _log.warning(
