@@ -74,6 +74,18 @@ def stand_in_data(dataset_fn, num_examples, image_size, channels):
 def stand_in_backbone(backbone_fn, channels):
     """Builds the recipe's backbone, but returns a smaller one for BYOL."""
     backbone_fn(channels=channels)
+    return _small(channels)
+
+
+@gin.register(module="tests")
+def stand_in_weights(backbone_fn, channels):
+    """Stands for a backbone file that this machine does not have."""
+    with pytest.raises(ValueError, match="path must hold a backbone"):
+        backbone_fn(channels=channels)
+    return _small(channels)
+
+
+def _small(channels):
     images = keras.Input((None, None, channels))
     return keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
 
@@ -85,12 +97,7 @@ def parse(path, *bindings):
 def stand_in_bindings(path):
     """Overrides that still use every binding of a recipe but build quickly."""
     bindings, (_, includes) = all_bindings(path), statements(path)
-    backbone = bindings["train.backbone_fn"]
-    overrides = [
-        "train.backbone_fn = @stand_in_backbone",
-        f"stand_in_backbone.backbone_fn = {backbone}",
-        f"{backbone[1:]}.width = 0.0625",
-    ]
+    overrides = _backbone_bindings(bindings)
     (fragment,) = [file.stem for file in includes if file.parent.name == "data"]
     if fragment not in STAND_INS:
         return overrides
@@ -103,4 +110,22 @@ def stand_in_bindings(path):
         f"stand_in_data.num_examples = {num_examples}",
         f"stand_in_data.image_size = {image_size}",
         f"stand_in_data.channels = {channels}",
+    ]
+
+
+def _backbone_bindings(bindings):
+    backbone = bindings["train.backbone_fn"]
+    if backbone != "@pretrained_backbone":
+        return [
+            "train.backbone_fn = @stand_in_backbone",
+            f"stand_in_backbone.backbone_fn = {backbone}",
+            f"{backbone[1:]}.width = 0.0625",
+        ]
+    file = bindings["pretrained_backbone.file"]
+    name = file[1:] if file.startswith("%") else "pretrained_backbone.file"
+    return [
+        "train.backbone_fn = @stand_in_weights",
+        f"stand_in_weights.backbone_fn = {backbone}",
+        f"{name} = 'absent'",
+        "train.start_from = None",
     ]
