@@ -79,7 +79,7 @@ def test_start_warns_of_images_that_use_a_small_part_of_16_bits(tmp_path, form, 
     image_folder(tmp_path)
     (warning,) = [message for message in caplog.messages if "16 bits" in message]
     assert warning == (
-        f"14 of 14 images examined in {tmp_path} have 16 bits, of which the upper 8 "
+        f"16 of 16 images examined in {tmp_path} have 16 bits, of which the upper 8 "
         "are read, and values up to 4095 of 65535: values of 12 bits need "
         "image_folder.bits = 12"
     )
