@@ -102,7 +102,7 @@ def train(
             `[@OnlineProbe]`.
         guard_fn: (every_steps, model_dir, describe) -> `NonfiniteGuard`; None trains
             without it.
-        doctor_fn: (probe, batch_size, log_every_steps, model_dir) ->
+        doctor_fn: (probe, shortcuts, batch_size, log_every_steps, model_dir) ->
             `CollapseDoctor`; None trains without it.
         report_fn: (model_dir, data, views, seed, pass_length) -> `Report`; None trains
             without it.

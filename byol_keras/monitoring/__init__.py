@@ -1,10 +1,14 @@
-"""Monitoring of a run: representation, collapse, non-finite steps, logs, speed."""
+"""Monitoring of a run: representation, shortcuts, non-finite steps, logs, speed."""
 
 __all__ = [
+    "causes",
     "collapse",
     "logs",
     "nonfinite",
+    "plain_images",
     "replay",
     "representation",
+    "shortcut_verdict",
+    "shortcuts",
     "throughput",
 ]

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from byol_keras.data.decoding import to_float
-from byol_keras.views.transforms import resize_center_crop
+from byol_keras.monitoring.plain_images import plain_examples
 
 BATCH_SIZE = 64
 # Longest sides of stored pictures in pixels; smaller images are not resized.
@@ -53,8 +52,6 @@ class Neighbours(NamedTuple):
 def take_sample(backbone, data, shape, count: int, pictures: int, seed: int) -> Sample:
     """Reads images in the order of a run, and computes their features.
 
-    Unreadable images are left out, where they are known by their places.
-
     Args:
         backbone: `keras.Model`; not changed.
         data: `data.ImageData`.
@@ -64,7 +61,7 @@ def take_sample(backbone, data, shape, count: int, pictures: int, seed: int) -> 
         seed: int. Of the order of the images.
     """
     count = min(count, data.num_examples)
-    images = _examples(data, count, seed).map(_prepared(data, shape))
+    images = plain_examples(data, shape, count, seed)
     images = images.batch(min(count, BATCH_SIZE)).prefetch(2)
     # Traced for any batch size: the last batch is smaller.
     specification = tf.TensorSpec((None, *shape), tf.float32)
@@ -219,34 +216,6 @@ def _in_unit_square(points):
     points = np.asarray(points, np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     return (points - low) / np.where(high > low, high - low, 1.0)
-
-
-def _examples(data, count, seed):
-    """The first images of the run's order, none of them twice."""
-    places = data.places(seed, 0, data.num_examples, count)
-    if places is None:
-        return data.stream(seed).take(count)
-    # One that replaces an unreadable image has its own place, too.
-    return data.subset(np.array([*dict.fromkeys(places)]), data.name).ordered()
-
-
-def _prepared(data, shape):
-    """A function from one element to the backbone's input, float32 `shape` in 0..1."""
-    height, width, channels = shape
-
-    def prepare(element):
-        image = data.decode(element["image"])
-        if data.image_size == (height, width):
-            image = to_float(image)
-        elif height == width:
-            image = resize_center_crop(image, height, height)
-        else:
-            image = to_float(image)
-            image = tf.image.resize(image, (height, width), antialias=True)
-        image = tf.ensure_shape(image, (height, width, channels))
-        return {"image": image, "label": element.get("label", tf.constant(-1))}
-
-    return prepare
 
 
 def _read(backbone, images):

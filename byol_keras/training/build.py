@@ -17,11 +17,9 @@ from byol_keras.report import Report
 from byol_keras.runtime import devices, workers
 from byol_keras.runtime.argument_checks import check_int, check_positive_ints
 from byol_keras.schedules import RunLength
+from byol_keras.training.probe import Probe
 from byol_keras.training.source import Source, find_source, take_over
 from byol_keras.views import TwoViews, checks
-
-# The doctor reads the images of one step, but no more than this.
-MOST_PROBE_IMAGES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,15 +258,11 @@ def _make_guard(run, guard_fn, model_dir, order):
 
 
 def _make_doctor(run, doctor_fn, model_dir, order):
+    probe = Probe(run, **order)
     return doctor_fn(
-        probe=functools.partial(_first_views, run, **order),
+        probe=probe.views,
+        shortcuts=probe.shortcuts,
         batch_size=run.length.batch_size,
         log_every_steps=run.settings.log_every_steps,
         model_dir=model_dir,
     )
-
-
-def _first_views(run, **order):
-    """Both views of the run's first images."""
-    count = min(run.length.batch_size, MOST_PROBE_IMAGES)
-    return run.model.views_of(next(iter(run.views.dataset(run.data, count, **order))))

@@ -1,4 +1,5 @@
 import json
+import re
 
 import keras
 import numpy as np
@@ -7,8 +8,9 @@ import tensorflow as tf
 
 from byol_keras import BYOL, TargetEMA
 from byol_keras.monitoring import representation
-from byol_keras.monitoring.collapse import CollapseDoctor, likely_causes
+from byol_keras.monitoring.collapse import CollapseDoctor
 from byol_keras.monitoring.nonfinite import NonfiniteGuard
+from byol_keras.monitoring.shortcuts import ShortcutReader
 from byol_keras.runtime import devices
 
 BATCH = 6
@@ -18,9 +20,9 @@ STRATEGIES = {
 }
 
 
-def tiny_model(dropout=0.0, **arguments):
+def tiny_model(dropout=0.0, side=2, **arguments):
     keras.utils.set_random_seed(0)
-    images = keras.Input((2, 2, 1))
+    images = keras.Input((side, side, 1))
     x = keras.layers.Dense(5)(keras.layers.Flatten()(images))
     x = keras.layers.BatchNormalization(synchronized=True)(x)
     x = keras.layers.Dropout(dropout)(keras.layers.ReLU()(x))
@@ -30,16 +32,17 @@ def tiny_model(dropout=0.0, **arguments):
     return model
 
 
-def two_views(*leading, seed=0):
-    shape = (2, *leading, 2, 2, 1)
+def two_views(*leading, seed=0, side=2):
+    shape = (2, *leading, side, side, 1)
     return np.random.default_rng(seed).random(shape, np.float32)
 
 
 PROBE = two_views(10, seed=1)
 
 
-def fit(model, steps, *callbacks):
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(two_views(steps, BATCH)))
+def fit(model, steps, *callbacks, side=2):
+    views = tuple(two_views(steps, BATCH, side=side))
+    dataset = tf.data.Dataset.from_tensor_slices(views)
     ema = TargetEMA(base_tau=0.5, total_steps=100)
     return model.fit(dataset, verbose=0, callbacks=[ema, *callbacks])
 
@@ -204,6 +207,98 @@ def test_resumed_run_keeps_first_reading_and_earlier_verdicts(tmp_path, capsys):
     assert "health" not in capsys.readouterr().out
 
 
+# --- Shortcuts ------------------------------------------------------------------------
+
+# Images that differ in nothing but their brightness, which both views share.
+FLAT = np.random.default_rng(0).permutation(40).astype(np.float32) / 40.0
+FLAT = np.broadcast_to(FLAT[:, None, None, None], (40, 8, 8, 1))
+
+
+def flat_reader():
+    return ShortcutReader(FLAT, (FLAT, FLAT))
+
+
+def fit_flat(steps, *callbacks, model=None):
+    return fit(model or tiny_model(side=8), steps, *callbacks, side=8)
+
+
+def flat_doctor(every_steps=1, **arguments):
+    views = two_views(10, seed=1, side=8)
+    arguments = {"shortcuts": flat_reader} | arguments
+    return CollapseDoctor(views, every_steps=every_steps, **arguments)
+
+
+@pytest.mark.parametrize("replicas", STRATEGIES)
+def test_shortcuts_are_read_in_inference_mode(replicas):
+    with STRATEGIES[replicas]().scope():
+        model = tiny_model(side=8)
+    recorder = Recorder()
+    fit_flat(2, flat_doctor(every_steps=2), recorder, model=model)
+    expected = flat_reader().read(model.online.represent(FLAT, training=False))
+    found = {k: x for k, x in recorder.logs[1].items() if k.startswith("shortcut/")}
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert not [name for name in recorder.logs[0] if name.startswith("shortcut/")]
+
+
+def test_reading_shortcuts_changes_no_bit_of_the_training():
+    states = []
+    for callbacks in ((), (flat_doctor(),)):
+        model = tiny_model(dropout=0.5, side=8)
+        fit_flat(3, *callbacks, model=model)
+        states.append(state(model))
+    assert all((a == b).all() for a, b in zip(*states, strict=True))
+
+
+def test_shortcut_is_printed_once_and_written(tmp_path, capsys):
+    fit_flat(3, flat_doctor(model_dir=tmp_path))
+    health = json.loads((tmp_path / "health.json").read_text())
+    assert health["first"]["shortcut/brightness"] < 0.01  # one direction for all
+    assert health["latest"]["shortcut/brightness"] > 0.25
+    assert health["survival"]["brightness"] > 0.99
+    assert [*health["shortcuts"]] == ["brightness"]
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "shortcut" in x]
+    assert re.match(r"shortcut at step \d: mean brightness predicts \d\d% of", line)
+    assert line.endswith("share it to 1.00: raise ColorJitter.brightness")
+
+
+def test_resumed_run_keeps_the_first_shortcuts_and_repeats_no_sentence(
+    tmp_path, capsys
+):
+    fit_flat(2, flat_doctor(model_dir=tmp_path))
+    first = json.loads((tmp_path / "health.json").read_text())["first"]
+    capsys.readouterr()
+    doctor = flat_doctor(model_dir=tmp_path)
+    doctor.step = 2
+    fit_flat(1, doctor)
+    health = json.loads((tmp_path / "health.json").read_text())
+    assert health["first"] == first
+    assert health["latest"]["step"] == 3
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("shortcuts", [None, lambda: None])
+def test_doctor_without_shortcuts_reads_none(shortcuts, tmp_path):
+    recorder = Recorder()
+    doctor = flat_doctor(shortcuts=shortcuts, model_dir=tmp_path)
+    fit_flat(1, doctor, recorder)
+    assert not [name for name in recorder.logs[0] if name.startswith("shortcut/")]
+    assert "shortcuts" not in json.loads((tmp_path / "health.json").read_text())
+
+
+def test_run_shorter_than_an_interval_prepares_no_shortcuts():
+    calls = []
+
+    def noted():
+        calls.append(1)
+
+    for steps in (2, 3):
+        fit_flat(steps, flat_doctor(every_steps=3, shortcuts=noted))
+        assert len(calls) == steps - 2
+
+
+# --- Resuming and arguments -----------------------------------------------------------
+
+
 FOUND = [(4, "healthy"), (8, "shrinking")]
 FIRST = {
     "step": 0,
@@ -211,50 +306,6 @@ FIRST = {
     "monitor/projection_rankme": 3.0,
     "monitor/weight_norm": 4.0,
 }
-
-
-def predictor():
-    return keras.Sequential([keras.layers.Dense(4)])
-
-
-def no_predictor():
-    return keras.Sequential([keras.layers.Activation("linear")])
-
-
-ORDINARY = {"tau": 0.99, "monitor/weight_norm": 4.1, "monitor/weight_distance": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("parts", "changes", "cause"),
-    [
-        ({}, {}, "none of the usual ones"),
-        ({"predictor": no_predictor()}, {}, "the predictor has no weights"),
-        ({}, {"tau": 0.0}, "the target is the online network itself: tau is 0"),
-        ({}, {"tau": 0.3}, "the target is the online network itself: tau is 0.3"),
-        ({}, {"tau": 1.0}, "the target stands still: tau is 1"),
-        ({}, {"tau": None}, "the target stands still: there is no TargetEMA"),
-        (
-            {"projector": predictor(), "predictor": predictor()},
-            {},
-            "neither projector nor predictor normalises",
-        ),
-        (
-            {},
-            {"monitor/weight_norm": 6.0},
-            "weights have grown 1.5 times: the learning",
-        ),
-        ({}, {"monitor/weight_norm": None}, "weights have grown inf times"),
-        ({}, {"monitor/weight_norm": 2.0}, "shrunk to 50%: the weight decay"),
-        ({}, {"skipped_steps": 1}, "steps were not finite"),
-    ],
-)
-def test_likely_cause_is_named(parts, changes, cause):
-    latest = {k: v for k, v in (ORDINARY | changes).items() if v is not None}
-    (found,) = likely_causes(tiny_model(**parts), FIRST, latest, "shrinking")
-    assert cause in found
-    # Only what keeps a spread-out representation from learning is told of it.
-    causes = likely_causes(tiny_model(**parts), FIRST, latest, "healthy")
-    assert causes == ([found] if "the target" in cause else [])
 
 
 @pytest.mark.parametrize(

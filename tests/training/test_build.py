@@ -53,6 +53,7 @@ def test_guard_comes_before_the_doctor_and_each_part_gets_its_arguments():
     assert calls["guard_fn"]["describe"](step=1)["first_image"] == 4
     view1, view2 = calls["doctor_fn"]["probe"]()
     assert view1.shape == view2.shape == (4, 8, 8, run.data.channels)
+    assert calls["doctor_fn"]["shortcuts"]() is None  # 11 images are too few
     assert calls["doctor_fn"]["batch_size"] == 4
     assert calls["report_fn"]["pass_length"] == 11
     assert run.report is not None

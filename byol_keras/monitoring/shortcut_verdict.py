@@ -1,0 +1,75 @@
+"""Puts shortcut readings into words: which fact, how much, which setting removes it."""
+
+from collections.abc import Mapping
+
+# A fact is named if both networks can agree on it, since the views share at least half
+# of it, and if training uses it: it predicts half of the representation, or at least
+# this much and clearly more than for random weights, which depend on color and layout
+# too. The standard error of a share on 256 images is about 0.03.
+SURVIVES = 0.5
+LARGE = 0.5
+NOTICEABLE, GREW = 0.25, 0.1
+# Border and thumbnail contain the mean color. They are named if they predict this much
+# more than a simpler fact that is named.
+GAIN = 0.1
+PREFIX = "shortcut/"
+_CROPS = "lower RandomResizedCrop.area, so that two crops share less of {}"
+# Fact -> its words, and the settings that remove it, the simplest fact first.
+FACTS = {
+    "color": (
+        "mean color",
+        "raise ColorJitter.saturation and .hue, or the rate of Grayscale",
+    ),
+    "brightness": ("mean brightness", "raise ColorJitter.brightness"),
+    "contrast": ("contrast", "raise ColorJitter.contrast"),
+    "blur": ("sharpness", "raise the rate and the sigma of GaussianBlur"),
+    "border": ("color of the border", _CROPS.format("the border")),
+    "thumbnail": ("a 4x4 thumbnail", _CROPS.format("the layout")),
+}
+
+
+def named_facts(first: Mapping, latest: Mapping, survival: Mapping) -> list[str]:
+    """The facts that the representation relies on, the simplest first.
+
+    Args:
+        first: readings of the untrained networks, by `shortcut/<fact>`.
+        latest: readings now.
+        survival: fact -> share that survives from view 1 to view 2.
+    """
+    named = []
+    for fact in FACTS:
+        share = latest.get(PREFIX + fact, 0.0)
+        # Without a first reading, only a large share counts.
+        start = first.get(PREFIX + fact, 1.0)
+        is_used = share >= LARGE or share >= max(NOTICEABLE, start + GREW)
+        simpler = max((latest[PREFIX + name] for name in named), default=-GAIN)
+        survives = survival.get(fact, 0.0) >= SURVIVES
+        if is_used and survives and share >= simpler + GAIN:
+            named.append(fact)
+    return named
+
+
+def sentence(fact: str, first: Mapping, latest: Mapping, survival: Mapping) -> str:
+    """What a fact predicts, how much of it the views share, and what removes it."""
+    words, remedy = FACTS[fact]
+    before = first.get(PREFIX + fact)
+    start = "" if before is None else f" ({before:.0%} before training)"
+    return (
+        f"{words} predicts {latest[PREFIX + fact]:.0%} of the representation{start}; "
+        f"two views of an image share it to {survival[fact]:.2f}: {remedy}"
+    )
+
+
+def sentences(first: Mapping, latest: Mapping, survival: Mapping) -> dict[str, str]:
+    """Each of the `named_facts` with its `sentence`; see there."""
+    readings = first, latest, survival
+    return {fact: sentence(fact, *readings) for fact in named_facts(*readings)}
+
+
+def strongest(latest: Mapping, survival: Mapping) -> str | None:
+    """The fact with the largest product of share and survival; None if all are 0."""
+    products = {
+        fact: latest.get(PREFIX + fact, 0.0) * survival.get(fact, 0.0) for fact in FACTS
+    }
+    best = max(products, key=products.get)
+    return best if products[best] > 0.0 else None
