@@ -9,6 +9,7 @@ from typing import Any
 import gin
 import keras
 
+from byol_keras.report import class_scores, verdicts
 from byol_keras.report.stored_run import read_run, write_pictures
 from byol_keras.runtime.argument_checks import check_int
 from byol_keras.runtime.run_folder import RunFolder
@@ -48,6 +49,11 @@ class Report(keras.callbacks.Callback):
     time of the report is below `max_share` of the training time. They are stored in
     `report_pictures.json`, which `python -m byol_keras.report` reads. After very short
     epochs the page is not always rewritten, to keep below that share.
+
+    For data with labels, kNN of up to 2,000 of its images is measured before training,
+    for raw pixels and for the untrained backbone, and three times during training; see
+    `class_scores`. A run that is below one of the two after a fifth of its length
+    prints a warning. Runs that are too short to afford this are not scored.
 
     If UMAP is installed, its first use compiles it, which takes many seconds. On an
     error a warning is logged, and the page lacks that part.
@@ -96,6 +102,7 @@ class Report(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._begin = time.perf_counter()
         self._pages, self._others = _Account(0.0), _Account(_FIRST_PICTURES)
+        self._scores, self._labelled = _Account(0.0), None
         self._has_sheet = False
         missing = missing_libraries()
         self._is_off = bool(missing) or self.folder is None
@@ -103,9 +110,13 @@ class Report(keras.callbacks.Callback):
             print(f"no report without {' and '.join(missing)}: {how_to_install()}")
         if not self._is_off:
             _safely("report", self._prepare)
+            self._scores.take("kNN of the classes", self._prepare_scores)
 
     def on_epoch_end(self, epoch, logs=None):
-        spent = self._pages.spent + self._others.spent
+        if self._labelled is not None:
+            progress = (epoch + 1) / self.params["epochs"]
+            self._scores.take("kNN of the classes", lambda: self._score(progress))
+        spent = self._pages.spent + self._others.spent + self._scores.spent
         allowed = self.max_share * (time.perf_counter() - self._begin - spent)
         if self._pages.fits(allowed):
             self._update(with_pictures=self._others.fits(allowed - self._pages.spent))
@@ -146,6 +157,40 @@ class Report(keras.callbacks.Callback):
         # The augmentations may have been changed.
         self._pictures.pop("augmentations", None)
 
+    def _prepare_scores(self):
+        if self.data is None or self.data.class_names is None:
+            return
+        epochs = self.params["epochs"]
+        count = class_scores.affordable_images(self.data.num_examples, epochs)
+        if not count:
+            return
+        found = class_scores.read_labelled(self.data, self._shape(), count, self.seed)
+        is_new = not self._step()
+        if found is not None and (is_new or "classes" not in self._pictures):
+            self._keep(classes=self._baselines(found, is_new))
+        self._labelled = found
+
+    def _baselines(self, found, is_new):
+        baselines = {verdicts.PIXELS: class_scores.score_of_pixels(found)}
+        if is_new:
+            baselines[verdicts.START] = self._score_of(found)
+        return {"images": len(found.labels), "baselines": baselines, "readings": []}
+
+    def _score_of(self, found):
+        return class_scores.score_of_backbone(self.model.online.backbone, found)
+
+    def _score(self, progress):
+        scores = self._pictures["classes"]
+        if not class_scores.is_due(scores["readings"], progress):
+            return
+        reading = [self._step(), progress, self._score_of(self._labelled)]
+        self._keep(classes=scores | {"readings": [*scores["readings"], reading]})
+        for line in verdicts.of_classes(read_run(self.folder)):
+            print(f"classes at step {reading[0]:,}: {line}")
+
+    def _shape(self):
+        return self.views.shape(self.data) if self.views else _stored_shape(self.data)
+
     def _show_augmentations(self):
         from byol_keras.report import pictures
 
@@ -158,11 +203,10 @@ class Report(keras.callbacks.Callback):
     def _show_representation(self):
         from byol_keras.report import pictures, representation
 
-        shape = self.views.shape(self.data) if self.views else _stored_shape(self.data)
         sample = representation.take_sample(
             self.model.online.backbone,
             self.data,
-            shape,
+            self._shape(),
             self.images,
             pictures=_SHOWN_IMAGES,
             seed=self.seed,

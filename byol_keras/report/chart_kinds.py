@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from byol_keras.monitoring import shortcut_verdict
+from byol_keras.monitoring.causes import PREFIXES
 from byol_keras.report.stored_run import StoredRun
 
 
@@ -93,6 +95,15 @@ MONITORS = (
         "The a in k^-a for the representation; near 1 for good ones of natural images.",
     ),
     Kind("Norm of the weights", {"monitor/weight_norm": ""}, "All kernels together."),
+    Kind(
+        "Shortcuts",
+        {
+            f"{shortcut_verdict.PREFIX}{name}": name
+            for name in (*shortcut_verdict.FACTS, "file", "all")
+        },
+        "Share of the representation that simple facts about an image predict.",
+        "zero",
+    ),
 )
 SKIPPED = "skipped_steps"
 SPEED = (
@@ -115,7 +126,7 @@ def score_kinds(runs: Sequence[StoredRun]) -> list[Kind]:
     """A chart for each logged score; scores that differ in k only share one."""
     found = {}
     for name in sorted({name for run in runs for line in run.metrics for name in line}):
-        if "/" in name and not name.startswith("monitor/"):
+        if is_score(name):
             stem, k = re.fullmatch(r"(.+?)(?:_k(\d+))?", name).groups()
             found.setdefault(stem, {})[int(k or 0)] = name
     return [
@@ -126,3 +137,8 @@ def score_kinds(runs: Sequence[StoredRun]) -> list[Kind]:
         )
         for stem, names in found.items()
     ]
+
+
+def is_score(name: str) -> bool:
+    """Whether a logged quantity is a score, which needs labels, and not a monitor."""
+    return "/" in name and not name.startswith(PREFIXES)

@@ -5,14 +5,14 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jinja2
 import matplotlib
 from matplotlib import colors
 
 from byol_keras.monitoring.throughput import sentence
-from byol_keras.report import chart_kinds, charts
+from byol_keras.report import chart_kinds, charts, verdicts
 from byol_keras.report.stored_run import StoredRun, read_run
 from byol_keras.results import records, table
 from byol_keras.runtime.atomic_files import write_text
@@ -109,8 +109,9 @@ def scores(runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
         label = key if key.startswith(f"{name}/") else f"{key} ({name})"
         rows.append((label, cells))
     names = {name for run in runs for line in run.metrics for name in line}
-    pattern = r"loss|projection_std|monitor/(projection_)?rankme|(?!monitor/).+/.+"
-    for name in sorted(name for name in names if re.fullmatch(pattern, name)):
+    pattern = "loss|projection_std|monitor/(projection_)?rankme|shortcut/all"
+    shown = {x for x in names if chart_kinds.is_score(x) or re.fullmatch(pattern, x)}
+    for name in sorted(shown):
         cells = [_last_logged(run, name) for run in runs]
         rows.append((f"{name}, last logged", cells))
     return rows
@@ -127,8 +128,8 @@ def _last_logged(run, name):
 def _of_earlier_step(run, name):
     """The step of a score, in words, if the weights have changed since; else ""."""
     step = run.series(name)[-1][0]
-    is_score = "/" in name and not name.startswith("monitor/")
-    return f", step {step:,}" if is_score and step < run.step else ""
+    is_old = chart_kinds.is_score(name) and step < run.step
+    return f", step {step:,}" if is_old else ""
 
 
 def _sections_of_charts(runs):
@@ -158,7 +159,9 @@ def _summary(run):
         "name": run.name,
         "state": _state(run, start),
         "verdict": run.health.get("verdict"),
-        "health": _health_sentences(run.health),
+        "health": verdicts.of_health(run.health),
+        "shortcuts": verdicts.of_shortcuts(run.health),
+        "classes": verdicts.of_classes(run),
         "speed": _speed(run),
         "skipped": int(max((y for _, y in run.series("skipped_steps")), default=0)),
         "readings": _readings(run),
@@ -186,6 +189,9 @@ def _details(run):
         "activations": pictures.get("activations"),
         "spectrum": pictures.get("spectrum"),
         "step": pictures.get("step"),
+        "shortcuts": verdicts.shortcut_rows(run.health),
+        "class_scores": verdicts.class_rows(run),
+        "class_images": pictures.get("classes", {}).get("images"),
         "rows": table.rows(run.records) if run.records else [],
         "notes": table.notes(run.records) if run.records else [],
         "others": list(_scores_of_others(run)),
@@ -217,33 +223,6 @@ def _state(run, start):
 def _time(text):
     """The time of a start, in a readable form."""
     return datetime.datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _health_sentences(health: Mapping) -> list[str]:
-    """The verdict of the collapse doctor, its likely causes and its changes."""
-    if "verdict" not in health:
-        return []
-    latest, first = health.get("latest", {}), health.get("first", {})
-    means = {
-        "healthy": "features are spread over many directions",
-        "shrinking": "features lose directions; watch the run",
-        "collapsed": "features have collapsed to few directions; nothing is learned",
-    }
-    verdict = health["verdict"]
-    lines = [f"{means.get(verdict, verdict)} (step {latest.get('step', 0):,})."]
-    rank = "monitor/projection_rankme"
-    if rank in latest and rank in first:
-        lines.append(
-            f"The projections' effective rank is {latest[rank]:.1f}; before training "
-            f"it was {first[rank]:.1f}."
-        )
-    link = "But" if verdict == "healthy" else "Likely cause:"
-    lines += [f"{link} {cause}." for cause in health.get("causes", [])]
-    changes = health.get("changes", [])
-    if len(changes) > 1:
-        story = ", ".join(f"{x['verdict']} at step {x['step']:,}" for x in changes)
-        lines.append(f"It has changed: {story}.")
-    return lines
 
 
 def _speed(run):

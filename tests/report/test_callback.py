@@ -11,7 +11,14 @@ import pytest
 
 import byol_keras as bk
 from byol_keras import data
-from byol_keras.report import Report, callback, page, pictures, representation
+from byol_keras.report import (
+    Report,
+    callback,
+    class_scores,
+    page,
+    pictures,
+    representation,
+)
 
 from support.runs import ROOT, metrics, run, untimed_metrics, write_run
 from support.runs import pictures as stored_pictures
@@ -190,6 +197,113 @@ def test_training_needs_no_package_of_the_report():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- Classes --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def affordable(monkeypatch):
+    """Runs of any length are scored."""
+    monkeypatch.setattr(class_scores, "FEWEST_IMAGES", 1)
+    monkeypatch.setattr(class_scores, "MOST_COST", 100.0)
+
+
+def begin(report, epochs=10):
+    report.views = None  # without a sheet of augmentations, which takes long
+    report.set_params({"epochs": epochs})
+    report.on_train_begin()
+
+
+def kept(folder):
+    path = folder / "report_pictures.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def test_classes_are_scored_before_training_and_three_times(tmp_path, affordable):
+    report = small_report(tmp_path)
+    begin(report)
+    baselines = kept(tmp_path)["classes"]["baselines"]
+    assert [*baselines] == ["raw pixels", "the backbone before training"]
+    assert all(0.0 <= score <= 100.0 for score in baselines.values())
+    for epoch in range(10):
+        report.on_epoch_end(epoch)
+    found = kept(tmp_path)["classes"]
+    assert found["baselines"] == baselines
+    assert found["images"] == 32
+    assert [part for _, part, _ in found["readings"]] == [0.2, 0.5, 1.0]
+    # Nothing was trained.
+    assert {score for *_, score in found["readings"]} == {
+        baselines["the backbone before training"]
+    }
+    assert 'id="classes"' in (tmp_path / "report.html").read_text()
+
+
+def test_run_below_its_baselines_prints_a_warning(
+    tmp_path, monkeypatch, capsys, affordable
+):
+    scores = iter([80.0, 30.0, 79.0])
+    monkeypatch.setattr(class_scores, "score_of_pixels", lambda found: 50.0)
+    monkeypatch.setattr(class_scores, "score_of_backbone", lambda *_: next(scores))
+    report = small_report(tmp_path)
+    begin(report)
+    for epoch in range(8):
+        report.on_epoch_end(epoch)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("classes at step 0: Not learning what separates your cl")
+    assert "is 30.0%, below 50.0% of raw pixels and 80.0% of the backbone" in first
+    assert second == (
+        "classes at step 0: No simple fact about the images was read that explains it."
+    )
+
+
+def test_resumed_run_keeps_its_baselines(tmp_path, affordable):
+    stored = {"images": 32, "baselines": {"raw pixels": 12.5}, "readings": []}
+    for known in ({"classes": stored}, {}):
+        (tmp_path / "report_pictures.json").write_text(json.dumps(known))
+        report = small_report(tmp_path)
+        report.model.optimizer.iterations.assign(7)
+        begin(report)
+        # The start of the run cannot be scored any more.
+        baselines = kept(tmp_path)["classes"]["baselines"]
+        assert [*baselines] == ["raw pixels"]
+        assert (baselines["raw pixels"] == 12.5) == bool(known)
+        report.on_epoch_end(9)
+        assert kept(tmp_path)["classes"]["readings"][0][:2] == [7, 1.0]
+
+
+def test_new_run_does_not_keep_the_baselines_of_an_earlier_one(tmp_path, affordable):
+    stored = {"images": 32, "baselines": {"raw pixels": 0.0}, "readings": []}
+    (tmp_path / "report_pictures.json").write_text(json.dumps({"classes": stored}))
+    begin(small_report(tmp_path))
+    assert len(kept(tmp_path)["classes"]["baselines"]) == 2
+
+
+def test_data_without_labels_are_not_scored(tmp_path, affordable):
+    report = small_report(tmp_path)
+    object.__setattr__(report.data, "class_names", None)
+    begin(report)
+    report.on_epoch_end(9)
+    assert "classes" not in kept(tmp_path)
+
+
+def test_short_run_is_not_scored(tmp_path):
+    report = small_report(tmp_path)
+    begin(report)
+    report.on_epoch_end(9)
+    assert "classes" not in kept(tmp_path)
+
+
+def test_scores_that_fail_do_not_end_a_run(tmp_path, monkeypatch, caplog, affordable):
+    monkeypatch.setattr(class_scores, "score_of_pixels", broken)
+    report = small_report(tmp_path)
+    begin(report)
+    report.on_epoch_end(9)
+    assert "kNN of the classes could not be made: RuntimeError" in caplog.text
+    assert (tmp_path / "report.html").exists()
+
+
+# --- Time -----------------------------------------------------------------------------
 
 
 class Clock:

@@ -8,7 +8,7 @@ from byol_keras.report.stored_run import StoredRun
 
 def test_scores_of_several_k_share_a_chart_in_the_order_of_k():
     line = {"step": 1, "knn/top1_k100": 1.0, "knn/top1_k20": 2.0, "probe/loss": 3.0}
-    lines = [line | {"monitor/rankme": 1.0, "loss": 1.0}]
+    lines = [line | {"monitor/rankme": 1.0, "shortcut/all": 1.0, "loss": 1.0}]
     knn, probe = score_kinds([StoredRun("run", "", lines, {}, [], {}, {}, False)])
     assert (knn.title, probe.title) == ("knn/top1", "probe/loss")
     quantities = [*knn.quantities.items()]

@@ -101,6 +101,58 @@ def test_page_has_the_numbers_of_the_files(run):
     }
 
 
+SHORTCUTS = {
+    "first": {"step": 0, "shortcut/color": 0.25},
+    "latest": {"step": 30, "shortcut/color": 0.61, "shortcut/file": 0.125},
+    "survival": {"color": 0.9},
+    "shortcuts": {"color": "mean color predicts 61%: raise <hue>"},
+}
+CLASSES = {
+    "images": 2000,
+    "baselines": {"raw pixels": 47.0},
+    "readings": [[10, 0.2, 31.4], [40, 1.0, 33.5]],
+}
+
+
+def add_verdicts(folder):
+    """Adds a shortcut and a score below raw pixels to a run."""
+    (folder / "health.json").write_text(json.dumps(HEALTH | SHORTCUTS))
+    found = pictures() | {"classes": CLASSES}
+    (folder / "report_pictures.json").write_text(json.dumps(found))
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 40, "shortcut/color": 0.61}) + "\n")
+    return folder
+
+
+def test_page_has_shortcuts_and_the_scores_of_the_classes(run):
+    reader, text = rendered(add_verdicts(run))
+    for expected in (
+        "1 shortcut Mean color predicts 61%: raise <hue>.",
+        "not separated Not learning what separates your classes: at step 40, kNN",
+        "mean color 25 % 61 % 90 %",
+        "height, width and bytes of the file - 12 % -",
+        "among 2000 images of the training data",
+        "raw pixels 47.0 at step 10 31.4 at step 40 33.5",
+        "Shortcuts by step",
+    ):
+        assert expected in text, expected
+    assert {"shortcuts", "classes"} <= {*reader.ids}
+    assert "shortcut/color" not in text  # it is no score
+
+
+def test_page_of_a_run_without_readings_has_no_sections_for_them(run):
+    reader, text = rendered(run)
+    assert not {"shortcuts", "classes"} & {*reader.ids}
+    assert "not separated" not in text
+
+
+def test_comparison_has_the_verdicts_of_each_run(tmp_path):
+    first = add_verdicts(write_run(tmp_path / "first"))
+    _, text = rendered(first, write_run(tmp_path / "second"))
+    assert text.count("not separated Not learning what separates") == 1
+    assert text.count("1 shortcut Mean color predicts 61%") == 1
+
+
 def test_published_rows_are_below_those_of_the_run(run):
     _, text = rendered(run)
     assert "published: ResNet-50, ImageNet-1k, 200 epochs" in text
