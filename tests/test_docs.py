@@ -68,7 +68,8 @@ ABOUT_PHRASES = (
 # Pages with code, grouped by the test that runs them.
 WITHOUT_RUN = ("README.md", "recipes.md")
 ON_QUICKSTART = ("benchmarks.md", "extending.md")
-BY_THEMSELVES = ("exports.md", "report.md", "runs.md", "your_own_data.md")
+OWN_DATA = ("your_own_data.md", "trained_weights.md")
+BY_THEMSELVES = ("exports.md", "report.md", "runs.md", *OWN_DATA)
 
 
 # --- Without running commands ---------------------------------------------------------
@@ -338,7 +339,7 @@ def test_exports_page_serves_fine_tunes_and_converts(
 
 
 @pytest.mark.slow
-def test_own_images_are_trained_on_previewed_embedded_and_searched(
+def test_own_images_are_trained_on_previewed_embedded_searched_and_continued(
     checkout, shell, monkeypatch
 ):
     pytest.importorskip("matplotlib")
@@ -347,3 +348,5 @@ def test_own_images_are_trained_on_previewed_embedded_and_searched(
     assert names["paths"][0] == "test/a/1.png"
     for file in ("preview.png", "preview.json", "nearest.png", "report.json"):
         assert (checkout / file).exists(), file
+    run_page("trained_weights.md", checkout, monkeypatch, shell)
+    assert (checkout / "runs/continued/export/backbone.keras").exists()

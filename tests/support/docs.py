@@ -85,10 +85,30 @@ FEW = (
 WATCHED_BY_NONE = tuple(f"train.{n}_fn = None" for n in ("doctor", "guard", "report"))
 SMALL_RUN = ("train.epochs = 2", *WATCHED_BY_NONE, *NARROW)
 OWN_RUN = ("train.batch_size = 32", "warmup_cosine.warmup_epochs = 1", *SMALL_RUN)
+# The same heads as those of OWN_RUN.
+ON_OWN_RUN = (
+    *("train.batch_size = 32", "train.epochs = 3", "warmup_cosine.warmup_epochs = 1"),
+    *("BYOL.hidden_units = 64", *WATCHED_BY_NONE),
+)
 WRONG = "train.batch_size=-1"
 
 COMMANDS = (
-    Change("train", "'image_folder.path=", OWN_RUN, prints="images in DIR: 64 images"),
+    Change(
+        "train",
+        "image_folder_resnet18.gin --gin_param='image_folder.path=",
+        OWN_RUN,
+        prints="images in DIR: 64 images",
+    ),
+    Change(
+        "train", "continue_image_folder", ON_OWN_RUN, prints="networks of runs/mine"
+    ),
+    Change(
+        "train",
+        "image_folder_from_weights",
+        ON_OWN_RUN,
+        (("imagenet.keras", "runs/mine/export"),),
+        prints="heads at random",
+    ),
     Change("train", "my_recipe.gin", ("train.batch_size = 16",), prints="x any x 1"),
     Change("train", "my_backbone.gin", prints="backbone 370,368, projector"),
     Change("train", '"train.epochs=5"', prints="390 = 5 epochs"),
@@ -121,6 +141,7 @@ NOT_RUN = {
     "python3 -m venv": "test_readme.py runs all of it but the installation",
     "model.fit(views, steps_per_epoch=20": "test_readme.py runs it",
     "bash tests/run": "it runs these tests",
+    'weights="imagenet"': "downloads weights; test_source.py saves random ones alike",
     "pip install": "changes the environment that the tests run in",
     "python experiments/speed/run_all.py": "takes half an hour, alone",
     "#SBATCH": "needs SLURM and several machines",

@@ -8,16 +8,23 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from byol_keras import BYOL, data, load_backbone
 from byol_keras.checkpoints.files import CheckpointFolder, read_checkpoint
 from byol_keras.checkpoints.fingerprint import fingerprint
-from byol_keras.checkpoints.variables import copies_of, variables_of_networks
+from byol_keras.checkpoints.variables import (
+    arrays_of,
+    copies_of,
+    variables_of_networks,
+)
 from byol_keras.export import pretrained_backbone
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.build import build_run
 from byol_keras.training.source import digest_of, find_source, read_source
 
+from support import ROOT
+from support.datasets import write
 from support.models import tiny_backbone
 from support.run_parts import PARTS, SETTINGS, build
 from support.runs import run
@@ -240,6 +247,75 @@ def test_run_interrupted_in_the_warm_up_equals_an_uninterrupted_one(
     start(folder, *from_backbone(backbone_file))
     assert "resuming at step 3 of 7" in capsys.readouterr().out
     assert_equal(newest(folder).arrays, newest(source).arrays)
+
+
+# --- Recipes --------------------------------------------------------------------------
+
+
+def test_backbone_in_the_form_of_keras_applications_starts_a_run(tmp_path):
+    network = small_backbone(3)
+    images = keras.Input((None, None, 3))
+    x = keras.applications.resnet.preprocess_input(255.0 * images)
+    backbone = keras.Model(images, {"avgpool": network(x)["avgpool"]})
+    backbone.save(tmp_path / "imagenet.keras")
+    started = build(
+        {"head_warmup_epochs": 1},
+        dataset_fn=color_images,
+        backbone_fn=functools.partial(
+            pretrained_backbone, file=str(tmp_path / "imagenet.keras")
+        ),
+    )
+    pixels = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    blue_first = 255.0 * pixels[..., ::-1] - [103.939, 116.779, 123.68]
+    expected = network(blue_first.astype(np.float32))["avgpool"]
+    for part in (started.model.online, started.model.target):
+        found = part.represent(pixels, training=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.fixture
+def color_run(tmp_path):
+    """A run folder with a checkpoint and an export, of a network of its own."""
+    model = BYOL(small_backbone(3), hidden_units=24, output_units=12)
+    model.compile("sgd")
+    folder = RunFolder(tmp_path / "color_run")
+    checkpoints = CheckpointFolder(folder.checkpoints)
+    checkpoints.save(9, arrays_of(model), {"config": {}})
+    checkpoints.close()
+    folder.export.mkdir()
+    model.online.backbone.save(folder.backbone)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("recipe", "binding", "printed"),
+    [
+        ("continue_image_folder", "START", "color_run at step 9, sha256 "),
+        (
+            "image_folder_from_weights",
+            "pretrained_backbone.file",
+            "heads at random; backbone held for 2 steps",
+        ),
+    ],
+)
+def test_recipe_starts_from_a_run_of_any_architecture(
+    color_run, tmp_path, monkeypatch, capsys, recipe, binding, printed
+):
+    for number in range(8):
+        pixels = np.full((6, 6, 3), number, np.uint8)
+        write(tmp_path / f"images/{number}.png", tf.io.encode_png(pixels))
+    monkeypatch.chdir(tmp_path)
+    run(
+        None,
+        f"{binding} = 'color_run'",
+        "image_folder.path = 'images'",
+        "train.batch_size = 8",
+        "BYOL.hidden_units = 24",
+        "BYOL.output_units = 12",
+        gin_file=ROOT / f"gin/pretrain/{recipe}.gin",
+        dry_run=True,
+    )
+    assert printed in " ".join(capsys.readouterr().out.split())
 
 
 # --- Errors ---------------------------------------------------------------------------
