@@ -32,12 +32,15 @@ from support.runs import run
 # 80 images, batches of 32: epochs end at steps 2, 5 and 7.
 OTHER_IMAGES = "fashion_mnist_small.split = 'train[100:180]'"
 EVERY_STEP = ("Checkpoints.every_steps = 1", "Checkpoints.keep = 1000")
+QUICK = (
+    *("train.guard_fn = None", "train.doctor_fn = None"),
+    *(f"TwoViews.view{n} = [@RandomResizedCrop()]" for n in (1, 2)),
+)
 HEADS = functools.partial(BYOL, hidden_units=16, output_units=8)
 
 
 def start(model_dir, *bindings, **arguments):
-    quick = ("train.guard_fn = None", "train.doctor_fn = None")
-    run(model_dir, *quick, *bindings, **arguments)
+    run(model_dir, *QUICK, *bindings, **arguments)
 
 
 def from_backbone(file):
@@ -305,7 +308,7 @@ def test_recipe_starts_from_a_run_of_any_architecture(
         pixels = np.full((6, 6, 3), number, np.uint8)
         write(tmp_path / f"images/{number}.png", tf.io.encode_png(pixels))
     monkeypatch.chdir(tmp_path)
-    run(
+    start(
         None,
         f"{binding} = 'color_run'",
         "image_folder.path = 'images'",
