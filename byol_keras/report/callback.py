@@ -185,8 +185,8 @@ class Report(keras.callbacks.Callback):
             return
         reading = [self._step(), progress, self._score_of(self._labelled)]
         self._keep(classes=scores | {"readings": [*scores["readings"], reading]})
-        for line in verdicts.of_classes(read_run(self.folder)):
-            print(f"classes at step {reading[0]:,}: {line}")
+        if found := verdicts.of_classes(read_run(self.folder)):
+            print(" ".join(found))
 
     def _shape(self):
         return self.views.shape(self.data) if self.views else _stored_shape(self.data)

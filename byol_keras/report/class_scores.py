@@ -85,14 +85,16 @@ def score_of_pixels(found: Labelled) -> float:
 def score_of_backbone(backbone, found: Labelled) -> float:
     """kNN accuracy of the representation in inference mode, in percent."""
 
-    @tf.function
     def represent(images):
         outputs = backbone(tf.cast(images, tf.float32) / 255.0, training=False)
         features = outputs["avgpool"] if isinstance(outputs, dict) else outputs
         return tf.cast(features, tf.float32)
 
+    # Traced for any batch size: the last batch is smaller.
+    specification = tf.TensorSpec((None, *found.images.shape[1:]), tf.uint8)
+    forward = tf.function(represent).get_concrete_function(specification)
     dataset = tf.data.Dataset.from_tensor_slices(found.images).batch(_BATCH_SIZE)
-    features = np.concatenate([represent(batch).numpy() for batch in dataset])
+    features = np.concatenate([forward(batch).numpy() for batch in dataset])
     return knn_accuracy(features, found.labels)
 
 

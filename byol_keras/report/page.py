@@ -155,13 +155,15 @@ def _sections_of_charts(runs):
 def _summary(run):
     """The head of the page: state, verdicts and readings of a run."""
     start = run.starts[-1] if run.starts else {}
+    classes = verdicts.of_classes(run)
     return {
         "name": run.name,
         "state": _state(run, start),
         "verdict": run.health.get("verdict"),
         "health": verdicts.of_health(run.health),
-        "shortcuts": verdicts.of_shortcuts(run.health),
-        "classes": verdicts.of_classes(run),
+        # The verdict on classes contains them.
+        "shortcuts": [] if classes else verdicts.of_shortcuts(run.health),
+        "classes": classes,
         "speed": _speed(run),
         "skipped": int(max((y for _, y in run.series("skipped_steps")), default=0)),
         "readings": _readings(run),

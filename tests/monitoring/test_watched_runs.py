@@ -68,8 +68,9 @@ def test_run_without_guard_and_doctor_trains_the_same(watched, tmp_path):
     run(tmp_path, "train.guard_fn = None", "train.doctor_fn = None")
     alone, together = metrics(tmp_path), metrics(watched)
     assert [x["loss"] for x in alone] == [x["loss"] for x in together]
-    assert {"skipped_steps", "monitor/rankme"} <= set(together[1])
-    assert not {"skipped_steps", "monitor/rankme"} & set(alone[1])
+    read = {"skipped_steps", "monitor/rankme", "shortcut/brightness", "shortcut/all"}
+    assert read <= set(together[1])
+    assert not read & set(alone[1])
     assert not (tmp_path / "health.json").exists()
 
 

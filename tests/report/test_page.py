@@ -127,7 +127,6 @@ def add_verdicts(folder):
 def test_page_has_shortcuts_and_the_scores_of_the_classes(run):
     reader, text = rendered(add_verdicts(run))
     for expected in (
-        "1 shortcut Mean color predicts 61%: raise <hue>.",
         "not separated Not learning what separates your classes: at step 40, kNN",
         "mean color 25 % 61 % 90 %",
         "height, width and bytes of the file - 12 % -",
@@ -140,6 +139,16 @@ def test_page_has_shortcuts_and_the_scores_of_the_classes(run):
     assert "shortcut/color" not in text  # it is no score
 
 
+def test_shortcuts_are_in_one_verdict(run):
+    add_verdicts(run)
+    sentence = "Mean color predicts 61%: raise <hue>."
+    _, text = rendered(run)
+    assert text.count(sentence) == 1  # in the verdict on classes
+    assert "1 shortcut" not in text
+    (run / "report_pictures.json").write_text(json.dumps(pictures()))
+    assert f"1 shortcut {sentence}" in rendered(run)[1]
+
+
 def test_page_of_a_run_without_readings_has_no_sections_for_them(run):
     reader, text = rendered(run)
     assert not {"shortcuts", "classes"} & {*reader.ids}
@@ -150,7 +159,7 @@ def test_comparison_has_the_verdicts_of_each_run(tmp_path):
     first = add_verdicts(write_run(tmp_path / "first"))
     _, text = rendered(first, write_run(tmp_path / "second"))
     assert text.count("not separated Not learning what separates") == 1
-    assert text.count("1 shortcut Mean color predicts 61%") == 1
+    assert text.count("Mean color predicts 61%") == 1
 
 
 def test_published_rows_are_below_those_of_the_run(run):
