@@ -52,7 +52,7 @@ class Report(keras.callbacks.Callback):
 
     For data with labels, kNN of up to 2,000 of its images is measured before training,
     for raw pixels and for the untrained backbone, and three times during training; see
-    `class_scores`. A run that is below one of the two after a fifth of its length
+    `class_scores`. A run that stays below one of the two after a fifth of its length
     prints a warning. Runs that are too short to afford this are not scored.
 
     If UMAP is installed, its first use compiles it, which takes many seconds. On an
@@ -171,9 +171,9 @@ class Report(keras.callbacks.Callback):
         self._labelled = found
 
     def _baselines(self, found, is_new):
-        baselines = {verdicts.PIXELS: class_scores.score_of_pixels(found)}
+        baselines = {class_scores.PIXELS: class_scores.score_of_pixels(found)}
         if is_new:
-            baselines[verdicts.START] = self._score_of(found)
+            baselines[class_scores.START] = self._score_of(found)
         return {"images": len(found.labels), "baselines": baselines, "readings": []}
 
     def _score_of(self, found):

@@ -7,8 +7,6 @@ from byol_keras.monitoring import shortcut_verdict
 from byol_keras.report.class_scores import K, better_baselines
 from byol_keras.report.stored_run import StoredRun
 
-# Names of the baselines of the classes.
-PIXELS, START = "raw pixels", "the backbone before training"
 _WORDS = {name: words for name, (words, _) in shortcut_verdict.FACTS.items()} | {
     "file": "height, width and bytes of the file",
     "all": "all facts about the image together",
@@ -103,7 +101,7 @@ def _explanation(health):
     fact = shortcut_verdict.strongest(latest, survival)
     if fact is None:
         return "No simple fact about the images was read that explains it."
-    words = shortcut_verdict.sentence(fact, health["first"], latest, survival)
+    words = shortcut_verdict.reading(fact, health["first"], latest, survival)
     return f"No simple fact clearly explains it. The strongest one: {words}."
 
 

@@ -17,7 +17,7 @@ def readings(**shares):
         (0.6, 0.55, 0.9, True),  # large, although less than at first
         (0.2, 0.31, 0.9, True),  # grew
         (0.2, 0.29, 0.9, False),  # grew too little
-        (0.05, 0.2, 0.9, False),  # grew, but is small
+        (0.05, 0.18, 0.9, False),  # grew, but is small
         (0.4, 0.61, 0.15, False),  # the views do not share it
         (None, 0.45, 0.9, False),  # only a large share counts without a start
         (None, 0.55, 0.9, True),

@@ -121,3 +121,23 @@ def test_baselines_are_better_if_they_are_clearly_above_the_last_reading(now, be
     scores = {"images": 1000, "baselines": {"a": 47.0, "b": 34.0}, "readings": readings}
     assert better_baselines(scores) == better
     assert better_baselines(scores | {"readings": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("readings", "better"),
+    [
+        ([40.0], {}),  # has risen by more than the standard error
+        ([40.0, 40.0], {"raw pixels": 47.0}),
+        ([35.0], {"raw pixels": 47.0}),
+        ([30.0], {"raw pixels": 47.0, "the backbone before training": 34.0}),
+    ],
+)
+def test_raw_pixels_count_at_the_second_reading_if_the_first_has_risen(
+    readings, better
+):
+    scores = {
+        "images": 1000,
+        "baselines": {"raw pixels": 47.0, "the backbone before training": 34.0},
+        "readings": [[step, 0.2, score] for step, score in enumerate(readings)],
+    }
+    assert better_baselines(scores) == better
