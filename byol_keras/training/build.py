@@ -160,10 +160,15 @@ def build_run(
 def _head_warmup(settings, length, model):
     if not settings.head_warmup_epochs:
         return None
-    steps = length.step_at_epoch(settings.head_warmup_epochs)
-    warmup = HeadWarmup(steps)
-    # `fit` sets the model too, but a model that it refuses must fail now.
-    warmup.set_model(model)
+    warmup = HeadWarmup(length.step_at_epoch(settings.head_warmup_epochs))
+    try:
+        # `fit` sets the model too, but a model that it refuses must fail now.
+        warmup.set_model(model)
+    except ValueError as error:
+        raise ValueError(
+            "train.head_warmup_epochs must be 0 for a backbone at random, with which "
+            f"the target does not start. Received: {settings.head_warmup_epochs}"
+        ) from error
     return warmup
 
 
