@@ -50,7 +50,7 @@ class Report(keras.callbacks.Callback):
     `report_pictures.json`, which `python -m byol_keras.report` reads. After very short
     epochs the page is not always rewritten, to keep below that share.
 
-    For data with labels, kNN of up to 2,000 of its images is measured before training,
+    For data with labels, kNN of up to 1,000 of its images is measured before training,
     for raw pixels and for the untrained backbone, and three times during training; see
     `class_scores`. A run that stays below one of the two after a fifth of its length
     prints a warning. Runs that are too short to afford this are not scored.
@@ -102,7 +102,7 @@ class Report(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._begin = time.perf_counter()
         self._pages, self._others = _Account(0.0), _Account(_FIRST_PICTURES)
-        self._scores, self._labelled = _Account(0.0), None
+        self._scores, self._score_now = _Account(0.0), None
         self._has_sheet = False
         missing = missing_libraries()
         self._is_off = bool(missing) or self.folder is None
@@ -113,7 +113,7 @@ class Report(keras.callbacks.Callback):
             self._scores.take("kNN of the classes", self._prepare_scores)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._labelled is not None:
+        if self._score_now is not None:
             progress = (epoch + 1) / self.params["epochs"]
             self._scores.take("kNN of the classes", lambda: self._score(progress))
         spent = self._pages.spent + self._others.spent + self._scores.spent
@@ -165,25 +165,24 @@ class Report(keras.callbacks.Callback):
         if not count:
             return
         found = class_scores.read_labelled(self.data, self._shape(), count, self.seed)
+        if found is None:
+            return
+        score_now = class_scores.scorer_of(self.model.online.backbone, found)
         is_new = not self._step()
-        if found is not None and (is_new or "classes" not in self._pictures):
-            self._keep(classes=self._baselines(found, is_new))
-        self._labelled = found
-
-    def _baselines(self, found, is_new):
-        baselines = {class_scores.PIXELS: class_scores.score_of_pixels(found)}
-        if is_new:
-            baselines[class_scores.START] = self._score_of(found)
-        return {"images": len(found.labels), "baselines": baselines, "readings": []}
-
-    def _score_of(self, found):
-        return class_scores.score_of_backbone(self.model.online.backbone, found)
+        if is_new or "classes" not in self._pictures:
+            baselines = {class_scores.PIXELS: class_scores.score_of_pixels(found)}
+            if is_new:
+                baselines[class_scores.START] = score_now()
+            images = len(found.labels)
+            scores = {"images": images, "baselines": baselines, "readings": []}
+            self._keep(classes=scores)
+        self._score_now = score_now
 
     def _score(self, progress):
         scores = self._pictures["classes"]
         if not class_scores.is_due(scores["readings"], progress):
             return
-        reading = [self._step(), progress, self._score_of(self._labelled)]
+        reading = [self._step(), progress, self._score_now()]
         self._keep(classes=scores | {"readings": [*scores["readings"], reading]})
         if found := verdicts.of_classes(read_run(self.folder)):
             print(" ".join(found))

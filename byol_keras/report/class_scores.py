@@ -5,7 +5,7 @@ classes of the data. Each image is classified by the others, without a test spli
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ K, TEMPERATURE = 20, 0.07
 PIXELS, START = "raw pixels", "the backbone before training"
 # Parts of the run after which the representation is scored.
 READINGS = (0.2, 0.5, 1.0)
-MOST_IMAGES, FEWEST_IMAGES = 2000, 200
+MOST_IMAGES, FEWEST_IMAGES = 1000, 200
 # Of the images in memory, as uint8.
 MOST_BYTES = 100_000_000
 # An image of a training step costs about as much as 8 forward passes: two views through
@@ -84,20 +84,32 @@ def score_of_pixels(found: Labelled) -> float:
     return knn_accuracy(found.images.reshape(len(found.images), -1), found.labels)
 
 
-def score_of_backbone(backbone, found: Labelled) -> float:
-    """kNN accuracy of the representation in inference mode, in percent."""
+def scorer_of(backbone, found: Labelled) -> Callable[[], float]:
+    """A function that scores the representation by the weights at its call.
+
+    Args:
+        backbone: `keras.Model`; called in inference mode, not changed.
+        found: images and labels.
+
+    Returns:
+        () -> kNN accuracy in percent.
+    """
 
     def represent(images):
         outputs = backbone(tf.cast(images, tf.float32) / 255.0, training=False)
         features = outputs["avgpool"] if isinstance(outputs, dict) else outputs
         return tf.cast(features, tf.float32)
 
-    # Traced for any batch size: the last batch is smaller.
+    # Traced once, for any batch size: the last batch is smaller.
     specification = tf.TensorSpec((None, *found.images.shape[1:]), tf.uint8)
     forward = tf.function(represent).get_concrete_function(specification)
     dataset = tf.data.Dataset.from_tensor_slices(found.images).batch(_BATCH_SIZE)
-    features = np.concatenate([forward(batch).numpy() for batch in dataset])
-    return knn_accuracy(features, found.labels)
+
+    def score():
+        features = np.concatenate([forward(batch).numpy() for batch in dataset])
+        return knn_accuracy(features, found.labels)
+
+    return score
 
 
 def knn_accuracy(features, labels, k: int = K, temperature: float = TEMPERATURE):

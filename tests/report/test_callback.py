@@ -244,7 +244,7 @@ def test_run_below_its_baselines_prints_a_warning(
 ):
     scores = iter([80.0, 30.0, 79.0])
     monkeypatch.setattr(class_scores, "score_of_pixels", lambda found: 50.0)
-    monkeypatch.setattr(class_scores, "score_of_backbone", lambda *_: next(scores))
+    monkeypatch.setattr(class_scores, "scorer_of", lambda *_: lambda: next(scores))
     report = small_report(tmp_path)
     begin(report)
     for epoch in range(8):
