@@ -32,3 +32,15 @@ def test_ties_count_as_the_mean_over_all_orders_of_classes(scores):
 def test_row_with_nan_is_wrong():
     scores = np.array([[np.nan, np.nan], [0.9, 0.1], [1.0, np.nan]])
     assert top_accuracy(scores, np.array([0, 0, 0]), 1) == pytest.approx(100 / 3)
+
+
+def test_scores_within_the_tolerance_are_equal():
+    scores, label = np.array([[2.0, 1.9, -1.0]]), np.array([1])
+    assert top_accuracy(scores, label, 1) == 0.0
+    assert top_accuracy(scores, label, 1, tolerance=0.1) == 50.0
+    assert top_accuracy(scores, np.array([2]), 1, tolerance=0.1) == 0.0
+
+
+def test_infinite_scores_are_compared_without_tolerance():
+    scores = np.array([[np.inf, 1.0], [np.inf, np.inf]])
+    assert top_accuracy(scores, np.array([0, 0]), 1) == 75.0

@@ -190,7 +190,7 @@ cli.run(main, with_paths=True)
 def test_signal_ends_a_command_in_one_line_without_half_a_file(name, code, tmp_path):
     file = tmp_path / "out.json"
     command = [sys.executable, "-c", INTERRUPTED, str(file), name]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == code
     lines = result.stderr.splitlines()
     assert lines[-1] == "interrupted; run the same command again"

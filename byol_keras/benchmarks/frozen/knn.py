@@ -15,6 +15,9 @@ from byol_keras.runtime.argument_checks import is_positive_int
 
 # exp(600) is far from the largest float64, and exp(-700) is not 0.
 _LARGEST_EXPONENT, _SMALLEST_EXPONENT = 600.0, -700.0
+# Cosines of equal features differ by less. Some processors, such as those without
+# AVX-512, add the products of a row in an order that depends on its place.
+_ROUNDING = 1e-6
 # Examples in a block of similarities.
 _TRAIN_BLOCK, _TEST_BLOCK = 65_536, 1_024
 
@@ -66,7 +69,9 @@ def knn(
     ):
         for top in (1, 5):
             name = f"knn/top{top}_k{count}"
-            results[name] = top_accuracy(votes, test.labels, min(top, count))
+            results[name] = top_accuracy(
+                votes, test.labels, min(top, count), rounding_of_votes(temperature)
+            )
     return results
 
 
@@ -87,7 +92,8 @@ def votes_of_nearest(
     for count in k:
         near = similarities[:, :count], labels[:, :count]
         votes = class_votes(*near, num_classes, temperature)
-        is_tied = similarities[:, count:] == similarities[:, count - 1 : count]
+        least = similarities[:, count - 1 : count]
+        is_tied = similarities[:, count:] >= least - _ROUNDING
         (tied,) = np.nonzero(is_tied.any(axis=1))
         if len(tied):
             *near, parts = shared_neighbors(
@@ -95,6 +101,11 @@ def votes_of_nearest(
             )
             votes[tied] = class_votes(*near, num_classes, temperature, parts)
         yield count, votes
+
+
+def rounding_of_votes(temperature: float) -> float:
+    """Largest relative difference of votes that are equal without rounding."""
+    return 2.0 * _ROUNDING / temperature
 
 
 def _check_arguments(k, temperature, num_examples):
@@ -158,12 +169,12 @@ def shared_neighbors(
     least, counts = near[:, -1:], [0] * math.ceil(len(near) / _TEST_BLOCK)
     for place, cosines, block_labels in _blocks_of_similarities(*train, test_features):
         first = place * _TEST_BLOCK
-        equal = cosines == least[first : first + len(cosines)]
+        equal = tf.abs(cosines - least[first : first + len(cosines)]) <= _ROUNDING
         counts[place] += tf.math.unsorted_segment_sum(
             tf.transpose(tf.cast(equal, tf.int32)), block_labels, num_classes
         )
     counts = np.concatenate(counts, axis=1).T
-    is_above = near > least
+    is_above = near > least + _ROUNDING
     rest = k - is_above.sum(axis=1, keepdims=True)
     parts = [is_above, rest * counts / counts.sum(axis=1, keepdims=True)]
     classes = np.broadcast_to(np.arange(num_classes), counts.shape)

@@ -18,6 +18,7 @@ from byol_keras.benchmarks.frozen.knn import (
     class_votes,
     knn,
     nearest_neighbors,
+    rounding_of_votes,
     shared_neighbors,
     votes_of_nearest,
 )
@@ -118,7 +119,10 @@ def test_equal_features_of_several_classes_count_in_no_order(seed, distinct):
 
     def accuracies(train, labels, test, truth):
         found = votes_of_nearest(Features(train, labels), test, (1, 7, 39, 40), 6, T)
-        return [top_accuracy(v, truth, top) for _, v in found for top in (1, 5)]
+        rounding = rounding_of_votes(T)
+        return [
+            top_accuracy(v, truth, top, rounding) for _, v in found for top in (1, 5)
+        ]
 
     images, queries, classes = (rng.permutation(n) for n in (40, 25, 6))
     assert accuracies(train, labels, test, truth) == pytest.approx(
@@ -129,6 +133,18 @@ def test_equal_features_of_several_classes_count_in_no_order(seed, distinct):
             classes[truth[queries]],
         )
     )
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_cosines_that_differ_by_rounding_share_a_place(order):
+    # A cosine of 1 - 3e-7, as of equal features whose products are added in two orders.
+    train = np.float32([[1, 0], [1, 8e-4]])[order]
+    ((_, votes),) = votes_of_nearest(
+        Features(train, np.array([0, 1])[order]), np.float32([[1, 0]]), [1], 2, T
+    )
+    np.testing.assert_allclose(votes[0, 0] / votes.sum(), 0.5, rtol=1e-5)
+    labels = np.array([0])
+    assert top_accuracy(votes, labels, 1, rounding_of_votes(T)) == 50.0
 
 
 def test_constant_features_score_chance():
