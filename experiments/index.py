@@ -116,6 +116,7 @@ def _speed(folder):
 
 
 REACHED = {
+    "clothing_resnet18_100e": _suite,
     "factors_resnet18_64px": _factors,
     "fashion_mnist_resnet18_20e": _suite,
     "fashion_mnist_resnet18_8e": _suite,

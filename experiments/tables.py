@@ -333,6 +333,7 @@ def _worst_verdicts(records):
 
 
 TABLES = {
+    "clothing_resnet18_100e": (scores_table,),
     "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_20e": (scores_table,),
     "fashion_mnist_resnet18_8e": (scores_table,),
