@@ -102,11 +102,15 @@ class AugmentedView:
         """
         layer, size = self.layers[0], tf.shape(images)[1:3]
         boxes = layer.boxes(*tf.unstack(size), uniforms[:, : layer.draws])
+        return self._augment_boxes(images, boxes, uniforms)
+
+    def _augment_boxes(self, images, boxes, uniforms):
+        """The view of boxes, int32 `[B, 4]`, of a batch of images of one size."""
         channels = images.shape[-1]
 
         def compute(images, boxes, uniforms):
             def crops(part, planes):
-                layer.resize_arrays(images[part], boxes[part], planes)
+                self.layers[0].resize_arrays(images[part], boxes[part], planes)
 
             return self._compute(crops, channels, uniforms)
 
@@ -201,16 +205,8 @@ class AugmentedView:
 
     def _augment_crop(self, crop, uniforms):
         """The view of one crop, float32 `[S, S, C]`, equal to that of `finish`."""
-        channels = crop.shape[-1]
-
-        def compute(crop, uniforms):
-            def resized(_, planes):
-                box = np.int32([[0, 0, *crop.shape[:2]]])
-                self.layers[0].resize_arrays(crop[None], box, planes)
-
-            return self._compute(resized, channels, uniforms)
-
-        return self._on_host(compute, [crop, uniforms[None]], channels)[0]
+        box = tf.concat([[0, 0], tf.shape(crop)[:2]], axis=0)
+        return self._augment_boxes(crop[None], box[None], uniforms[None])[0]
 
     def images_at_once(self, batch_size: int) -> int:
         """Images that one thread augments at once, a divisor of `batch_size`."""
