@@ -40,13 +40,14 @@ VIEWS = {
 }
 
 # Case in experiments/speed/reading.json -> title of its row.
-_READING = {
+READING = {
     "jpeg_500x375": "JPEG of 500 x 375, whole",
     "png_128x96": "PNG of 128 x 96, whole",
     "jpeg_32x32": "JPEG of 32 x 32, whole",
     "views_224_of_jpeg_500x375": "two views at 224 px of JPEG of 500 x 375",
     "views_32_of_jpeg_32x32": "two views at 32 px of JPEG of 32 x 32",
 }
+
 # Case in experiments/speed/steps.json -> title of its rows.
 STEPS = {"resnet18_32px": "ResNet-18 at 32 px", "resnet50_96px": "ResNet-50 at 96 px"}
 
@@ -93,7 +94,7 @@ def reading_table(folder: pathlib.Path) -> str:
     ratios = found["ratio_to_the_other_checkout"]
     rows = [
         [title, f"{rates[case]:.0f}", f"{ratios[case]:.2f}"]
-        for case, title in _READING.items()
+        for case, title in READING.items()
     ]
     return markdown(["files", "images per second", "ratio"], rows)
 
