@@ -33,6 +33,7 @@ NEUTRAL = ("data_dir", "download", "list_file", "manual_dir", "names_file", "pat
 ADDED = {
     "image_folder.bits": "None",
     "image_folder.exif_orientation": "True",
+    "image_folder.short_side": "None",
     "train.head_warmup_epochs": "0",
     "train.start_from": "None",
 }

@@ -15,6 +15,7 @@ from byol_keras.data import (
     published,
     published_folder,
     reach,
+    reduced_images,
     sources,
     spread,
     subsets,

@@ -16,6 +16,7 @@ from PIL import Image
 
 from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_bytes import SUFFIXES, readable
+from byol_keras.data.reduced_images import ReducedImages
 from byol_keras.data.sources import Rows, file_stamps
 from byol_keras.data.spread import spread
 from byol_keras.data.unreadable import (
@@ -211,6 +212,7 @@ def file_rows(
     max_bad_share: float = MAX_BAD_SHARE,
     load: Callable[[str, int], tuple[Any, str | None]] | None = None,
     reading: Mapping[str, Any] | None = None,
+    short_side: int | None = None,
 ) -> Rows:
     """A source that reads a file when its example is needed.
 
@@ -223,9 +225,13 @@ def file_rows(
         load: see `unreadable.ReadableFiles`.
         reading: arguments of `image_bytes.readable` besides the image, those that are
             not at their defaults.
+        short_side: int in pixels or None; see `image_folder.image_folder`.
     """
     reading = reading or {}
     convert = functools.partial(readable, **reading)
+    if short_side is not None:
+        load = ReducedImages(short_side, convert)
+        reading = {**reading, "short_side": short_side}
     files = ReadableFiles(paths, channels, max_bad_share, load, convert)
 
     def contents():

@@ -21,6 +21,7 @@ def image_folder(
     max_bad_share: float = MAX_BAD_SHARE,
     exif_orientation: bool = True,
     bits: int | None = None,
+    short_side: int | None = None,
 ) -> ImageData:
     """All images below a folder, in the order of their relative paths.
 
@@ -45,6 +46,10 @@ def image_folder(
             0 to `2^bits - 1` are scaled to 0..255, larger ones are clipped. In colour
             for PNG only. Defaults to all 16, of which the upper 8 are kept, as in
             TensorFlow and OpenCV; see `value_range` for a warning of dark images.
+        short_side: int of at least 8. Images with a longer short side are reduced to
+            it, once, and kept in memory, see `reduced_images`: for views that are much
+            smaller than the images, whose decoding would take most of the time. Take
+            one and a half times the size of the views or more. Not for arrays.
 
     Returns:
         `ImageData` of encoded images of any size.
@@ -56,6 +61,10 @@ def image_folder(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: {channels!r}")
     reading = _reading(exif_orientation, bits)
+    if short_side is not None and not is_int(short_side, least=8):
+        raise ValueError(
+            f"short_side must be None or an int of at least 8. Received: {short_side!r}"
+        )
     folder = existing_folder("path", path)
     contents = image_files.find_images(folder, otherwise=array_files.SUFFIXES)
     files = contents.files
@@ -67,12 +76,15 @@ def image_folder(
                 f"channels must be None or those of the arrays, {found}. "
                 f"Received: {channels}"
             )
-        if bits is not None:
-            raise ValueError(f"bits must be None for arrays. Received: {bits}")
+        for name, value in (("bits", bits), ("short_side", short_side)):
+            if value is not None:
+                raise ValueError(f"{name} must be None for arrays. Received: {value}")
         file_rows = array_files.file_rows
     else:
         found = image_files.common_channels(paths, folder, max_bad_share)
-        file_rows = functools.partial(image_files.file_rows, reading=reading)
+        file_rows = functools.partial(
+            image_files.file_rows, reading=reading, short_side=short_side
+        )
         if bits is None:
             warn_of_dark_images(paths, folder)
     channels = channels or found
