@@ -1,5 +1,6 @@
 """Two views of every image: the asymmetric augmentations of the paper's appendix B."""
 
+import weakref
 from collections.abc import Sequence
 
 import gin
@@ -50,6 +51,8 @@ class TwoViews:
         self.view2 = AugmentedView(view2)
         check_choice("place", place, PLACES)
         self.place = place
+        # Building the dataset that a shape is read from takes seconds.
+        self._shapes = weakref.WeakKeyDictionary()
         if place == "device" and not self.stateless:
             raise ValueError(
                 "place must be 'host' for layers that draw random numbers of their own."
@@ -143,10 +146,12 @@ class TwoViews:
         Raises:
             ValueError: as `dataset` does.
         """
-        dataset = self.dataset(data, batch_size=1, seed=0)
-        if self.place == "device":
-            dataset = dataset.map(self.on_device)
-        return tuple(dataset.element_spec[0].shape[1:])
+        if data not in self._shapes:
+            dataset = self.dataset(data, batch_size=1, seed=0)
+            if self.place == "device":
+                dataset = dataset.map(self.on_device)
+            self._shapes[data] = tuple(dataset.element_spec[0].shape[1:])
+        return self._shapes[data]
 
     def _decode(self, data, seed):
         def prepare(element):
