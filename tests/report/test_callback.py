@@ -433,6 +433,7 @@ def test_report_of_a_quickstart_costs_less_than_a_hundredth_of_it(
 
         monkeypatch.setattr(Report, name, measured)
     begin = time.process_time()
-    run(tmp_path, gin_file=ROOT / "gin/pretrain/quickstart.gin")
+    # A third of its epochs: the cost of the report does not depend on their number.
+    run(tmp_path, "train.epochs = 12", gin_file=ROOT / "gin/pretrain/quickstart.gin")
     assert (tmp_path / "report.html").exists()  # by default
-    assert sum(spent) <= 0.01 * (time.process_time() - begin)
+    assert sum(spent) <= 0.01 * 3 * (time.process_time() - begin)
