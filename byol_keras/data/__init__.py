@@ -50,6 +50,7 @@ __all__ = [
     "published_folder",
     "reach",
     "read_fashion_mnist_idx",
+    "reduced_images",
     "sources",
     "spread",
     "subsets",

@@ -54,7 +54,7 @@ class ReducedImages:
 
 
 def reduced(pixels: np.ndarray, short_side: int) -> np.ndarray:
-    """uint8 `[h, w, C]` with a short side of at most `short_side` pixels; C is 1 or 3."""
+    """uint8 `[h, w, C]`, C 1 or 3, with a short side of at most `short_side` pixels."""
     height, width, channels = pixels.shape
     scale = short_side / min(height, width)
     if scale >= 1.0:
