@@ -13,6 +13,7 @@ import keras
 
 from byol_keras import benchmarks as registered
 from byol_keras.benchmarks.baselines import BASELINES
+from byol_keras.benchmarks.left_out_classes import listed_left_out_classes
 from byol_keras.config.graph import lines_for
 from byol_keras.data.unreadable import counted_left_out
 from byol_keras.results import records
@@ -189,7 +190,7 @@ def measured_record(
     """Runs a task and returns its record; see `records.make_record`.
 
     `left_out_images` of the record is the number of images that could not be read, by
-    the name of the data.
+    the name of the data; `left_out_classes` names those with too few images.
 
     Args:
         task: to run.
@@ -201,7 +202,7 @@ def measured_record(
         ValueError: from the benchmark, when it runs on the trained backbone.
     """
     start = time.perf_counter()
-    with counted_left_out() as left_out:
+    with counted_left_out() as left_out, listed_left_out_classes() as classes:
         per_seed, missing = run_with_baselines(
             task.function,
             setting.trained,
@@ -211,7 +212,7 @@ def measured_record(
         )
     seconds = time.perf_counter() - start
     record = records.make_record(per_seed, missing, identity, seconds)
-    return record | {"left_out_images": left_out}
+    return record | {"left_out_images": left_out, "left_out_classes": classes}
 
 
 def run_with_baselines(

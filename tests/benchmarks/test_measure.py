@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from byol_keras.benchmarks import measure
+from byol_keras.benchmarks import left_out_classes, measure
 from byol_keras.data import image_folder, unreadable
 
 from support.datasets import write
@@ -118,15 +118,17 @@ def test_output_folder_is_passed_to_a_benchmark_that_writes(backbone, tmp_path):
     assert (tmp_path / "picture.png").exists()
 
 
-def test_record_has_the_number_of_images_left_out(backbone):
+def test_record_has_what_was_left_out(backbone):
     def leaves_out(backbone):
         unreadable.note_left_out("images", 2)
+        left_out_classes.note_left_out_classes(["cow", "sheep"])
         return {"toy/one": 1.0}
 
     task = measure.Task("toy", leaves_out, [], "tests.leaves_out")
     setting = measure.Setting(backbone, "digest", ["raw_pixels"], 0, 1, set())
     record = measure.measured_record(task, {"seeds": [0]}, setting)
     assert record["left_out_images"] == {"images": 2}
+    assert record["left_out_classes"] == ["cow", "sheep"]
     assert record["results"]["trained"] == {"toy/one": 1.0}
 
 

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from byol_keras.benchmarks.average_precision import average_precision
+from byol_keras.benchmarks.left_out_classes import note_left_out_classes
 from byol_keras.benchmarks.splits import warn_of_shared_images
 from byol_keras.runtime.argument_checks import check_int
 from byol_keras.runtime.progress import tracked
@@ -84,8 +86,7 @@ def class_targets(train_data, test_data, name: str) -> tuple[np.ndarray, np.ndar
         is to be ignored.
 
     Raises:
-        ValueError: if a split has no labels, the numbers of classes differ, or a class
-            has no test image.
+        ValueError: if a split has no labels, or the numbers of classes differ.
     """
     train, test = (
         targets_of(data.labels(), len(data.class_names))
@@ -96,7 +97,6 @@ def class_targets(train_data, test_data, name: str) -> tuple[np.ndarray, np.ndar
             f"{name}.test_data must have the {train.shape[1]} classes of train_data. "
             f"Received: {test.shape[1]} in {test_data.name}"
         )
-    check_counts(f"{name}.test_data", test_data, test == 1, 1)
     warn_of_shared_images(name, train_data, test_data)
     return train, test
 
@@ -128,6 +128,60 @@ def check_counts(
             f"Received: {counts[place]} {relation} {data.class_names[place]!r} in "
             f"{data.name}"
         )
+
+
+class Need(NamedTuple):
+    """What every class that is scored must have.
+
+    Args:
+        argument: str. Name of the argument that holds the data.
+        data: `ImageData`.
+        belongs: bool `[N, classes]`: whether an image counts for a class.
+        least: int. Images that each class needs.
+        relation: str. "of" or "outside", for the message.
+    """
+
+    argument: str
+    data: Any
+    belongs: np.ndarray
+    least: int
+    relation: str = "of"
+
+
+def scored_classes(name: str, needs: Sequence[Need], leave_out: bool) -> np.ndarray:
+    """Places of the classes that have all images that they need, int64.
+
+    Args:
+        name: str. The benchmark's, for messages.
+        needs: of every class.
+        leave_out: bool. Whether the other classes are left out, with a log line.
+
+    Raises:
+        ValueError: if there are other classes, unless they are left out; if fewer than
+            two classes remain.
+    """
+    if not leave_out:
+        for need in needs:
+            check_counts(*need)
+    enough = [need.belongs.sum(axis=0) >= need.least for need in needs]
+    kept = np.all(enough, axis=0)
+    names = np.array(needs[0].data.class_names)
+    if kept.sum() < 2:
+        raise ValueError(
+            f"{name}.train_data and test_data must have enough images of two or more "
+            f"classes. Received: enough of {', '.join(names[kept]) or 'none'}"
+        )
+    left_out = names[~kept].tolist()
+    note_left_out_classes(left_out)
+    if left_out:
+        _logger.warning(
+            "%s: %d of %d classes are left out, with too few images: %s",
+            name,
+            len(left_out),
+            len(names),
+            ", ".join(left_out),
+        )
+    return np.flatnonzero(kept)
 
 
 def check_costs(argument: str, costs: Sequence[float]) -> None:

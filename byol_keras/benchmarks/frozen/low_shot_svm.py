@@ -11,18 +11,19 @@ from byol_keras.benchmarks.frozen.features import Features, extract_features
 from byol_keras.benchmarks.frozen.linear_svms import (
     COSTS,
     LINEAR_SVC,
+    Need,
     check_costs,
-    check_counts,
     check_jobs,
     class_targets,
     in_processes,
     known_precision,
     require_scikit_learn,
+    scored_classes,
     targets_of,
     unit_length,
     warn_of_unconverged,
 )
-from byol_keras.runtime.argument_checks import check_int, is_positive_int
+from byol_keras.runtime.argument_checks import check_choice, check_int, is_positive_int
 
 
 @gin.register(module="byol_keras")
@@ -38,6 +39,7 @@ def low_shot_svm(
     costs: Sequence[float] = COSTS,
     jobs: int | None = None,
     batch_size: int = 256,
+    leave_out_classes: bool = False,
 ) -> dict[str, float]:
     """Mean average precision of SVMs trained on k images of each class.
 
@@ -63,6 +65,8 @@ def low_shot_svm(
         costs: values of the SVM's C. Defaults to the 19 published.
         jobs: int. Processes. None uses all cores.
         batch_size: int. Images per forward pass.
+        leave_out_classes: bool. Whether classes with too few images are left out, and
+            named in the record, for small subsets of a data set.
 
     Returns:
         For each k, in percent: `low_shot_svm/k<k>_mAP`, the mean over the samples at
@@ -80,17 +84,13 @@ def low_shot_svm(
     """
     require_scikit_learn("low_shot_svm")
     _check_arguments(ks, samples, seed, costs, jobs)
+    check_choice("low_shot_svm.leave_out_classes", leave_out_classes, (False, True))
     train_data, test_data = train_data.readable(), test_data.readable()
-    train_targets, _ = class_targets(train_data, test_data, "low_shot_svm")
-    _check_draws(train_data, train_targets, ks)
+    classes = _classes(train_data, test_data, ks, leave_out_classes)
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
     test = extract_features(backbone, test_data, **read)
-    classes = len(train_data.class_names)
-    train, test = (
-        Features(unit_length(found.features), targets_of(found.labels, classes))
-        for found in (train, test)
-    )
+    train, test = (_prepared(found, train_data, classes) for found in (train, test))
     results, stopped = {}, 0
     for k in ks:
         draws = [drawn_images(train.labels, k, seed, i) for i in range(samples)]
@@ -114,10 +114,26 @@ def _check_arguments(ks, samples, seed, costs, jobs):
     check_jobs("low_shot_svm.jobs", jobs)
 
 
-def _check_draws(data, targets, ks):
+def _classes(train_data, test_data, ks, leave_out):
+    """Places of the classes to score."""
+    train, test = class_targets(train_data, test_data, "low_shot_svm")
     argument = "low_shot_svm.train_data"
-    check_counts(argument, data, targets == 1, max(ks))
-    check_counts(argument, data, targets == 0, 1, "outside")
+    needs = [
+        Need("low_shot_svm.test_data", test_data, test == 1, 1),
+        Need(argument, train_data, train == 1, max(ks)),
+        Need(argument, train_data, train == 0, 1, "outside"),
+    ]
+    classes = scored_classes("low_shot_svm", needs, leave_out)
+    _check_draws(train_data, train[:, classes], ks)
+    return classes
+
+
+def _prepared(found, data, classes):
+    targets = targets_of(found.labels, len(data.class_names))[:, classes]
+    return Features(unit_length(found.features), targets)
+
+
+def _check_draws(data, targets, ks):
     positives, others = (np.sum(targets == value, axis=0) for value in (1, 0))
     for k in ks:
         if not np.any((positives > k) & (others > k * (targets.shape[1] - 1))):

@@ -12,18 +12,19 @@ from byol_keras.benchmarks.frozen.features import Features, extract_all
 from byol_keras.benchmarks.frozen.linear_svms import (
     COSTS,
     LINEAR_SVC,
+    Need,
     check_costs,
-    check_counts,
     check_jobs,
     class_targets,
     in_processes,
     known_precision,
     require_scikit_learn,
+    scored_classes,
     targets_of,
     unit_length,
     warn_of_unconverged,
 )
-from byol_keras.runtime.argument_checks import check_int
+from byol_keras.runtime.argument_checks import check_choice, check_int
 
 
 @gin.register(module="byol_keras")
@@ -37,6 +38,7 @@ def svm(
     folds: int = 3,
     jobs: int | None = None,
     batch_size: int = 256,
+    leave_out_classes: bool = False,
 ) -> dict[str, float]:
     """Mean average precision of one linear SVM per class, for each feature.
 
@@ -55,6 +57,8 @@ def svm(
         jobs: int. Processes, with one class each. None uses all cores. Each needs about
             three times the memory of one feature of the training images in float64.
         batch_size: int. Images per forward pass.
+        leave_out_classes: bool. Whether classes with too few images are left out, and
+            named in the record, for small subsets of a data set.
 
     Returns:
         In percent: `svm/<layer>_mAP` for every feature, where the layer of `pooled5` is
@@ -63,7 +67,7 @@ def svm(
 
     Raises:
         ValueError: if scikit-learn is missing; if a class has fewer than `folds`
-            training images, or no test image; for wrong arguments.
+            training images, or outside of it, or no test image; for wrong arguments.
 
     Source: mmselfsup 0.x, svm_voc07; the protocol is that of arXiv 1905.01235.
     Deviation: see `LINEAR_SVC`.
@@ -73,10 +77,9 @@ def svm(
     check_costs("svm.costs", costs)
     check_int("svm.folds", folds, 2)
     check_jobs("svm.jobs", jobs)
+    check_choice("svm.leave_out_classes", leave_out_classes, (False, True))
     train_data, test_data = train_data.readable(), test_data.readable()
-    train_targets, _ = class_targets(train_data, test_data, "svm")
-    check_counts("svm.train_data", train_data, train_targets == 1, folds)
-    check_counts("svm.train_data", train_data, train_targets != 1, folds, "outside")
+    classes = _classes(train_data, test_data, folds, leave_out_classes)
     read = {"transform": transform, "batch_size": batch_size}
     train = extract_all(backbone, train_data, features, **read)
     test = extract_all(backbone, test_data, features, **read)
@@ -84,7 +87,10 @@ def svm(
     for feature, layer in layers.items():
         precisions, unconverged = _class_precisions(
             fit,
-            *(_prepared(found[feature], train_data) for found in (train, test)),
+            *(
+                _prepared(found[feature], train_data, classes)
+                for found in (train, test)
+            ),
             jobs,
             f"SVMs of {layer}",
         )
@@ -106,8 +112,20 @@ def _layers(features):
     return names
 
 
-def _prepared(found, data):
-    targets = targets_of(found.labels, len(data.class_names))
+def _classes(train_data, test_data, folds, leave_out):
+    """Places of the classes to score."""
+    train, test = class_targets(train_data, test_data, "svm")
+    argument = "svm.train_data"
+    needs = [
+        Need("svm.test_data", test_data, test == 1, 1),
+        Need(argument, train_data, train == 1, folds),
+        Need(argument, train_data, train != 1, folds, "outside"),
+    ]
+    return scored_classes("svm", needs, leave_out)
+
+
+def _prepared(found, data, classes):
+    targets = targets_of(found.labels, len(data.class_names))[:, classes]
     return Features(unit_length(found.features), targets)
 
 

@@ -135,6 +135,33 @@ def test_metrics_equal_a_plain_computation_with_ignored_labels():
     assert len(found) == 6
 
 
+def test_classes_with_too_few_images_are_left_out():
+    _, train_images, train_labels = make_multi_label(80, classes=4)
+    _, test_images, test_labels = make_multi_label(50, classes=4, seed=1)
+    train_images, test_images = train_images[..., :3], test_images[..., :3]
+    train_labels[:, 3] = 0
+    test_labels[:, 2] = 0
+    kept = [0, 1]
+    splits = [(train_images, train_labels), (test_images, test_labels)]
+    read = {
+        "ks": [2],
+        "samples": 2,
+        "feature": "avgpool",
+        "costs": COSTS,
+        "jobs": 1,
+    }
+    found, expected = (
+        low_shot_svm(
+            mean_colour(),
+            *(image_data(images, labels[:, places]) for images, labels in splits),
+            leave_out_classes=leave_out,
+            **read,
+        )
+        for places, leave_out in (([0, 1, 2, 3], True), (kept, False))
+    )
+    assert found == expected
+
+
 def test_separable_classes_have_a_map_of_100():
     labels = np.arange(60) % 3
     images = np.zeros((60, 2, 2, 3), np.uint8)

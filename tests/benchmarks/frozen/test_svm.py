@@ -11,6 +11,7 @@ from byol_keras import data
 from byol_keras.benchmarks.average_precision import average_precision
 from byol_keras.benchmarks.frozen import linear_svms
 from byol_keras.benchmarks.frozen.svm import cross_validated_svm, svm
+from byol_keras.benchmarks.left_out_classes import listed_left_out_classes
 
 from support.datasets import image_data, make_multi_label, mean_colour
 
@@ -216,6 +217,57 @@ def test_class_without_a_test_image_is_named_before_any_work():
     message = r"svm\.test_data must have 1 .* Received: 0 of 'class 2' in tiny"
     with pytest.raises(ValueError, match=message):
         svm(None, train, image_data(images, absent))
+
+
+def test_classes_with_too_few_images_are_left_out_and_named(caplog):
+    _, train_images, train_labels = make_multi_label(classes=5)
+    _, test_images, test_labels = make_multi_label(40, classes=5, seed=1)
+    train_images, test_images = train_images[..., :3], test_images[..., :3]
+    train_labels[2:, 1] = 0  # two images at most, for three folds
+    test_labels[:, 3] = -1
+    kept = [0, 2, 4]
+    splits = [(train_images, train_labels), (test_images, test_labels)]
+    read = {"features": ["avgpool"], "costs": COSTS, "jobs": 1}
+    with listed_left_out_classes() as names:
+        found = svm(
+            mean_colour(),
+            *(image_data(images, labels) for images, labels in splits),
+            leave_out_classes=True,
+            **read,
+        )
+    expected = svm(
+        mean_colour(),
+        *(image_data(images, labels[:, kept]) for images, labels in splits),
+        **read,
+    )
+    assert found == expected
+    assert names == ["class 1", "class 3"]
+    assert "2 of 5 classes are left out" in caplog.text
+    assert "class 1, class 3" in caplog.text
+
+
+def test_no_class_is_named_if_all_have_enough_images(caplog):
+    train, _, _ = make_multi_label()
+    with listed_left_out_classes() as names:
+        svm(
+            mean_colour(),
+            train,
+            train,
+            features=["avgpool"],
+            costs=COSTS[:1],
+            jobs=1,
+            leave_out_classes=True,
+        )
+    assert names == []
+    assert "left out" not in caplog.text
+
+
+def test_two_classes_must_remain():
+    train, images, labels = make_multi_label()
+    absent = labels * np.array([1, 0, 0])
+    message = r"two or more classes. Received: enough of class 0$"
+    with pytest.raises(ValueError, match=message):
+        svm(None, train, image_data(images, absent), leave_out_classes=True)
 
 
 def test_splits_of_other_classes_are_one_line():
