@@ -31,6 +31,20 @@ SUITE = (
     ("finetune_100percent_rate_0.05", "finetune/top1", "all labels, rate 0.05"),
 )
 
+# Benchmark and metric of experiments/clothing_resnet18_views.
+LEAVE_ONE_OUT = ("leave_one_out", "leave_one_out/top1_k20")
+# Reading of the doctor -> title of its column.
+READINGS = {
+    "monitor/rankme": "RankMe",
+    "monitor/projection_rankme": "RankMe of projections",
+    "shortcut/color": "color",
+    "shortcut/contrast": "contrast",
+    "shortcut/blur": "blur",
+    "shortcut/border": "border",
+    "shortcut/thumbnail": "thumbnail",
+    "shortcut/all": "all facts",
+}
+
 # Case in experiments/speed/views.json -> title of its row.
 VIEWS = {
     "arrays_224": "224 px, from arrays",
@@ -208,6 +222,42 @@ def variants_table(folder: pathlib.Path) -> str:
     return markdown(header, rows)
 
 
+def readings_table(folder: pathlib.Path) -> str:
+    """One row per recorded configuration: kNN, and the doctor's last readings."""
+    found = by_variant(folder)
+    benchmark, metric = LEAVE_ONE_OUT
+    rows = [
+        [title, "", _scores(found["base"], model, benchmark, metric), *["-"] * 8]
+        for model, title in BASELINES.items()
+    ]
+    for name, records in found.items():
+        last = [doctor_readings(record)[-1] for record in records]
+        readings = [_mean([x[key] for x in last], 2) for key in READINGS]
+        score = _scores(records, "trained", benchmark, metric)
+        rows.append([name, difference(folder / f"{name}.gin"), score, *readings])
+    header = ["variant", "difference", "kNN, leave one out", *READINGS.values()]
+    return markdown(header, rows)
+
+
+def order_table(folder: pathlib.Path) -> str:
+    """Rank correlation of kNN with each reading of the doctor, over all runs.
+
+    Readings of facts count as negative: a representation that they predict is worse.
+    """
+    from scipy.stats import spearmanr
+
+    benchmark, metric = LEAVE_ONE_OUT
+    records = [x for found in by_variant(folder).values() for x in found]
+    scores = [x["trained"][metric] for x in results_of(records, benchmark)]
+    last = [doctor_readings(record)[-1] for record in records]
+    rows = []
+    for key, title in READINGS.items():
+        sign = -1 if key.startswith("shortcut/") else 1
+        found = spearmanr(scores, [sign * x[key] for x in last])
+        rows.append([title, f"{found.statistic:.2f}", f"{found.pvalue:.3f}"])
+    return markdown([f"reading, {len(scores)} runs", "rank correlation", "p"], rows)
+
+
 def health_table(folder: pathlib.Path) -> str:
     """One row per recorded run: verdicts of the doctor and the readings behind them."""
     rows = []
@@ -335,6 +385,7 @@ def _worst_verdicts(records):
 
 TABLES = {
     "clothing_resnet18_100e": (scores_table,),
+    "clothing_resnet18_views": (readings_table, order_table),
     "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_20e": (scores_table,),
     "fashion_mnist_resnet18_8e": (scores_table,),

@@ -131,6 +131,37 @@ def test_table_of_variants_has_means_differences_and_worst_verdicts(
     ]
 
 
+def test_readings_are_held_against_knn_by_their_order(experiments, tmp_path):
+    tables = experiments("tables")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    benchmark, metric = tables.LEAVE_ONE_OUT
+    # The share that color predicts falls with kNN, RankMe is in another order.
+    for place, (name, score, rank) in enumerate(
+        [("base", 40.0, 9.0), ("a", 30.0, 8.0), ("b", 20.0, 10.0)]
+    ):
+        reading = dict.fromkeys(tables.READINGS, 0.5)
+        reading |= {"monitor/rankme": rank, "shortcut/color": 0.1 * place}
+        results = {"raw_pixels": 45.0, "random_init": 35.0, "trained": score}
+        scores = {model: {metric: value} for model, value in results.items()}
+        content = {
+            "epochs": [{"monitor/rankme": 1.0}, reading],
+            "benchmarks": {benchmark: {"results": scores}},
+        }
+        (folder / f"{name}_seed0.json").write_text(json.dumps(content))
+        text = f"# base.gin with one difference: that of {name}.\n"
+        (tmp_path / f"{name}.gin").write_text(text)
+    assert tables.readings_table(tmp_path).splitlines()[4:] == [
+        "| base | that of base | 40.00 | 9.00 | 0.50 | 0.00 |" + " 0.50 |" * 5,
+        "| a | that of a | 30.00 | 8.00 | 0.50 | 0.10 |" + " 0.50 |" * 5,
+        "| b | that of b | 20.00 | 10.00 | 0.50 | 0.20 |" + " 0.50 |" * 5,
+    ]
+    rows = tables.order_table(tmp_path).splitlines()
+    assert rows[0].startswith("| reading, 3 runs |")
+    assert "| RankMe | -0.50 | 0.667 |" in rows
+    assert "| color | 1.00 | 0.000 |" in rows
+
+
 def two_seeds(folder):
     folder.mkdir()
     recorded(folder, "config", 0, 81.0, 2, "healthy")
