@@ -116,6 +116,20 @@ def test_images_of_different_sizes_are_cropped_separately(tmp_path):
         np.testing.assert_allclose(view2[place], second[0], atol=4e-3)
 
 
+@pytest.mark.parametrize("short_side", [None, 16])
+def test_views_of_files_are_those_of_the_same_arrays(short_side, tmp_path):
+    images = make_images()
+    for number, image in enumerate(images):
+        encoded = tf.io.encode_png(image).numpy()
+        (tmp_path / f"{number:02}.png").write_bytes(encoded)
+    of_files = data.image_folder(tmp_path, short_side=short_side)
+    found, expected = (
+        take(make_views().dataset(source, BATCH, seed=3), 4)
+        for source in (of_files, data.arrays(images))
+    )
+    assert_same(found, expected)
+
+
 @pytest.mark.parametrize("packed_bytes", [0, 2**30])
 def test_views_made_singly_and_in_batches_are_the_same_bits(
     packed_bytes, tmp_path, monkeypatch
