@@ -16,15 +16,11 @@ from PIL import Image
 
 from byol_keras.data.decoding import channels_of
 from byol_keras.data.image_bytes import SUFFIXES, readable
+from byol_keras.data.readable_files import ReadableFiles
 from byol_keras.data.reduced_images import ReducedImages
 from byol_keras.data.sources import Rows, file_stamps
 from byol_keras.data.spread import spread
-from byol_keras.data.unreadable import (
-    MAX_BAD_SHARE,
-    ReadableFiles,
-    check_share,
-    load_image,
-)
+from byol_keras.data.unreadable import MAX_BAD_SHARE, check_share, load_image
 from byol_keras.runtime.printable import printable
 from byol_keras.runtime.regular_files import check_regular
 
@@ -218,11 +214,11 @@ def file_rows(
 
     Args:
         paths: of the image files. Images that only Pillow can read are re-encoded;
-            unreadable ones are replaced or left out, see `unreadable`.
+            unreadable ones are replaced or left out, see `readable_files`.
         labels: integers `[N]` or `[N, classes]`, or None.
         channels: int. Of the decoded images.
-        max_bad_share: see `unreadable.ReadableFiles`.
-        load: see `unreadable.ReadableFiles`.
+        max_bad_share: see `readable_files.ReadableFiles`.
+        load: see `readable_files.ReadableFiles`.
         reading: arguments of `image_bytes.readable` besides the image, those that are
             not at their defaults.
         short_side: int in pixels or None; see `image_folder.image_folder`.

@@ -31,7 +31,7 @@ def image_folder(
     of operating systems, see `image_files.FOREIGN_FOLDERS`. If all images are in
     sub-folders, the first level of sub-folders gives the classes; otherwise there are
     no labels. What is found is logged, see `folder_contents`. Images that cannot be
-    decoded are replaced or left out by the rules in `unreadable`.
+    decoded are replaced or left out by the rules in `readable_files`.
 
     Args:
         path: the folder.

@@ -22,7 +22,7 @@ class ReducedImages:
 
     Args:
         short_side: int. In pixels.
-        convert: see `unreadable.ReadableFiles`.
+        convert: see `readable_files.ReadableFiles`.
     """
 
     def __init__(self, short_side: int, convert: Callable[[bytes], bytes]):

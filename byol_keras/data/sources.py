@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from byol_keras.data.reach import Reach
-from byol_keras.data.unreadable import ReadableFiles, UnreadableFile
+from byol_keras.data.readable_files import ReadableFiles
+from byol_keras.data.unreadable import UnreadableFile
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 

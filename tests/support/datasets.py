@@ -232,3 +232,13 @@ def mean_colour(channels=3):
     images = keras.Input((None, None, channels))
     pooled = keras.layers.GlobalAveragePooling2D()(images)
     return keras.Model(images, {"feature5": images, "avgpool": pooled})
+
+
+def numbered_images(folder, count, broken=(), channels=1):
+    """A folder of images of their number, one class each, some of them broken."""
+    for number in range(count):
+        image = np.full((4, 5, channels), number, np.uint8)
+        png = tf.io.encode_png(image).numpy()
+        name = f"{number:03}"
+        write(folder / name / f"{name}.png", b"" if number in broken else png)
+    return data.image_folder(folder, channels=channels, max_bad_share=0.9)
