@@ -384,7 +384,7 @@ def _worst_verdicts(records):
 
 
 TABLES = {
-    "clothing_resnet18_150e": (scores_table,),
+    "clothing_resnet18_100e": (scores_table,),
     "clothing_resnet18_views": (readings_table, order_table),
     "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_20e": (scores_table,),
