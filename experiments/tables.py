@@ -227,7 +227,12 @@ def readings_table(folder: pathlib.Path) -> str:
     found = by_variant(folder)
     benchmark, metric = LEAVE_ONE_OUT
     rows = [
-        [title, "", _scores(found["base"], model, benchmark, metric), *["-"] * 8]
+        [
+            title,
+            "",
+            _scores(found["base"], model, benchmark, metric),
+            *["-"] * len(READINGS),
+        ]
         for model, title in BASELINES.items()
     ]
     for name, records in found.items():

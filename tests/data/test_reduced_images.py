@@ -59,7 +59,7 @@ def test_folder_has_reduced_images_and_others_as_they_are_stored(tmp_path):
         np.testing.assert_array_equal(source.decode(element["image"]), expected)
 
 
-def test_grey_and_turned_images_are_read_as_without_reduction(tmp_path):
+def test_grey_images_stay_grey(tmp_path):
     pictures(tmp_path, (40, 30, 1))
     (example,) = data.image_folder(tmp_path, short_side=10).ordered()
     assert example["image"].shape == (13, 10, 1)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from byol_keras.benchmarks.average_precision import average_precision
+from byol_keras.benchmarks.frozen.features import Features
 from byol_keras.benchmarks.left_out_classes import note_left_out_classes
 from byol_keras.benchmarks.splits import warn_of_shared_images
 from byol_keras.runtime.argument_checks import check_int
@@ -108,26 +109,16 @@ def targets_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return labels.astype(np.int8)
 
 
-def check_counts(
-    argument: str, data, belongs: np.ndarray, least: int, relation: str = "of"
-) -> None:
-    """Raises a `ValueError` if a class has too few images.
+def prepared(found: Features, data, classes: np.ndarray) -> Features:
+    """Features of length 1, and binary targets of some classes.
 
     Args:
-        argument: str. Name of the argument that holds the data.
-        data: `ImageData`.
-        belongs: bool `[N, classes]`: whether an image counts for a class.
-        least: int. Images that each class needs.
-        relation: str. "of" or "outside", for the message.
+        found: features and labels.
+        data: `ImageData` that they are of.
+        classes: places of the classes, int64.
     """
-    counts = belongs.sum(axis=0)
-    place = int(np.argmin(counts))
-    if counts[place] < least:
-        raise ValueError(
-            f"{argument} must have {least} or more images {relation} every class. "
-            f"Received: {counts[place]} {relation} {data.class_names[place]!r} in "
-            f"{data.name}"
-        )
+    targets = targets_of(found.labels, len(data.class_names))[:, classes]
+    return Features(unit_length(found.features), targets)
 
 
 class Need(NamedTuple):
@@ -148,6 +139,18 @@ class Need(NamedTuple):
     relation: str = "of"
 
 
+def check_counts(need: Need) -> None:
+    """Raises a `ValueError` if a class has fewer images than it needs."""
+    counts = need.belongs.sum(axis=0)
+    place = int(np.argmin(counts))
+    if counts[place] < need.least:
+        raise ValueError(
+            f"{need.argument} must have {need.least} or more images {need.relation} "
+            f"every class. Received: {counts[place]} {need.relation} "
+            f"{need.data.class_names[place]!r} in {need.data.name}"
+        )
+
+
 def scored_classes(name: str, needs: Sequence[Need], leave_out: bool) -> np.ndarray:
     """Places of the classes that have all images that they need, int64.
 
@@ -162,7 +165,7 @@ def scored_classes(name: str, needs: Sequence[Need], leave_out: bool) -> np.ndar
     """
     if not leave_out:
         for need in needs:
-            check_counts(*need)
+            check_counts(need)
     enough = [need.belongs.sum(axis=0) >= need.least for need in needs]
     kept = np.all(enough, axis=0)
     names = np.array(needs[0].data.class_names)

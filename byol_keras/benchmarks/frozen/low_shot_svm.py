@@ -7,7 +7,7 @@ import gin
 import keras
 import numpy as np
 
-from byol_keras.benchmarks.frozen.features import Features, extract_features
+from byol_keras.benchmarks.frozen.features import extract_features
 from byol_keras.benchmarks.frozen.linear_svms import (
     COSTS,
     LINEAR_SVC,
@@ -17,10 +17,9 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     class_targets,
     in_processes,
     known_precision,
+    prepared,
     require_scikit_learn,
     scored_classes,
-    targets_of,
-    unit_length,
     warn_of_unconverged,
 )
 from byol_keras.runtime.argument_checks import check_choice, check_int, is_positive_int
@@ -90,7 +89,7 @@ def low_shot_svm(
     read = {"transform": transform, "feature": feature, "batch_size": batch_size}
     train = extract_features(backbone, train_data, **read)
     test = extract_features(backbone, test_data, **read)
-    train, test = (_prepared(found, train_data, classes) for found in (train, test))
+    train, test = (prepared(found, train_data, classes) for found in (train, test))
     results, stopped = {}, 0
     for k in ks:
         draws = [drawn_images(train.labels, k, seed, i) for i in range(samples)]
@@ -126,11 +125,6 @@ def _classes(train_data, test_data, ks, leave_out):
     classes = scored_classes("low_shot_svm", needs, leave_out)
     _check_draws(train_data, train[:, classes], ks)
     return classes
-
-
-def _prepared(found, data, classes):
-    targets = targets_of(found.labels, len(data.class_names))[:, classes]
-    return Features(unit_length(found.features), targets)
 
 
 def _check_draws(data, targets, ks):

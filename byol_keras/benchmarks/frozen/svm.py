@@ -8,7 +8,7 @@ import gin
 import keras
 import numpy as np
 
-from byol_keras.benchmarks.frozen.features import Features, extract_all
+from byol_keras.benchmarks.frozen.features import extract_all
 from byol_keras.benchmarks.frozen.linear_svms import (
     COSTS,
     LINEAR_SVC,
@@ -18,10 +18,9 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     class_targets,
     in_processes,
     known_precision,
+    prepared,
     require_scikit_learn,
     scored_classes,
-    targets_of,
-    unit_length,
     warn_of_unconverged,
 )
 from byol_keras.runtime.argument_checks import check_choice, check_int
@@ -87,10 +86,7 @@ def svm(
     for feature, layer in layers.items():
         precisions, unconverged = _class_precisions(
             fit,
-            *(
-                _prepared(found[feature], train_data, classes)
-                for found in (train, test)
-            ),
+            *(prepared(found[feature], train_data, classes) for found in (train, test)),
             jobs,
             f"SVMs of {layer}",
         )
@@ -122,11 +118,6 @@ def _classes(train_data, test_data, folds, leave_out):
         Need(argument, train_data, train != 1, folds, "outside"),
     ]
     return scored_classes("svm", needs, leave_out)
-
-
-def _prepared(found, data, classes):
-    targets = targets_of(found.labels, len(data.class_names))[:, classes]
-    return Features(unit_length(found.features), targets)
 
 
 def _class_precisions(fit, train, test, jobs, description):

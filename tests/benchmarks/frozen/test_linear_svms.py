@@ -11,6 +11,7 @@ from byol_keras import data
 from byol_keras.benchmarks.frozen import svm
 from byol_keras.benchmarks.frozen.linear_svms import (
     COSTS,
+    Need,
     check_costs,
     check_counts,
     check_jobs,
@@ -18,6 +19,7 @@ from byol_keras.benchmarks.frozen.linear_svms import (
     in_processes,
     known_precision,
     require_scikit_learn,
+    scored_classes,
     unit_length,
 )
 
@@ -86,15 +88,18 @@ def test_test_images_among_the_training_images_are_a_warning(tmp_path, caplog):
 
 
 def test_class_without_a_test_image_is_named():
+    test_data = labelled(1, 1)
+    _, test = class_targets(labelled(0, 1), test_data, "svm")
+    need = Need("svm.test_data", test_data, test == 1, 1)
     with pytest.raises(ValueError, match=r"^svm\.test_data must have 1 or more .*'0'"):
-        class_targets(labelled(0, 1), labelled(1, 1), "svm")
+        scored_classes("svm", [need], leave_out=False)
 
 
 def test_class_of_too_few_images_is_named_with_their_number():
     belongs = np.array([[True, False], [True, True]])
     message = r"^svm\.train_data must have 2 or more images outside every class\. "
     with pytest.raises(ValueError, match=message + r"Received: 1 outside '1' in "):
-        check_counts("svm.train_data", labelled(0, 1), belongs, 2, "outside")
+        check_counts(Need("svm.train_data", labelled(0, 1), belongs, 2, "outside"))
 
 
 @pytest.mark.parametrize("costs", [(), 1.0, [1.0, 0.0], ["1"]])
