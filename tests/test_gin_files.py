@@ -473,6 +473,7 @@ def test_benchmark_runs_and_uses_every_binding(
     path, five_stages, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)  # "absent" is a relative path
+    monkeypatch.syspath_prepend(path.parent)  # for what the recipe imports
     parse_benchmark(path)
     benchmark(five_stages, str(tmp_path))
     # Fine-tuning reads images, but the command line still binds the folder of features.

@@ -49,6 +49,8 @@ def statements(path):
         if isinstance(statement, config_parser.IncludeStatement):
             includes.append(ROOT / statement.filename)
             continue
+        if isinstance(statement, config_parser.ImportStatement):
+            continue  # it binds nothing
         scope, selector, parameter, value, _ = statement
         scope = f"{scope}/" if scope else ""
         bindings.append((f"{scope}{selector.split('.')[-1]}.{parameter}", value))
