@@ -92,24 +92,34 @@ def test_tiff_and_webp_give_their_pixels(tmp_path, suffix):
     np.testing.assert_array_equal(examples[1]["image"], image)
 
 
+@pytest.fixture(scope="module", params=[1, 3])
+def odd_folder(request, tmp_path_factory):
+    """Source of all odd images, the pixels of each, and what `stream` yields."""
+    folder = tmp_path_factory.mktemp("odd")
+    for name, (encoded, _) in images.ODD.items():
+        (folder / name).write_bytes(encoded)
+    source = data.image_folder(folder, channels=request.param)
+    decoded = [example["image"].numpy() for example in source.ordered()]
+    stream = source.stream(seed=0, shuffle=False).take(len(images.ODD))
+    encoded = [element["image"] for element in stream]
+    return source, decoded, encoded
+
+
 @pytest.mark.parametrize("name", images.ODD)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_odd_image_has_the_pixels_that_pillow_reads(name, channels, tmp_path):
-    encoded, expected = images.ODD[name]
-    (tmp_path / name).write_bytes(encoded)
-    source = data.image_folder(tmp_path, channels=channels)
-    (example,) = source.ordered()
-    image = example["image"].numpy()
-    assert image.shape[-1] == channels
+def test_odd_image_has_the_pixels_that_pillow_reads(name, odd_folder):
+    source, decoded, encoded = odd_folder
+    place = source.names.index(name)
+    image = decoded[place]
+    assert image.shape[-1] == source.channels
     assert image.dtype == np.uint8
+    stored, expected = images.ODD[name]
     if expected is not None:
         grey = images.luma(expected)[..., None]
-        expected = expected if channels == 3 else grey
-        tolerance = 8 if encoded[:2] == b"\xff\xd8" else 1
+        expected = expected if source.channels == 3 else grey
+        tolerance = 8 if stored[:2] == b"\xff\xd8" else 1
         np.testing.assert_allclose(image.astype(int), expected, atol=tolerance)
-    (element,) = source.stream(seed=0).take(1)
-    height, width, _ = source.shape(element["image"]).numpy()
+    height, width, _ = source.shape(encoded[place]).numpy()
     assert (height, width) == image.shape[:2]
     box = [0, 0, min(height, 9), min(width, 7)]
-    crop = source.decode_crops(element["image"], [box])[0]
+    crop = source.decode_crops(encoded[place], [box])[0]
     np.testing.assert_array_equal(crop, image[: box[2], : box[3]])
