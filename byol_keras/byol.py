@@ -64,6 +64,7 @@ class BYOL(BuildsBeforeFit):
             (its own draw, as DeepMind; frozen layers are copied nevertheless, and all
             of it if the backbone comes with trained weights).
         head_initializer: "deepmind" or "mmselfsup"; see `mlp_head`.
+        standardize_projections: bool. `standardize` of the projector; see `mlp_head`.
         projector: optional `keras.Model` that replaces the MLP, `[B, D]` -> `[B, P]`.
         predictor: optional `keras.Model` that replaces the MLP, `[B, P]` -> `[B, P]`.
 
@@ -90,6 +91,7 @@ class BYOL(BuildsBeforeFit):
         accumulation_steps=1,
         target_init="copy",
         head_initializer="deepmind",
+        standardize_projections=False,
         projector=None,
         predictor=None,
         **kwargs,
@@ -108,9 +110,10 @@ class BYOL(BuildsBeforeFit):
         self.accumulation_steps = int(accumulation_steps)
         self.target_init = target_init
         self.head_initializer = head_initializer
+        self.standardize_projections = bool(standardize_projections)
 
         head = (self.hidden_units, self.output_units, head_initializer)
-        projector = projector or mlp_head(*head, name="projector")
+        projector = projector or mlp_head(*head, standardize_projections, "projector")
         self.online = EncoderProjector(backbone, projector, name="online")
         self.target = EncoderProjector(
             fresh_copy(backbone), fresh_copy(projector), name="target"
@@ -262,6 +265,7 @@ class BYOL(BuildsBeforeFit):
             "accumulation_steps": self.accumulation_steps,
             "target_init": self.target_init,
             "head_initializer": self.head_initializer,
+            "standardize_projections": self.standardize_projections,
             "projector": serialize(self.online.projector),
             "predictor": serialize(self.predictor),
             "name": self.name,

@@ -28,6 +28,26 @@ def test_head_has_the_parameters_and_the_initial_kernels_of(initializer, std, la
     assert shapes == [(256, 512), (512,), (512,), (512,), (512, 64)]
 
 
+def test_standardized_head_has_mean_0_and_deviation_1_and_no_more_parameters():
+    head = mlp_head(64, 8, standardize=True)
+    found = head(5.0 + np.random.default_rng(0).random((256, 16)), training=True)
+    np.testing.assert_allclose(np.mean(found, axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(np.std(found, axis=0), 1.0, atol=1e-2)
+    plain = mlp_head(64, 8)
+    plain.build((None, 16))
+    shapes = [tuple(v.shape) for v in plain.trainable_variables]
+    assert [tuple(v.shape) for v in head.trainable_variables] == shapes
+
+
+def test_only_projections_are_standardized():
+    model = BYOL(dense_backbone(), 8, 3, standardize_projections=True)
+    for network in (model.online, model.target):
+        assert network.projector.layers[-1].name == "standardization"
+    assert model.predictor.layers[-1].name == "output"
+    rebuilt = BYOL.from_config(model.get_config())
+    assert rebuilt.online.projector.layers[-1].name == "standardization"
+
+
 def test_default_heads_have_the_published_parameter_counts():
     model = BYOL(LazyBackbone(2048))
     heads = {2048: model.online.projector, 256: model.predictor}

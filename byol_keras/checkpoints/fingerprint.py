@@ -31,6 +31,7 @@ ROOTS = (
 NEUTRAL = ("data_dir", "download", "list_file", "manual_dir", "names_file", "path")
 # Parameters that a later version added, and the values that leave a run as it was.
 ADDED = {
+    "BYOL.standardize_projections": "False",
     "image_folder.bits": "None",
     "image_folder.exif_orientation": "True",
     "image_folder.short_side": "None",

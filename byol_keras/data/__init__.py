@@ -31,13 +31,19 @@ from byol_keras.data.arrays import (
 )
 from byol_keras.data.image_data import ImageData
 from byol_keras.data.image_folder import image_folder
-from byol_keras.data.tfds import fashion_mnist_small, tfds_dataset, tfds_folder
+from byol_keras.data.tfds import (
+    clothing_small,
+    fashion_mnist_small,
+    tfds_dataset,
+    tfds_folder,
+)
 
 __all__ = [
     "FASHION_MNIST_CLASSES",
     "ImageData",
     "array_files",
     "arrays",
+    "clothing_small",
     "decoding",
     "equal_files",
     "fashion_mnist_idx",

@@ -84,11 +84,26 @@ def tfds_folder(
 
 
 @gin.register(module="byol_keras")
+def clothing_small(split: str = "train") -> ImageData:
+    """Photographs of clothes in this package: 2,781 train and 1,000 test images.
+
+    Color, with a short side of 64 pixels; 10 classes of different sizes.
+
+    Source: clothing-dataset-small (CC0), reduced by assets/make_clothing_small.py.
+    """
+    return _of_package("clothing_small", split)
+
+
+@gin.register(module="byol_keras")
 def fashion_mnist_small(split: str = "train") -> ImageData:
-    """The dataset of this package: 10,000 train and 2,000 test images, 28 x 28, grey.
+    """Grey images in this package, 28 x 28: 10,000 train and 2,000 test images.
 
     Source: Fashion-MNIST (arXiv 1708.07747), selected by
         assets/make_fashion_mnist_small.py.
     """
+    return _of_package("fashion_mnist_small", split)
+
+
+def _of_package(name, split):
     assets = importlib.resources.files(__package__) / "assets"
-    return tfds_folder(os.fspath(assets / "fashion_mnist_small" / "1.0.0"), split)
+    return tfds_folder(os.fspath(assets / name / "1.0.0"), split)

@@ -15,6 +15,8 @@ NETWORKS = ("online", "target")
 PARTS = ("backbone", "projector")
 # Ranks of the variables of Dense with bias, BatchNormalization and Dense.
 _HEAD = (2, 1, 1, 1, 1, 1, 2)
+# Ranks of the moving mean and variance of `mlp_head(standardize=True)`.
+_STANDARDIZATION = (1, 1)
 
 
 def network_of_run(
@@ -72,7 +74,9 @@ def _assign(model, arrays, model_dir):
 
 
 def _with_projector(backbone, arrays):
-    if tuple(array.ndim for array in arrays) != _HEAD:
+    dimensions = tuple(array.ndim for array in arrays)
+    standardized = dimensions == (*_HEAD, *_STANDARDIZATION)
+    if dimensions != _HEAD and not standardized:
         shapes = [array.shape for array in arrays]
         raise ValueError(
             'part must be "backbone" for a projector other than mlp_head. '
@@ -81,7 +85,10 @@ def _with_projector(backbone, arrays):
     images = keras.Input(backbone.inputs[0].shape[1:], name="images")
     outputs = backbone(images, training=False)
     h = outputs["avgpool"] if isinstance(outputs, dict) else outputs
-    head = mlp_head(arrays[0].shape[1], arrays[-1].shape[1], name="projector")
+    hidden_units, output_units = (arrays[i].shape[1] for i in (0, len(_HEAD) - 1))
+    head = mlp_head(
+        hidden_units, output_units, standardize=standardized, name="projector"
+    )
     model = keras.Model(images, {"projection": head(h)}, name="encoder")
     for variable, array in zip(head.variables, arrays, strict=True):
         variable.assign(array)

@@ -95,3 +95,19 @@ def test_projector_of_another_kind_is_refused(run_folder, tmp_path):
     copy_with_changes(run_folder, tmp_path, without_last)
     with pytest.raises(ValueError, match="for a projector other than mlp_head"):
         network_of_run(tmp_path, "target", "projector")
+
+
+def test_standardized_projector_applies_the_statistics_of_the_run(run_folder, tmp_path):
+    plain = outputs_of(network_of_run(run_folder, "target", "projector"), IMAGES)
+    mean = np.linspace(-1.0, 1.0, plain["projection"].shape[1], dtype="float32")
+    variance = np.full_like(mean, 4.0)
+
+    def with_statistics(arrays):
+        count = sum(name.startswith("target/") for name in arrays)
+        statistics = {count: mean, count + 1: variance}
+        return arrays | {f"target/{i:04d}": value for i, value in statistics.items()}
+
+    copy_with_changes(run_folder, tmp_path, with_statistics)
+    found = outputs_of(network_of_run(tmp_path, "target", "projector"), IMAGES)
+    expected = (plain["projection"] - mean) / np.sqrt(4.0 + 1e-5)
+    assert_close(found, {"projection": expected}, 1e-5)

@@ -11,15 +11,14 @@ The Debian package dataset-fashion-mnist installs the IDX files of the example.
 """
 
 import argparse
-import itertools
 import os
-import pathlib
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from byol_keras.data import FASHION_MNIST_CLASSES, read_fashion_mnist_idx
+from byol_keras.data.assets.prepared_folder import serialized, write_folder
 
 NAME = "fashion_mnist_small"
 DESCRIPTION = (
@@ -73,18 +72,31 @@ def make(
         test_per_class: int. Test images per class.
         train_shards: int. Record files of the training split.
     """
-    out_dir = pathlib.Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    splits = []
+    splits = {}
     for split, per_class, num_shards in (
         ("train", train_per_class, train_shards),
         ("test", test_per_class, 1),
     ):
         images, labels = read_fashion_mnist_idx(idx_dir, split)
         rows = first_of_each_class(labels, per_class)
-        records = [serialized(images[row], labels[row]) for row in rows]
-        splits.append(write_split(out_dir, split, records, num_shards))
-    write_metadata(out_dir, splits)
+        records = [
+            serialized(
+                tf.io.encode_png(images[row], compression=9).numpy(), labels[row]
+            )
+            for row in rows
+        ]
+        splits[split] = records, num_shards
+    write_folder(
+        out_dir,
+        NAME,
+        splits,
+        tfds.features.Image(shape=(28, 28, 1), dtype=np.uint8, encoding_format="png"),
+        FASHION_MNIST_CLASSES,
+        description=DESCRIPTION,
+        homepage="https://github.com/zalandoresearch/fashion-mnist",
+        citation=CITATION,
+        license=LICENSE,
+    )
 
 
 def first_of_each_class(labels: np.ndarray, per_class: int) -> np.ndarray:
@@ -93,57 +105,6 @@ def first_of_each_class(labels: np.ndarray, per_class: int) -> np.ndarray:
         np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)
     ]
     return np.sort(np.concatenate(places))
-
-
-def serialized(image: np.ndarray, label: int) -> bytes:
-    """One record. TFDS's writer would order the features of a record at random."""
-    png = tf.io.encode_png(image, compression=9).numpy()
-    features = {
-        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png])),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
-
-
-def write_split(
-    out_dir: pathlib.Path, split: str, records: list[bytes], num_shards: int
-) -> tfds.core.SplitInfo:
-    """Writes the records of a split, in order, to files of nearly equal length."""
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name=NAME, split=split, filetype_suffix="tfrecord", data_dir=out_dir
-    )
-    bounds = np.linspace(0, len(records), num_shards + 1).astype(int)
-    for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
-        path = template.sharded_filepath(shard_index=shard, num_shards=num_shards)
-        with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-            for record in records[begin:end]:
-                writer.write(record)
-    return tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=np.diff(bounds).tolist(),
-        num_bytes=sum(len(record) for record in records),
-        filename_template=template,
-    )
-
-
-def write_metadata(out_dir: pathlib.Path, splits: list[tfds.core.SplitInfo]) -> None:
-    """Writes dataset_info.json, features.json and the class names."""
-    image = tfds.features.Image(
-        shape=(28, 28, 1), dtype=np.uint8, encoding_format="png"
-    )
-    label = tfds.features.ClassLabel(names=FASHION_MNIST_CLASSES)
-    tfds.folder_dataset.write_metadata(
-        data_dir=out_dir,
-        features={"image": image, "label": label},
-        split_infos=splits,
-        version="1.0.0",
-        description=DESCRIPTION,
-        supervised_keys=("image", "label"),
-        homepage="https://github.com/zalandoresearch/fashion-mnist",
-        citation=CITATION,
-        license=LICENSE,
-    )
 
 
 def main() -> None:
