@@ -243,11 +243,11 @@ def shell(checkout):
 @pytest.fixture(scope="module")
 def quickstart(shell):
     """Trains the quickstart on few images into runs/quickstart."""
-    few = 'fashion_mnist_small.split = "train[:2560]"'
+    few = 'clothing_small.split = "train[:640]"'
     shell(
         f"python -m byol_keras.train --gin_file={QUICKSTART} "
         "--model_dir=runs/quickstart",
-        Change("train", adds=(*SMALL_RUN, few)),
+        Change("train", adds=(*SMALL_RUN, "warmup_cosine.warmup_epochs = 1", few)),
     )
 
 
@@ -291,13 +291,13 @@ BINDINGS = [
 @pytest.mark.parametrize("block", BINDINGS, ids=lambda b: b.text.split("\n")[0])
 def test_bindings_without_a_command_build_a_run(block, checkout, monkeypatch, capsys):
     monkeypatch.chdir(checkout)
-    byol_keras.resnet18(1, 0.0625, "small").save("backbone.keras")
+    byol_keras.resnet18(3, 0.0625, "small").save("backbone.keras")
     (checkout / "shown.gin").write_text(block.text)
     gin.clear_config()
     parse.parse_gin([QUICKSTART, "shown.gin"], [])
     rules.check_configuration()
     train.train(None, strategy="cpu", dry_run=True)
-    assert "2812 = 36 epochs" in capsys.readouterr().out
+    assert "5214 = 120 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -331,8 +331,8 @@ def test_exports_page_serves_fine_tunes_and_converts(
     assert names["features"]["avgpool"].shape == (2, 32)
     assert -1.0 <= float(names["tf"].reduce_sum(names["first"] * names["second"])) <= 1
     history = names["model"].history.history
-    assert history["val_loss"][-1] < history["val_loss"][0]
-    assert history["val_accuracy"][-1] > 0.2  # of ten classes
+    assert history["loss"][-1] < history["loss"][0]
+    assert history["accuracy"][-1] > 0.25  # the most frequent class: 0.25
     weights = torch_weights(18, 4)
     for name, value in read_file(checkout / "FILE.safetensors").arrays.items():
         np.testing.assert_array_equal(value, weights[name])

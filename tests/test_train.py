@@ -20,7 +20,7 @@ from byol_keras.training import rules
 
 from support import ROOT
 from support.processes import command_line
-from support.runs import QUICKSTART, TINY, metrics, run
+from support.runs import FASHION_MNIST, TINY, metrics, run
 
 
 @pytest.fixture(scope="module")
@@ -512,6 +512,6 @@ command = functools.partial(command_line, "train")
 
 
 def test_command_line_dry_run_ends_with_exit_code_0():
-    done = command(f"--gin_file={QUICKSTART}", "--dry_run")
+    done = command(f"--gin_file={FASHION_MNIST}", "--dry_run")
     assert done.returncode == 0, done.stderr
     assert "learning rate" in done.stdout

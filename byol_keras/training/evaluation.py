@@ -30,10 +30,13 @@ class BenchmarkEachEpochs(keras.callbacks.Callback):
 
         train.callbacks = [@BenchmarkEachEpochs()]
         BenchmarkEachEpochs.benchmarks = [@knn]
-        knn.train_data = @train/fashion_mnist_small()
-        knn.test_data = @test/fashion_mnist_small()
-        train/fashion_mnist_small.split = "train"
-        test/fashion_mnist_small.split = "test"
+        knn.train_data = @train/clothing_small()
+        knn.test_data = @test/clothing_small()
+        knn.transform = @resize_center_crop
+        resize_center_crop.resize = 32
+        resize_center_crop.size = 32
+        train/clothing_small.split = "train"
+        test/clothing_small.split = "test"
 
     Args:
         benchmarks: list of functions `(backbone) -> dict[str, float]`.

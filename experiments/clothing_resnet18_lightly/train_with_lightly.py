@@ -142,7 +142,7 @@ def train(images, epochs, seed):
         with torch.no_grad():
             z1, z2 = target(view1), target(view2)
         p1, p2 = predictor(online(view1)), predictor(online(view2))
-        # 2 - 2 cos for each direction, as BYOL's loss; lightly's is the negative cosine.
+        # lightly's loss is the negative cosine; BYOL's is 2 - 2 cos for each direction.
         loss = 2.0 * (loss_fn(p1, z2) + loss_fn(p2, z1))
         optimizer.zero_grad()
         loss.backward()

@@ -10,7 +10,7 @@ from byol_keras.runtime import cli
 from byol_keras.runtime.run_folder import RunFolder
 from byol_keras.training.run import EXIT_STOPPED
 
-from support.runs import QUICKSTART, metrics, run
+from support.runs import FASHION_MNIST, metrics, run
 
 # The first step whose rate is above 0 throws the weights out of float32's range.
 DIVERGING = ("warmup_cosine.base_learning_rate = 1e30",)
@@ -87,14 +87,14 @@ def test_interrupted_run_has_the_health_of_the_unbroken_one(watched, tmp_path):
 
 
 @pytest.mark.slow
-def test_forced_collapse_of_the_quickstart_stops_it_within_300_steps(tmp_path, capsys):
+def test_forced_collapse_stops_a_run_within_300_steps(tmp_path, capsys):
     bindings = (
         "BYOL.predictor = @no_predictor()",
         "TargetEMA.base_tau = 0.0",
         "CollapseDoctor.on_collapse = 'stop'",
     )
     with pytest.raises(SystemExit) as stop:
-        run(tmp_path, *bindings, gin_file=QUICKSTART)
+        run(tmp_path, *bindings, gin_file=FASHION_MNIST)
     assert stop.value.code == EXIT_STOPPED
     (change,) = health(tmp_path)["changes"]
     assert change["verdict"] == "collapsed"

@@ -18,7 +18,7 @@ from byol_keras.views.colors import ColorJitter, Solarize
 from support.processes import command_line
 
 run = functools.partial(command_line, "preview")
-QUICKSTART = "--gin_file=gin/pretrain/quickstart.gin"
+FASHION_MNIST = "--gin_file=gin/pretrain/fashion_mnist_small_resnet18.gin"
 
 
 def test_report_names_every_operation_and_number():
@@ -41,7 +41,7 @@ def test_report_names_every_operation_and_number():
 def test_command_line_writes_picture_and_numbers(tmp_path):
     pytest.importorskip("matplotlib")
     done = run(
-        QUICKSTART,
+        FASHION_MNIST,
         f"--out={tmp_path / 'sheet.png'}",
         f"--json={tmp_path / 'numbers.json'}",
     )
@@ -58,11 +58,11 @@ def test_command_line_writes_picture_and_numbers(tmp_path):
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
-        ((QUICKSTART,), 2, "--out must name a PNG file. Received: none"),
-        ((QUICKSTART, "--gin_param=ColorJitter.brigth=1"), 2, "nearest: brightness"),
+        ((FASHION_MNIST,), 2, "--out must name a PNG file. Received: none"),
+        ((FASHION_MNIST, "--gin_param=ColorJitter.brigth=1"), 2, "nearest: brightness"),
         (
             (
-                QUICKSTART,
+                FASHION_MNIST,
                 "--gin_param=ColorJitter.contrast=0.0",
                 "--gin_param=ColorJitter.brightness=0.0",
             ),

@@ -79,8 +79,8 @@ class Change(NamedTuple):
 
 NARROW = ("resnet18.width = 0.0625", "BYOL.hidden_units = 64")
 FEW = (
-    'train/fashion_mnist_small.split = "train[:500]"',
-    'test/fashion_mnist_small.split = "test[:100]"',
+    'train/clothing_small.split = "train[:500]"',
+    'test/clothing_small.split = "test[:100]"',
 )
 WATCHED_BY_NONE = tuple(f"train.{n}_fn = None" for n in ("doctor", "guard", "report"))
 SMALL_RUN = ("train.epochs = 2", *WATCHED_BY_NONE, *NARROW)
@@ -111,7 +111,7 @@ COMMANDS = (
     ),
     Change("train", "my_recipe.gin", ("train.batch_size = 16",), prints="x any x 1"),
     Change("train", "my_backbone.gin", prints="backbone 370,368, projector"),
-    Change("train", '"train.epochs=5"', prints="390 = 5 epochs"),
+    Change("train", '"train.epochs=5"', prints="217 = 5 epochs"),
     Change("train", '"train.epoch=5"', code=2),
     Change("train", WRONG, code=2),
     Change("preview", "image_folder", needs="matplotlib", prints="GaussianBlur"),

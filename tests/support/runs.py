@@ -16,7 +16,7 @@ from support import (
 )
 from support.datasets import BATCH, make_arrays, small_views
 
-QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
+FASHION_MNIST = ROOT / "gin/pretrain/fashion_mnist_small_resnet18.gin"
 # 3 epochs of 2 or 3 steps.
 TINY = ROOT / "tests/support/tiny.gin"
 # What the clock says, which no second run says again.

@@ -22,7 +22,7 @@ from byol_keras.training import rules
 
 from support import ROOT
 
-QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
+FASHION_MNIST = ROOT / "gin/pretrain/fashion_mnist_small_resnet18.gin"
 # CPU seconds of this process, or of one that it starts, whatever else is running.
 LIMIT_SECONDS = 20.0
 
@@ -48,7 +48,7 @@ def nothing_is_read(monkeypatch):
     monkeypatch.setattr(data, "tfds_folder", refuse)
 
 
-def lines_of(capsys, *bindings, gin_file=QUICKSTART):
+def lines_of(capsys, *bindings, gin_file=FASHION_MNIST):
     """Error lines of a configuration, without "error: "."""
     gin.clear_config()
     capsys.readouterr()
@@ -231,7 +231,7 @@ def test_any_error_of_a_constructor_is_shown_with_its_arguments(capsys):
 
 def test_backbone_is_checked_only_if_there_is_another_mistake(tmp_path, capsys):
     recipe = tmp_path / "recipe.gin"
-    text = QUICKSTART.read_text().replace('"gin/', f'"{ROOT}/gin/')
+    text = FASHION_MNIST.read_text().replace('"gin/', f'"{ROOT}/gin/')
     lines = [line for line in text.splitlines() if "gin/backbone/" not in line]
     recipe.write_text("\n".join([*lines, "train.backbone_fn = @picky_backbone"]))
     line = "picky_backbone.channels must be others. Received: 3"
@@ -243,7 +243,7 @@ def test_backbone_is_checked_only_if_there_is_another_mistake(tmp_path, capsys):
 
 def test_without_a_trial_only_bindings_are_checked():
     gin.clear_config()
-    parse.parse_gin([str(QUICKSTART)], ["RandomResizedCrop.size = 0"])
+    parse.parse_gin([str(FASHION_MNIST)], ["RandomResizedCrop.size = 0"])
     rules.check_configuration(trial=False)
     with gin.unlock_config():
         gin.bind_parameter("train.epochs", "ten")
@@ -297,7 +297,7 @@ def test_all_missing_bindings_are_reported(tmp_path, capsys):
 def test_unused_binding_of_an_included_file_is_no_mistake(tmp_path):
     fragment, recipe = tmp_path / "fragment.gin", tmp_path / "recipe.gin"
     fragment.write_text("RandomApply.rate = 0.5\n")
-    recipe.write_text(f"include '{QUICKSTART}'\ninclude '{fragment}'\n")
+    recipe.write_text(f"include '{FASHION_MNIST}'\ninclude '{fragment}'\n")
     gin.clear_config()
     parse.parse_gin([str(recipe)], [])
     rules.check_configuration()
@@ -306,7 +306,7 @@ def test_unused_binding_of_an_included_file_is_no_mistake(tmp_path):
 def test_search_for_included_files_logs_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     gin.clear_config()
-    parse.parse_gin([str(QUICKSTART)], [])
+    parse.parse_gin([str(FASHION_MNIST)], [])
     assert not caplog.messages
 
 
@@ -330,7 +330,7 @@ def process(module, *arguments, cwd=ROOT):
     return started.returncode, errors, usage.ru_utime + usage.ru_stime, stderr
 
 
-RECIPE = f"--gin_file={QUICKSTART}"
+RECIPE = f"--gin_file={FASHION_MNIST}"
 KNN = f"--gin_file={ROOT / 'gin/benchmarks/knn_fashion_mnist_small.gin'}"
 PROCESSES = {
     "two mistakes": (
@@ -346,7 +346,7 @@ PROCESSES = {
         ("error: arguments must be flags of this command (Unknown command line flag",),
     ),
     "file as an argument": (
-        ("train", str(QUICKSTART)),
+        ("train", str(FASHION_MNIST)),
         ("error: arguments must be flags, as --gin_file=FILE. Received: ",),
     ),
     "strategy, run folder and binding": (
@@ -446,7 +446,7 @@ def test_channels_of_a_pretrained_backbone_are_no_mistake(channels, tmp_path, ca
     images = keras.Input((None, None, channels))
     features = keras.layers.GlobalAveragePooling2D()(images)
     keras.Model(images, features).save(tmp_path / "backbone.keras")
-    text = QUICKSTART.read_text()
+    text = FASHION_MNIST.read_text()
     lines = [line for line in text.splitlines() if "gin/backbone/" not in line]
     lines.append("train.backbone_fn = @pretrained_backbone")
     lines.append(f"pretrained_backbone.file = '{tmp_path / 'backbone.keras'}'")

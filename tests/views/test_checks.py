@@ -14,7 +14,7 @@ from byol_keras.views.crops import RandomCrop, RandomResizedCrop
 
 from support import ROOT
 
-QUICKSTART = ROOT / "gin/pretrain/quickstart.gin"
+FASHION_MNIST = ROOT / "gin/pretrain/fashion_mnist_small_resnet18.gin"
 RESNET50 = ROOT / "gin/pretrain/image_folder_resnet50.gin"
 
 
@@ -22,7 +22,7 @@ def images_of(image_size, channels):
     return ImageData("data", 10, channels, image_size, None, None)
 
 
-def views(*bindings, gin_file=QUICKSTART):
+def views(*bindings, gin_file=FASHION_MNIST):
     gin.clear_config()
     parse.parse_gin([str(gin_file)], list(bindings))
     return gin.get_bindings("train")["views_fn"]()
