@@ -13,7 +13,7 @@ import gin
 import keras
 from absl import flags
 
-from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
+from byol_keras import benchmarks, gin_names, recipes  # noqa: F401, register names for gin
 from byol_keras.config import operative, parse
 from byol_keras.config.bindings import unused_line
 from byol_keras.config.syntax import Origin
@@ -168,7 +168,10 @@ def main(_):
                 check_model_dir(model_dir)
         with found.noted():
             origin = parse.parse_gin(
-                flags.FLAGS.gin_file, flags.FLAGS.gin_param, recipes="pretrain"
+                flags.FLAGS.gin_file,
+                flags.FLAGS.gin_param,
+                recipes="pretrain",
+                installed=recipes.root(),
             )
             is_early = strategy in EARLY_STRATEGIES
             rules.check_configuration(trial=not is_early)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import gin
 from absl import flags
 
-from byol_keras import gin_names  # noqa: F401, registers names
+from byol_keras import gin_names, recipes  # noqa: F401, registers names
 from byol_keras.benchmarks import measure
 from byol_keras.benchmarks.measure import Setting, Task
 from byol_keras.config import parse
@@ -239,7 +239,9 @@ def main(_):
             raise ValueError(
                 "--model_dir or --backbone must name a backbone. Received: none"
             )
-        parse.parse_gin(flags.FLAGS.gin_file, flags.FLAGS.gin_param)
+        parse.parse_gin(
+            flags.FLAGS.gin_file, flags.FLAGS.gin_param, installed=recipes.root()
+        )
         check_configuration()
         # Instantiates the root's arguments once, where a mistake is one line.
         gin.get_bindings(SELECTOR)

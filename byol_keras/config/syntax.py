@@ -33,6 +33,11 @@ class Origin(NamedTuple):
     differences: dict[str, tuple[str | None, str]]
 
 
+def trees_above(path: pathlib.Path) -> list[pathlib.Path]:
+    """The folders above a file that hold a folder `gin`, the nearest first."""
+    return [folder for folder in path.parents if (folder / "gin").is_dir()]
+
+
 class Reader:
     """Reads gin files and bindings in order; later bindings replace earlier ones.
 
@@ -41,7 +46,7 @@ class Reader:
 
     Args:
         search_path: folders in which the paths of includes start, after the working
-            directory.
+            directory and those above the including file.
         recipes: name of a folder. The first file in such a folder is the recipe; if
             there is none, the first file is.
     """
@@ -128,7 +133,9 @@ class Reader:
             self._bind(statement, place)
 
     def _include(self, file, place):
-        for folder in self._search_path:
+        own = trees_above(pathlib.Path(self._open[-1])) if self._open else []
+        working_directory, *others = self._search_path
+        for folder in (working_directory, *own, *others):
             if (folder / file).is_file():
                 self.read_file(folder / file)
                 return

@@ -7,9 +7,9 @@ devices do not occur here. `CollapseDoctor` calls `measure` while BYOL trains.
 import numpy as np
 
 # Thresholds for projections, from good and bad runs such as those in
-# experiments/method_resnet18_12e, which start with an effective rank of 72. The
-# quickstart keeps a std of at least 0.80; its rank falls to 13 (a share of 0.18) and
-# then grows again. With a randomly initialized target the rank falls to 11 (0.16).
+# experiments/method_resnet18_12e, which start with an effective rank of 72. Its recipe
+# keeps a std of at least 0.80; the rank falls to 13 (a share of 0.18) and then grows
+# again. With a randomly initialized target the rank falls to 11 (0.16).
 # Without a predictor, 100 steps leave a std of 0.03 and a rank of 2.4. 10 times the
 # learning rate and 100 times the weight decay keep the std, but the share of the rank
 # falls to 0.06 and 0.09.

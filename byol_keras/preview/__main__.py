@@ -14,7 +14,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from byol_keras import benchmarks, gin_names  # noqa: F401, register names for gin
+from byol_keras import benchmarks, gin_names, recipes  # noqa: F401, register names for gin
 from byol_keras.config import graph, parse
 from byol_keras.data.unreadable import listed_in
 from byol_keras.preview.contact_sheet import plot_contact_sheet, require_matplotlib
@@ -76,7 +76,7 @@ def main(_):
         require_matplotlib()
         # The gin files are those of a training, which is not part of this command.
         graph.declare(TRAIN, train_signature)
-        parse.parse_gin(given.gin_file, given.gin_param)
+        parse.parse_gin(given.gin_file, given.gin_param, installed=recipes.root())
         dataset_fn, views_fn, seed = (
             graph.value_of(TRAIN, name) for name in ("dataset_fn", "views_fn", "seed")
         )

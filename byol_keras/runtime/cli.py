@@ -52,6 +52,7 @@ def define_flags() -> None:
     """Defines the flags of a command that works in a run folder."""
     define_gin_flags()
     flags.DEFINE_string("model_dir", None, "run folder.")
+    _show_in_help("model_dir")
 
 
 def define_gin_flags() -> None:
@@ -60,9 +61,16 @@ def define_gin_flags() -> None:
     flags.DEFINE_multi_string(
         "gin_param", [], 'binding that overrides the files, as "train.epochs=5".'
     )
+    _show_in_help("gin_file", "gin_param")
     rename_arguments(gin_files="gin_file", gin_params="gin_param")
     # Libraries log every file they read; a user needs the warnings only.
     logging.set_verbosity(logging.WARNING)
+
+
+def _show_in_help(*names):
+    """Lets `--help` of the running command list flags that this module defines."""
+    for name in names:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
 def rename_arguments(**flag_of: str) -> None:

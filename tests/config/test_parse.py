@@ -76,3 +76,37 @@ def test_nothing_is_bound_where_there_is_a_mistake(tmp_path):
         parse_gin([str(tmp_path / "a.gin")], ["modle.width = 3"])
     assert len(error.value.lines) == 2
     assert gin.config_str().strip() == ""
+
+
+def test_files_of_a_package_are_found_after_those_of_the_working_directory(
+    tmp_path, monkeypatch
+):
+    here, installed = tmp_path / "here", tmp_path / "installed"
+    for folder, width in ((here, 3), (installed, 5)):
+        (folder / "gin/part").mkdir(parents=True)
+        (folder / "gin/part/a.gin").write_text(f"model.width = {width}\n")
+    (installed / "gin/recipe.gin").write_text('include "gin/part/a.gin"\n')
+    monkeypatch.chdir(here)
+    parse_gin(["gin/recipe.gin"], [], installed=installed)
+    assert gin.query_parameter("model.width") == 3
+    gin.clear_config()
+    (here / "gin/part/a.gin").unlink()
+    parse_gin(["gin/recipe.gin"], [], installed=installed)
+    assert gin.query_parameter("model.width") == 5
+    with pytest.raises(
+        Mistakes, match=r"gin_files must exist\. Received: .*absent\.gin"
+    ):
+        parse_gin(["absent.gin"], [], installed=installed)
+
+
+def test_include_is_found_in_the_tree_of_the_including_file(tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    (other / "gin/part").mkdir(parents=True)
+    (other / "gin/part/a.gin").write_text("model.width = 7\n")
+    (other / "gin/recipe.gin").write_text('include "gin/part/a.gin"\n')
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    mine = tmp_path / "mine/mine.gin"
+    mine.write_text(f'include "{other / "gin/recipe.gin"}"\n')
+    parse_gin(["mine.gin"], [])
+    assert gin.query_parameter("model.width") == 7
