@@ -181,7 +181,7 @@ def _fit_rows(runs, safety):
         ", ".join(f"{part:.2f}" for part in parts) + " %",
     ]
     yield [
-        "quickstart, from start of process to first step",
+        "`fashion_mnist_small_resnet18.gin`, from start of process to first step",
         "-",
         f"{start['first_step_seconds']:.1f} s, "
         f"{start['of_these_imports']:.1f} of them imports",

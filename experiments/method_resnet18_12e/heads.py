@@ -12,7 +12,7 @@ def no_predictor():
 
 @gin.register
 def plain_head(hidden_units=512, output_units=128):
-    """A head of the size used in the quickstart, without BatchNormalization."""
+    """A head of the size used in the recipe, without BatchNormalization."""
     layers = [
         keras.layers.Dense(hidden_units),
         keras.layers.ReLU(),
