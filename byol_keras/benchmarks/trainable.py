@@ -2,13 +2,14 @@
 
 import keras
 
-from byol_keras.export import reinitialized
+from byol_keras.export import reinitialized, synchronize
 
 
 def trainable_copy(backbone: keras.Model) -> keras.Model:
     """The same model and weights in variables of its own, all of them trainable.
 
-    Layers that compute in float16 compute in float32 in the copy.
+    Layers that compute in float16 compute in float32 in the copy, and
+    BatchNormalization is synchronized over replicas.
 
     Raises:
         ValueError: if Keras cannot rebuild the model from its configuration, or the
@@ -22,6 +23,7 @@ def trainable_copy(backbone: keras.Model) -> keras.Model:
             "backbone must have weights that can be trained, such as one from a "
             f".keras file. Received: {backbone.name!r}"
         )
+    synchronize(copy)
     for layer in copy._flatten_layers():
         # Gradients in float16 vanish without loss scaling, and two optimizers that
         # step together cannot share one scale.

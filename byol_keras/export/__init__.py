@@ -8,6 +8,7 @@ from byol_keras.export.backbone import (
     pretrained_backbone,
     reinitialized,
     save_saved_model,
+    synchronize,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "pretrained_backbone",
     "reinitialized",
     "save_saved_model",
+    "synchronize",
 ]

@@ -24,6 +24,7 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
     """Writes `folder/backbone.keras` and `folder/saved_model/`.
 
     Both are written atomically, so that a crash leaves an older export intact. The
+    `.keras` file loads on all backends of Keras. The
     SavedModel needs TensorFlow only: after `loaded = tf.saved_model.load(path)`,
     `loaded.serve(images)` takes float32 images in 0..1 or uint8 images in 0..255,
     `[B, H, W, C]`, and returns the dict of features, in inference mode. Keep `loaded`
@@ -40,10 +41,38 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
     shape = image_shape(backbone)
     exported = ExportFolder(folder)
     exported.path.mkdir(parents=True, exist_ok=True)
-    write_whole(exported.backbone, backbone.save)
+    with _unsynchronized(backbone):
+        write_whole(exported.backbone, backbone.save)
     write_whole(
         exported.saved_model, lambda path: save_saved_model(backbone, shape, path)
     )
+
+
+@contextlib.contextmanager
+def _unsynchronized(model):
+    """Hides `synchronized` of BatchNormalization, which other backends refuse."""
+    layers = [layer for layer in _batch_norms(model) if layer.synchronized]
+    for layer in layers:
+        layer.synchronized = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.synchronized = True
+
+
+def synchronize(model: keras.Model) -> None:
+    """Lets BatchNormalization use the statistics of all replicas in training.
+
+    Exported files do not, so that they load on all backends of Keras.
+    """
+    for layer in _batch_norms(model):
+        layer.synchronized = True
+
+
+def _batch_norms(model):
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
 
 
 def load_backbone(path: str | os.PathLike) -> keras.Model:
@@ -93,8 +122,9 @@ def pretrained_backbone(channels: int, file: str) -> keras.Model:
         file: path for `load_backbone`; not a SavedModel.
 
     Returns:
-        A `keras.Model` from `load_backbone`. Its dtype policy is the file's, which may
-        differ from the precision of the run.
+        A `keras.Model` from `load_backbone`, with BatchNormalization synchronized over
+        replicas. Its dtype policy is the file's, which may differ from the precision of
+        the run.
 
     Raises:
         OtherChannels: if it takes images of other channels.
@@ -112,6 +142,7 @@ def pretrained_backbone(channels: int, file: str) -> keras.Model:
             "pretrained_backbone.file must be a .keras file, which can be trained. "
             f"Received: {file}"
         )
+    synchronize(backbone)
     return backbone
 
 

@@ -6,8 +6,8 @@ A ResNet-18 on photographs of 32 x 32, batch 64. Blocks of steps are measured
 alternately: the bare step (`train_step` and EMA update), and `fit` with guard, doctor,
 meter, logs and progress line, once on cached views and once on views that are computed
 during training. The blocks contain no end of an epoch and thus no checkpoint, whose
-cost is in `safety.json`. The script also times a run on Fashion-MNIST from the start of the
-process to the end of its first step. Writes `runs.json` next to this file.
+cost is in `safety.json`. The script also times a run on Fashion-MNIST from the start of
+the process to the end of its first step. Writes `runs.json` next to this file.
 """
 
 import byol_keras  # noqa: F401, I001, sets what TensorFlow reads when it is imported
@@ -36,7 +36,8 @@ from byol_keras.monitoring.throughput import Meter
 
 BATCH_SIZE, IMAGE_SIZE = 64, 32
 REPEATS, STEPS_OF_A_BLOCK, STARTS = 5, 20, 3
-RECIPE = pathlib.Path(__file__).parents[2] / "gin/pretrain/fashion_mnist_small_resnet18.gin"
+PRETRAIN = pathlib.Path(__file__).parents[2] / "gin/pretrain"
+RECIPE = PRETRAIN / "fashion_mnist_small_resnet18.gin"
 
 
 class Block(keras.callbacks.Callback):

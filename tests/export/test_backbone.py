@@ -1,5 +1,6 @@
 """A reloaded backbone computes what the exported one computes."""
 
+import os
 import random
 import subprocess
 import sys
@@ -64,6 +65,14 @@ def float32_afterwards():
     keras.config.set_dtype_policy("float32")
 
 
+ON_ANOTHER_BACKEND = """
+import keras, numpy as np
+backbone = keras.saving.load_model("export/backbone.keras")
+found = backbone(np.load("images.npy") / np.float32(255))["avgpool"]
+np.save("found.npy", keras.ops.convert_to_numpy(found))
+"""
+
+
 @pytest.fixture(scope="module")
 def backbone():
     """A tiny backbone with moving statistics other than the initial ones."""
@@ -100,6 +109,47 @@ def test_both_formats_have_the_same_features_without_byol_keras(backbone, run_fo
     expected = backbone(float_images(), training=False)
     for name in ("keras", "float", "uint8"):
         assert_same_features(dict(np.load(run_folder / f"{name}.npz")), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_keras_file_has_the_same_features_on_other_backends(
+    backend, backbone, tmp_path
+):
+    pytest.importorskip(backend)
+    export_backbone(backbone, tmp_path / "export")
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    subprocess.run(
+        [sys.executable, "-c", ON_ANOTHER_BACKEND],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        check=True,
+    )
+    expected = backbone(images / np.float32(255))["avgpool"]
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-5)
+
+
+def test_exported_file_hides_synchronization_and_training_has_it_again(
+    backbone, tmp_path
+):
+    def synchronized(model):
+        return {
+            layer.synchronized
+            for layer in model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization)
+        }
+
+    export_backbone(backbone, tmp_path)
+    assert synchronized(backbone) == {True}
+    with zipfile.ZipFile(tmp_path / "backbone.keras") as archive:
+        config = archive.read("config.json").decode()
+    assert '"synchronized": false' in config
+    assert '"synchronized": true' not in config
+    path = tmp_path / "backbone.keras"
+    assert synchronized(pretrained_backbone(backbone.input_shape[-1], str(path))) == {
+        True
+    }
 
 
 @pytest.mark.parametrize(

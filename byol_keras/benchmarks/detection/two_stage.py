@@ -99,8 +99,6 @@ class TwoStageDetector(keras.Model):
 def trainable_backbone(backbone: keras.Model, strides: dict[str, int]) -> keras.Model:
     """A trainable copy of a backbone for a detector, in the current precision.
 
-    BatchNormalization is synchronized over replicas in the copy.
-
     Args:
         backbone: functional `keras.Model`, images `[B, H, W, 3]` -> dict of features.
         strides: feature -> stride that the detector needs.
@@ -116,8 +114,6 @@ def trainable_backbone(backbone: keras.Model, strides: dict[str, int]) -> keras.
         )
     copy = trainable_copy(backbone)
     for layer in copy._flatten_layers(include_self=False):
-        if isinstance(layer, layers.BatchNormalization):
-            layer.synchronized = True
         if not isinstance(layer, layers.Normalization | keras.Model):
             layer.dtype_policy = keras.config.dtype_policy()
     return copy
