@@ -178,6 +178,7 @@ class StandIns:
 ABSENT_PATH = ("path = 'absent'",)
 LABELLED = [
     StandIns("tfds_dataset", ("data_dir = 'absent'", "download = False")),
+    StandIns("clothing_small", ()),
     StandIns("fashion_mnist_small", ()),
     StandIns("fashion_mnist_idx", ABSENT_PATH),
     StandIns("image_folder", ABSENT_PATH),
