@@ -37,7 +37,7 @@ def recorded(experiments):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_quickstart_is_healthy_at_every_reading(seed, recorded):
+def test_run_on_fashion_mnist_is_healthy_at_every_reading(seed, recorded):
     found, verdicts = recorded("fashion_mnist_small_resnet18_36e", f"config_seed{seed}")
     assert found["verdicts"] == [{"step": 100, "verdict": "healthy", "causes": []}]
     assert verdicts == ["healthy"] * 28

@@ -704,7 +704,6 @@ def test_small_suite_decays_weights_as_the_protocols_do():
     assert decays == {
         "@linear": 0.0,
         "@linear_features": 1e-4,
-        "@percent1/finetune": 0.0,
         "@percent10/finetune": 0.0,
     }
 

@@ -110,7 +110,7 @@ COMMANDS = (
         prints="heads at random",
     ),
     Change("train", "my_recipe.gin", ("train.batch_size = 16",), prints="x any x 1"),
-    Change("train", "my_backbone.gin", prints="backbone 370,368, projector"),
+    Change("train", "my_backbone.gin", prints="backbone 370,944, projector"),
     Change("train", '"train.epochs=5"', prints="217 = 5 epochs"),
     Change("train", '"train.epoch=5"', code=2),
     Change("train", WRONG, code=2),
