@@ -125,6 +125,7 @@ def _speed(folder):
 
 REACHED = {
     "clothing_small_resnet18_120e": _suite,
+    "clothing_small_resnet18_120e_plain": _suite,
     "clothing_resnet18_views": _best_views,
     "factors_resnet18_64px": _factors,
     "fashion_mnist_resnet18_20e": _suite,

@@ -391,6 +391,7 @@ def _worst_verdicts(records):
 TABLES = {
     "clothing_resnet18_views": (readings_table, order_table),
     "clothing_small_resnet18_120e": (scores_table, health_table),
+    "clothing_small_resnet18_120e_plain": (scores_table, health_table),
     "factors_resnet18_64px": (factors_table,),
     "fashion_mnist_resnet18_20e": (scores_table,),
     "fashion_mnist_resnet18_8e": (scores_table,),
