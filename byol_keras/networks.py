@@ -27,8 +27,7 @@ def mlp_head(
         initializer: "deepmind" (truncated normal) or "mmselfsup" (torch's uniform).
         standardize: bool. Whether a BatchNormalization without scale and offset
             follows: outputs have mean 0 and standard deviation 1 over the batch, so
-            that no direction which all images share can outweigh the others. Short runs
-            on a few thousand images learn faster with it.
+            that no direction which all images share can outweigh the others.
         name: optional model name.
 
     Returns:
