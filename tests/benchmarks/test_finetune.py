@@ -84,8 +84,10 @@ def test_trial_that_diverged_counts_as_0_with_a_warning(caplog):
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Rescaling(np.nan)])
     found = accuracy(model, coloured([0, 1, 1]), None)
     assert found == Accuracy(0.0, 0.0)
-    (record,) = caplog.records
-    assert "a trial diverged, and counts as 0 percent" in record.getMessage()
+    # TensorFlow warns of retracing in a process that has run many tests.
+    messages = [record.getMessage() for record in caplog.records]
+    (message,) = [text for text in messages if "diverged" in text]
+    assert "a trial diverged, and counts as 0 percent" in message
 
 
 # One whole run, and the weights of the backbone before and after it.
