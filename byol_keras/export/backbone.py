@@ -24,8 +24,9 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
     """Writes `folder/backbone.keras` and `folder/saved_model/`.
 
     Both are written atomically, so that a crash leaves an older export intact. The
-    `.keras` file loads on all backends of Keras. The
-    SavedModel needs TensorFlow only: after `loaded = tf.saved_model.load(path)`,
+    `.keras` file loads on all backends of Keras.
+
+    The SavedModel needs TensorFlow only: after `loaded = tf.saved_model.load(path)`,
     `loaded.serve(images)` takes float32 images in 0..1 or uint8 images in 0..255,
     `[B, H, W, C]`, and returns the dict of features, in inference mode. Keep `loaded`
     alive: it owns the weights. The default signature takes float32.

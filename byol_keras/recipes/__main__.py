@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-from byol_keras.recipes import find, recipes, root
+from byol_keras.recipes import find, recipes
 from byol_keras.runtime import cli
 from byol_keras.runtime.atomic_files import write_text
 
@@ -29,7 +29,7 @@ def main(_):
             write_text(path, recipe.path.read_text())
             print(f"written to {path}; use it with --gin_file={path}")
             return
-    found = {r.path.relative_to(root()).as_posix(): r.title for r in recipes()}
+    found = {f"gin/{recipe.name}.gin": recipe.title for recipe in recipes()}
     width = max(map(len, found))
     for path, title in found.items():
         print(f"{path:{width}}  {title}")

@@ -5,8 +5,9 @@
 
 Needs an environment of its own with `pip install lightly torch torchvision`. Network,
 views, optimizer, schedules, batch size and number of steps are those of
-gin/pretrain/image_folder_resnet18_laptop.gin. Heads, loss and EMA are lightly's. Writes
-the features of all images before and after training, and the labels.
+gin/pretrain/image_folder_resnet18_laptop.gin with plain projections and half its
+learning rate. Heads, loss and EMA are lightly's. Writes the features of all images
+before and after training, and the labels.
 """
 
 import argparse

@@ -13,12 +13,8 @@ def test_every_recipe_of_the_repository_is_there_with_a_title():
     files = [path for kind in ("pretrain", "benchmarks") for path in files_of(kind)]
     assert set(found) == {f"{path.parent.name}/{path.stem}" for path in files}
     for recipe in found.values():
-        assert (
-            recipe.path.read_bytes()
-            == (
-                ROOT / "gin" / recipe.path.parent.name / (recipe.path.name)
-            ).read_bytes()
-        )
+        source = ROOT / "gin" / f"{recipe.name}.gin"
+        assert recipe.path.read_bytes() == source.read_bytes()
         assert 10 < len(recipe.title) < 250
         assert not recipe.title.endswith(".")
 

@@ -21,8 +21,8 @@ from byol_keras.runtime import cli
 from byol_keras.training import rules
 
 from support import ROOT
+from support.runs import FASHION_MNIST
 
-FASHION_MNIST = ROOT / "gin/pretrain/fashion_mnist_small_resnet18.gin"
 # CPU seconds of this process, or of one that it starts, whatever else is running.
 LIMIT_SECONDS = 20.0
 

@@ -13,8 +13,8 @@ from byol_keras.views.blurs import GaussianBlur
 from byol_keras.views.crops import RandomCrop, RandomResizedCrop
 
 from support import ROOT
+from support.runs import FASHION_MNIST
 
-FASHION_MNIST = ROOT / "gin/pretrain/fashion_mnist_small_resnet18.gin"
 RESNET50 = ROOT / "gin/pretrain/image_folder_resnet50.gin"
 
 
