@@ -26,6 +26,7 @@ from byol_keras.callbacks import TargetEMA
 from byol_keras.checkpoints.callback import Checkpoints
 from byol_keras.data import image_folder
 from byol_keras.export import export_backbone, load_backbone
+from byol_keras.keras_backbones import keras_application
 from byol_keras.losses import BYOLLoss
 from byol_keras.monitoring.collapse import CollapseDoctor
 from byol_keras.monitoring.nonfinite import NonfiniteGuard
@@ -76,6 +77,7 @@ __all__ = [
     "__version__",
     "export_backbone",
     "image_folder",
+    "keras_application",
     "load_backbone",
     "resnet18",
     "resnet34",

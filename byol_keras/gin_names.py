@@ -18,6 +18,7 @@ from byol_keras import (
     byol,
     callbacks,
     data,
+    keras_backbones,
     optimizers,
     report,
     schedules,

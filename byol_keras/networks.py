@@ -123,6 +123,21 @@ class EncoderProjector(keras.Model):
         return cls(**with_models(config, "backbone", "projector"))
 
 
+def synchronize(model: keras.Model) -> None:
+    """Lets BatchNormalization use the statistics of all replicas in training.
+
+    Exported files do not, so that they load on all backends of Keras.
+    """
+    for layer in batch_norms(model):
+        layer.synchronized = True
+
+
+def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The layers of BatchNormalization of a model and of the models in it."""
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+
+
 def fresh_copy(model: keras.Model) -> keras.Model:
     """Returns a model of the same architecture with weights of its own."""
     return type(model).from_config(model.get_config())

@@ -19,6 +19,7 @@ FLOORS = (
         "config",
         "views",
         "networks",
+        "keras_backbones",
         "keras_workarounds",
         "byol",
         "callbacks",

@@ -2,7 +2,8 @@
 
 import keras
 
-from byol_keras.export import reinitialized, synchronize
+from byol_keras.export import reinitialized
+from byol_keras.networks import synchronize
 
 
 def trainable_copy(backbone: keras.Model) -> keras.Model:

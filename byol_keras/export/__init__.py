@@ -8,7 +8,6 @@ from byol_keras.export.backbone import (
     pretrained_backbone,
     reinitialized,
     save_saved_model,
-    synchronize,
 )
 
 __all__ = [
@@ -21,5 +20,4 @@ __all__ = [
     "pretrained_backbone",
     "reinitialized",
     "save_saved_model",
-    "synchronize",
 ]

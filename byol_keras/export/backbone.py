@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from byol_keras.data.decoding import to_float
+from byol_keras.networks import batch_norms, synchronize
 from byol_keras.runtime.atomic_files import write_whole
 from byol_keras.runtime.run_folder import ExportFolder, RunFolder, check_local
 
@@ -52,7 +53,7 @@ def export_backbone(backbone: keras.Model, folder: str | os.PathLike) -> None:
 @contextlib.contextmanager
 def _unsynchronized(model):
     """Hides `synchronized` of BatchNormalization, which other backends refuse."""
-    layers = [layer for layer in _batch_norms(model) if layer.synchronized]
+    layers = [layer for layer in batch_norms(model) if layer.synchronized]
     for layer in layers:
         layer.synchronized = False
     try:
@@ -60,20 +61,6 @@ def _unsynchronized(model):
     finally:
         for layer in layers:
             layer.synchronized = True
-
-
-def synchronize(model: keras.Model) -> None:
-    """Lets BatchNormalization use the statistics of all replicas in training.
-
-    Exported files do not, so that they load on all backends of Keras.
-    """
-    for layer in _batch_norms(model):
-        layer.synchronized = True
-
-
-def _batch_norms(model):
-    kind = keras.layers.BatchNormalization
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
 
 
 def load_backbone(path: str | os.PathLike) -> keras.Model:

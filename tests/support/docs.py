@@ -109,6 +109,12 @@ COMMANDS = (
         (("imagenet.keras", "runs/mine/export"),),
         prints="heads at random",
     ),
+    Change(
+        "train",
+        "image_folder_convnext_tiny",
+        ("train.batch_size = 32", "BYOL.hidden_units = 64"),
+        prints="backbone 927,008, projector",
+    ),
     Change("train", "my_recipe.gin", ("train.batch_size = 16",), prints="x any x 1"),
     Change("train", "my_backbone.gin", prints="backbone 370,944, projector"),
     Change("train", '"train.epochs=5"', prints="217 = 5 epochs"),

@@ -20,6 +20,8 @@ STAND_INS = {
     "fashion_mnist": (60_000, (28, 28), 1, IDX_ABSENT),
     "image_folder": (20_000, None, 3, ("image_folder.path = 'absent'",)),
 }
+# Backbone -> binding that makes it small, unless it is its width.
+SMALL = {"@keras_application": "keras_application.name = 'MobileNetV3Small'"}
 ABSENT = "download is False|must be an existing folder|must hold"
 
 
@@ -121,7 +123,7 @@ def _backbone_bindings(bindings):
         return [
             "train.backbone_fn = @stand_in_backbone",
             f"stand_in_backbone.backbone_fn = {backbone}",
-            f"{backbone[1:]}.width = 0.0625",
+            SMALL.get(backbone, f"{backbone[1:]}.width = 0.0625"),
         ]
     file = bindings["pretrained_backbone.file"]
     name = file[1:] if file.startswith("%") else "pretrained_backbone.file"
