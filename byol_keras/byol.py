@@ -20,6 +20,7 @@ from keras import ops
 
 from byol_keras.keras_workarounds import (
     BuildsBeforeFit,
+    dense_gradients,
     micro_batches,
     reducible,
     share_overflow,
@@ -171,7 +172,8 @@ class BYOL(BuildsBeforeFit):
         parts = [micro_batches(view, self.accumulation_steps) for view in views]
         for view1, view2 in zip(*parts, strict=True):
             # Each waits for the one before, so that memory holds one at a time.
-            with tf.control_dependencies(_tensors(total)):
+            before = [x for x in tf.nest.flatten(total) if x is not None]
+            with tf.control_dependencies(before):
                 total = _add(total, self.loss_and_gradients(view1, view2))
         logs, gradients = _scale(total, 1.0 / self.accumulation_steps)
         gradients = share_overflow(self.optimizer, gradients)
@@ -214,7 +216,7 @@ class BYOL(BuildsBeforeFit):
             p2 = self.predictor(z2, training=True)
             loss = self.loss_fn(target_z2, p1) + self.loss_fn(target_z1, p2)
             scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        gradients = dense_gradients(tape, scaled_loss, self.trainable_variables)
         # Keras divides a loss by the number of replicas and adds their gradients.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         logs = {"loss": loss * replicas, "projection_std": _projection_std(z1)}
@@ -279,11 +281,6 @@ class BYOL(BuildsBeforeFit):
 def _projection_std(z):
     z = ops.normalize(ops.cast(z, "float32"), axis=-1)
     return ops.mean(ops.std(z, axis=0)) * ops.sqrt(ops.cast(z.shape[-1], "float32"))
-
-
-def _tensors(nest):
-    """The tensors of a nest as a list, without None."""
-    return [tensor for tensor in tf.nest.flatten(nest) if tensor is not None]
 
 
 def _add(total, new):

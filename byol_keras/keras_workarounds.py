@@ -243,6 +243,18 @@ def micro_batches(view, accumulation_steps: int) -> list:
     return tf.split(view, accumulation_steps)
 
 
+def dense_gradients(tape, loss, variables) -> list:
+    """Gradients as tensors, or None.
+
+    TensorFlow gives those of `keras.layers.Embedding` as `tf.IndexedSlices`, which can
+    be neither added nor scaled.
+    """
+    return [
+        None if gradient is None else tf.convert_to_tensor(gradient)
+        for gradient in tape.gradient(loss, variables)
+    ]
+
+
 def share_overflow(optimizer, gradients):
     """Makes the gradients of all replicas non-finite if those of one replica are.
 

@@ -4,6 +4,7 @@ import re
 
 import gin
 import keras
+import tensorflow as tf
 from keras import ops
 
 from byol_keras.runtime.argument_checks import check_choice
@@ -97,7 +98,7 @@ class LARS(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        gradient = ops.cast(gradient, variable.dtype)
+        gradient = _dense(gradient, variable.dtype)
         learning_rate = ops.cast(learning_rate, variable.dtype)
         if not self._excluded[index]:
             gradient = self._adapt(gradient, variable)
@@ -183,7 +184,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         momentum = self.momentums[self._get_variable_index(variable)]
         weights = ops.convert_to_tensor(variable)
-        gradient = ops.cast(gradient, variable.dtype)
+        gradient = _dense(gradient, variable.dtype)
         if self._use_weight_decay(variable):
             gradient = gradient + self.coupled_weight_decay * weights
         velocity = self.momentum * momentum + gradient
@@ -198,6 +199,11 @@ class MomentumSGD(keras.optimizers.Optimizer):
             "nesterov": self.nesterov,
             "weight_decay": self.coupled_weight_decay,
         }
+
+
+def _dense(gradient, dtype):
+    # Gradients of `keras.layers.Embedding` are `tf.IndexedSlices`.
+    return ops.cast(tf.convert_to_tensor(gradient), dtype)
 
 
 def _norm(x):

@@ -8,10 +8,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from byol_keras.byol import BYOL
+from byol_keras.monitoring.nonfinite import NonfiniteGuard
 from byol_keras.networks import mlp_head
+from byol_keras.optimizers import LARS
 
 from support.small_byol import (
     LEARNING_RATE,
@@ -358,6 +360,39 @@ def test_functional_backbone_with_an_avgpool_output_trains_with_adam():
     after = arrays(model.online.trainable_variables)
     # Adam's first steps have about the length of its learning rate.
     assert 1e-2 < np.abs(after[0] - before[0]).max() < 3e-2
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Positions(layers.Layer):
+    """Adds an embedding of its place to each number, as a ViT to its patches."""
+
+    def build(self, shape):
+        self.embedding = layers.Embedding(shape[-1], 1)
+        self.embedding.build(())
+
+    def call(self, x):
+        places = ops.arange(self.embedding.input_dim)
+        return x + ops.transpose(self.embedding(places))
+
+
+@pytest.mark.parametrize(
+    ("policy", "accumulation_steps", "build"),
+    [("float32", 2, LARS), ("mixed_float16", 2, keras.optimizers.AdamW)],
+    ids=["accumulated_lars", "loss_scaling_adamw"],
+)
+def test_backbone_with_an_embedding_trains_on_two_replicas(
+    policy, accumulation_steps, build
+):
+    keras.config.set_dtype_policy(policy)
+    with two_replicas().scope():
+        backbone = keras.Sequential([keras.Input((5,)), Positions(), layers.Dense(4)])
+        model = BYOL(backbone, 8, 3, accumulation_steps=accumulation_steps)
+    NonfiniteGuard().set_model(model)
+    (embedding,) = backbone.layers[0].trainable_variables
+    before = embedding.numpy()
+    logs = fit(model, views(48), 16, lambda: build(0.1))
+    assert all(0.0 < step["loss"] < 8.0 for step in logs)
+    assert (embedding.numpy() != before).all()
 
 
 def test_predictor_of_another_width_is_refused():

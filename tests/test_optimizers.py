@@ -6,6 +6,7 @@ import gin
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from byol_keras.optimizers import (
     DEFAULT_EXCLUDE,
@@ -388,3 +389,25 @@ def test_configuration_restores_the_optimizer():
 def test_argument_out_of_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must .*Received: "):
         MomentumSGD(0.1, **{name: value})
+
+
+# --- Both -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [LARS, MomentumSGD])
+def test_gradient_of_an_embedding_steps_as_the_same_dense_one(build):
+    # Row 1 twice, row 0 never.
+    sparse = tf.IndexedSlices(
+        tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        tf.constant([1, 2, 1]),
+        dense_shape=tf.constant([3, 2]),
+    )
+    found = []
+    for gradient in (sparse, tf.constant([[0.0, 0.0], [6.0, 8.0], [3.0, 4.0]])):
+        variable = keras.Variable(np.ones((3, 2), np.float32))
+        optimizer = build(0.5, weight_decay=0.1)
+        optimizer.apply([gradient], [variable])
+        optimizer.apply([gradient], [variable])
+        found.append(variable.numpy())
+    np.testing.assert_allclose(*found, rtol=1e-6)
+    assert (found[0][1] != 1.0).all()
