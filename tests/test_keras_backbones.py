@@ -7,6 +7,7 @@ import pytest
 from byol_keras import BYOL, TargetEMA
 from byol_keras.export import export_backbone, load_backbone
 from byol_keras.keras_backbones import keras_application
+from byol_keras.networks import batch_norms, fresh_copy
 
 from support.images import noise
 
@@ -66,11 +67,11 @@ def test_grey_images_are_scaled_to_minus_one_to_one(name):
     np.testing.assert_allclose(np.ravel(scaled(images)), [-1.0, 0.0, 1.0])
 
 
-def test_batch_norm_is_synchronized(small):
-    kind = keras.layers.BatchNormalization
-    found = [x.synchronized for x in small._flatten_layers() if isinstance(x, kind)]
-    assert len(found) == 34
-    assert all(found)
+def test_batch_norm_is_synchronized_and_its_statistics_follow_short_runs(small):
+    copy = fresh_copy(small)
+    for model in (small, copy):
+        found = [(x.synchronized, x.momentum) for x in batch_norms(model)]
+        assert found == 34 * [(True, 0.9)]
 
 
 def test_exports_load_with_equal_features(small, tmp_path):
