@@ -124,6 +124,7 @@ def _speed(folder):
 
 
 REACHED = {
+    "clothing_resnet18_250e": _suite,
     "clothing_small_resnet18_120e": _suite,
     "clothing_small_resnet18_120e_plain": _suite,
     "clothing_resnet18_views": _best_views,

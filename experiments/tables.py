@@ -389,6 +389,7 @@ def _worst_verdicts(records):
 
 
 TABLES = {
+    "clothing_resnet18_250e": (scores_table, health_table),
     "clothing_resnet18_views": (readings_table, order_table),
     "clothing_small_resnet18_120e": (scores_table, health_table),
     "clothing_small_resnet18_120e_plain": (scores_table, health_table),
