@@ -147,7 +147,6 @@ NOT_RUN = {
     "python3 -m venv": "test_readme.py runs all of it but the installation",
     "model.fit(views, steps_per_epoch=20": "test_readme.py runs it",
     "bash tests/run": "it runs these tests",
-    'weights="imagenet"': "downloads weights; test_source.py saves random ones alike",
     "pip install": "changes the environment that the tests run in",
     "python experiments/speed/run_all.py": "takes half an hour, alone",
     "#SBATCH": "needs SLURM and several machines",
